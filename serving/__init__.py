@@ -1,0 +1,1 @@
+"""What a user gets: artifacts loaded by ONNX Runtime and served over HTTP, without torch."""

@@ -1,0 +1,123 @@
+"""Micro-batches across requests: rows that wait together run together, without a fixed delay.
+
+While the engine runs one batch, others queue; when it is free, it takes what is waiting, up to `max_rows`.
+An idle batcher answers at once, a busy one fills its batches by itself.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import Refusal
+
+Array = NDArray[Any]
+Inputs = Mapping[str, Array]
+
+
+@dataclass(eq=False)
+class Job:
+    """Rows that want running, and the future of what comes of them."""
+
+    inputs: Inputs
+    rows: int
+    result: "asyncio.Future[Array]"
+
+
+class Batcher:
+    """Run a function of batches for many callers on one event loop.
+
+    Args:
+        run: maps named arrays with a common first dimension to one array with the same; called in a thread
+            of the batcher's own, one call at a time.
+        max_rows: rows in a batch at most; a caller with more is served in parts.
+        max_queue: rows that may wait; beyond them callers are refused.
+    """
+
+    def __init__(self, run: Callable[[Inputs], Array], max_rows: int = 64, max_queue: int = 2048) -> None:
+        self._run, self.max_rows, self.max_queue = run, max_rows, max_queue
+        self._waiting: deque[Job] = deque()
+        self._rows = 0
+        self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
+
+    async def submit(self, inputs: Inputs) -> Array:
+        """Run some rows in whatever batches they fit into; give the output's rows, in order.
+
+        A caller that is cancelled takes its waiting rows with it.
+
+        Raises:
+            Refusal: `busy` (429), too much is waiting already.
+        """
+        rows = len(next(iter(inputs.values())))
+        if self._rows + rows > self.max_queue:
+            raise Refusal(429, "busy", "more work is waiting than the server will hold; try again shortly")
+        loop = asyncio.get_running_loop()
+        jobs = []
+        for start in range(0, rows, self.max_rows):
+            part = {name: array[start : start + self.max_rows] for name, array in inputs.items()}
+            jobs.append(Job(part, len(next(iter(part.values()))), loop.create_future()))
+        self._waiting.extend(jobs)
+        self._rows += rows
+        if self._worker is None or self._worker.done():
+            self._worker = loop.create_task(self._work())
+        try:
+            outputs = [await job.result for job in jobs]
+        except BaseException:
+            for job in jobs:
+                job.result.cancel()
+            raise
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    @property
+    def waiting(self) -> int:
+        """Rows accepted and not yet taken up."""
+        return self._rows
+
+    async def _work(self) -> None:
+        while batch := self._take():
+            outputs = await self._run_together(batch)
+            for job, output in zip(batch, outputs, strict=True):
+                if job.result.done():
+                    continue
+                if isinstance(output, BaseException):
+                    job.result.set_exception(output)
+                else:
+                    job.result.set_result(output)
+
+    def _take(self) -> list[Job]:
+        """Take the next batch from the queue, leaving out jobs that nobody waits for any more."""
+        batch: list[Job] = []
+        room = self.max_rows
+        while self._waiting and self._waiting[0].rows <= room:
+            job = self._waiting.popleft()
+            self._rows -= job.rows
+            if not job.result.done():
+                batch.append(job)
+                room -= job.rows
+        return batch
+
+    async def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:
+        """Run jobs as one batch; if it fails, run each alone, so that only the one at fault fails."""
+        loop = asyncio.get_running_loop()
+        try:
+            joined = {
+                name: np.concatenate([job.inputs[name] for job in batch]) if len(batch) > 1 else array
+                for name, array in batch[0].inputs.items()
+            }
+            output = await loop.run_in_executor(self._thread, self._run, joined)
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            return [(await self._run_together([job]))[0] for job in batch]
+        ends = np.cumsum([job.rows for job in batch])[:-1]
+        return list(np.split(output, ends))
+
+    def close(self) -> None:
+        """Let the running batch finish and its thread end."""
+        self._thread.shutdown()

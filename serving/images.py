@@ -1,0 +1,113 @@
+"""Bytes to pixels and back: the only place that touches an encoded image.
+
+One conversion for every image that comes in: orientation from EXIF applied, transparency laid over white,
+16 bits cut to 8 by dropping the low byte, CMYK and palettes to RGB, the first frame of an animation. Pixels
+are uint8 arrays, HWC alone and NHWC together, with 1 channel (grey) or 3 (RGB).
+"""
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+from serving.errors import Refusal
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 4096 * 4096
+
+
+def decode(
+    data: bytes, channels: int, formats: tuple[str, ...] = FORMATS, max_pixels: int = MAX_PIXELS
+) -> Pixels:
+    """Decode one image to pixels of shape (H, W, channels).
+
+    The size is read from the header and checked before anything is decoded.
+
+    Raises:
+        Refusal: `unsupported_image` (415), `image_too_large` (413) or `broken_image` (400).
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise Refusal(
+                    413, "image_too_large", f"an image may have {max_pixels} pixels; got {width}x{height}"
+                )
+            return _flatten(image, channels)
+    except UnidentifiedImageError:
+        raise Refusal(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
+    except Image.DecompressionBombError:
+        raise Refusal(413, "image_too_large", f"an image may have {max_pixels} pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, Refusal):
+            raise
+        raise Refusal(400, "broken_image", "the image is damaged or cut short") from None
+
+
+def _flatten(image: Image.Image, channels: int) -> Pixels:
+    """Apply the one conversion of the module's docstring."""
+    if image.mode.startswith("I"):  # 16 bits of grey, in Pillow's 16- or 32-bit modes
+        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image.convert("RGBA"))
+    image = image.convert("L" if channels == 1 else "RGB")
+    return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Encode pixels (H, W, C) losslessly; zlib level 1, since a request waits for it."""
+    out = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def picture(output: NDArray[Any], limits: tuple[float, float] | None = None) -> Pixels:
+    """Draw a graph's whole output as one picture: one image as itself, more as a sheet, vectors as dots.
+
+    Args:
+        output: uint8 images (N, H, W, C) or float32 vectors (N, D).
+        limits: of vectors, what the picture's edges mean; their own least and greatest number by default.
+    """
+    if output.ndim == 4:
+        alone: Pixels = output[0]
+        return alone if len(output) == 1 else sheet(output)
+    return scatter(output, limits or (float(output.min()), float(output.max())))
+
+
+def sheet(images: Pixels, columns: int | None = None, gap: int = 2) -> Pixels:
+    """Lay images (N, H, W, C) out in rows on white, as near to a square as they go: pixels (H', W', C)."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    paper = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
+    for index, image in enumerate(images):
+        top, left = (gap + cell * (size + gap) for cell, size in zip(
+            divmod(index, columns), (height, width), strict=True
+        ))  # fmt: skip
+        paper[top : top + height, left : left + width] = image
+    return paper
+
+
+def scatter(points: NDArray[np.float32], limits: tuple[float, float], size: int = 256) -> Pixels:
+    """Draw vectors (N, D) as dots by their first two numbers, x right and y up: pixels (size, size, 3).
+
+    Args:
+        points: float32 vectors; of one number each, the dots lie on a line.
+        limits: what the picture's edges mean, the same in both directions; dots beyond are left out.
+        size: height and width of the picture.
+    """
+    scale, oversampling = size / max(limits[1] - limits[0], 1e-6), 4
+    picture = Image.new("RGB", (size * oversampling, size * oversampling), "white")
+    draw = ImageDraw.Draw(picture)
+    flat = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))[:, :2]
+    for x, y in ((flat - limits[0]) * scale * oversampling).tolist():
+        center = (x, size * oversampling - y)
+        draw.circle(center, size * oversampling / 128, fill=(38, 84, 160))
+    return np.asarray(picture.reduce(oversampling), dtype=np.uint8)

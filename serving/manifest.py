@@ -1,0 +1,131 @@
+"""The label on an artifact: `manifest.json`, typed, versioned; what it does not know it refuses."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FORMAT = 1
+FILE = "manifest.json"
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ManifestError(ValueError):
+    """An artifact's label is missing, damaged, or says what this version does not know."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Tensor(_Part):
+    """One input or output of a graph. Sizes that vary are named; images are NHWC."""
+
+    dtype: Literal["float32", "uint8", "int64"]
+    shape: list[int | str]
+    meaning: Literal["latent", "label", "image", "vector"]
+    range: tuple[float, float] | None = None
+    """Least and greatest value; of a vector's numbers, as seen at export."""
+
+    distribution: Literal["normal"] | None = None
+    """What a latent is drawn from, number by number."""
+
+
+class Parity(_Part):
+    """How far the graph is from the torch module it came from, at worst."""
+
+    max_abs_error: float
+    """Greatest difference of the float output."""
+
+    max_level_error: int
+    """Greatest difference of the uint8 output, in levels; 0 for vectors."""
+
+    batches: list[int]
+
+
+class Variant(_Part):
+    """One file of a graph, for a provider and a precision."""
+
+    file: FileName
+    sha256: Sha256
+    provider: Literal["any"]
+    precision: Literal["float32"]
+    parity: Parity
+
+
+class Graph(_Part):
+    """One function of the artifact, from named inputs to one output."""
+
+    opset: int
+    inputs: dict[str, Tensor]
+    output: Tensor
+    variants: Annotated[list[Variant], Field(min_length=1)]
+
+
+class Training(_Part):
+    """Where the weights come from."""
+
+    data: str
+    steps: int
+    seed: int
+    ema: float
+    software: dict[str, str]
+
+
+class Manifest(_Part):
+    """Everything one needs to know of an artifact to use it and to judge it."""
+
+    format: Literal[1] = FORMAT
+    name: ModelName
+    entry: str
+    hyperparameters: dict[str, Any]
+    task: Literal["sample", "translate"]
+    graphs: Annotated[dict[str, Graph], Field(min_length=1)]
+    labels: list[str] = []
+    training: Training
+    metrics: dict[str, Any] = {}
+    licence: str
+    """Terms of the training data; those of the code are the package's."""
+
+    @property
+    def version(self) -> str:
+        """Twelve hex digits that change when, and only when, a graph's file does."""
+        files = {name: [variant.sha256 for variant in graph.variants] for name, graph in self.graphs.items()}
+        return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_json(self) -> bytes:
+        """Write the manifest as indented JSON."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+def read(folder: Path) -> Manifest:
+    """Read an artifact's manifest.
+
+    Raises:
+        ManifestError: there is none, or it is not one of this format.
+    """
+    path = folder / FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{folder} is no artifact: {FILE} can't be read ({error.strerror})") from error
+    try:
+        content = json.loads(data)
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise ManifestError(
+                f"{path} has format {content.get('format')}; this version reads {FORMAT}: use a newer one"
+            )
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ManifestError(f"{path}: {place}: {first['msg']}") from error
+    except ValueError as error:
+        if isinstance(error, ManifestError):
+            raise
+        raise ManifestError(f"{path} is not JSON: {error}") from error

@@ -1,0 +1,111 @@
+"""What a request may say: strict types, checked before anything is computed."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.engine import MAX_SEED, draw_latents
+from serving.errors import Refusal
+from serving.manifest import Tensor
+
+
+class SampleRequest(BaseModel):
+    """Body of `POST /v1/models/{model}/sample`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    n: Annotated[int, Field(ge=1)] | None = None
+    """How many pictures; 1, or as many as there are latents."""
+
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    """Picture i is that of seed + i; drawn, and told in the answer, where it is missing."""
+
+    latents: Annotated[list[list[float]], Field(min_length=1)] | None = None
+    """The generator's inputs themselves, in place of seeds."""
+
+    format: Literal["png", "npy", "json"] = "png"
+    """`png`: one picture, or a sheet of them; `npy`: the array; `json`: base64 PNGs, or vectors' numbers."""
+
+
+async def read_body(headers: Mapping[str, str], stream: AsyncIterator[bytes], limit: int) -> bytes:
+    """Read a JSON request's body, never more of it than the limit.
+
+    Raises:
+        Refusal: `unsupported_type` (415) or `body_too_large` (413).
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "unsupported_type", "the body must be application/json")
+    too_large = Refusal(413, "body_too_large", f"the body may have {limit} bytes")
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in stream:
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+def parse_sample(body: bytes) -> SampleRequest:
+    """Read a sample request.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    try:
+        return SampleRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = str(first["loc"][0])[:64] if first["loc"] else None
+        raise Refusal(400, "invalid_request", first["msg"], field) from None
+
+
+def latents_of(
+    request: SampleRequest, spec: Tensor, max_images: int
+) -> tuple[NDArray[np.float32], list[int] | None]:
+    """Give the latents that a request asks for, (n, size), and their seeds where it is by seeds.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    count = request.n or len(request.latents or [()])
+    if count > max_images:
+        raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures; got {count}", "n")
+    if request.latents is not None:
+        return _given(request, spec, request.latents), None
+    # Drawn low enough that every picture's seed is one.
+    seed = secrets.randbelow(MAX_SEED - max_images) if request.seed is None else request.seed
+    if seed + count - 1 > MAX_SEED:
+        raise Refusal(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
+    seeds = list(range(seed, seed + count))
+    return draw_latents(spec, seeds), seeds
+
+
+def _given(request: SampleRequest, spec: Tensor, rows: list[list[float]]) -> NDArray[np.float32]:
+    width = spec.shape[1]
+    if request.seed is not None:
+        raise Refusal(400, "invalid_request", "give a seed or latents, not both", "latents")
+    if request.n not in (None, len(rows)):
+        raise Refusal(400, "invalid_request", f"n is {request.n}; there are {len(rows)} latents", "n")
+    if any(len(row) != width for row in rows):
+        raise Refusal(400, "invalid_request", f"every latent must have {width} numbers", "latents")
+    with np.errstate(over="ignore"):
+        latents = np.array(rows, np.float32)
+    if not np.isfinite(latents).all():
+        raise Refusal(400, "invalid_request", "a latent's numbers must be finite as float32", "latents")
+    return latents
+
+
+def error_body(refusal: Refusal, request_id: str) -> bytes:
+    """Write a refusal as the one JSON shape of every error."""
+    error = {"code": refusal.code, "message": str(refusal)}
+    if refusal.field is not None:
+        error["field"] = refusal.field
+    return json.dumps({"error": error, "request_id": request_id}).encode()

@@ -1,0 +1,169 @@
+"""The HTTP contract: what each path answers, and the one shape of everything that goes wrong."""
+
+import asyncio
+import base64
+import io
+import json
+import logging
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving import images
+from serving.engine import Array
+from serving.errors import Refusal
+from serving.models import Model
+from serving.requests import error_body, latents_of, parse_sample, read_body
+from serving.settings import Settings
+
+logger = logging.getLogger("ganzoo")
+
+
+@dataclass
+class Contract:
+    """The routes over a server's models."""
+
+    models: dict[str, Model] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+
+    def router(self) -> Router:
+        """Make the ASGI app of the routes."""
+        return Router(
+            [
+                Route("/v1/models", self.list_models),
+                Route("/v1/models/{model}", self.show_model),
+                Route("/v1/models/{model}/sample", self.sample, methods=["POST"]),
+                Route("/livez", self.alive),
+                Route("/readyz", self.ready),
+            ]
+        )
+
+    async def list_models(self, request: Request) -> Response:
+        """Describe every model in short."""
+        return json_response({"models": [_summary(model) for model in self.models.values()]})
+
+    async def show_model(self, request: Request) -> Response:
+        """Give one model's manifest."""
+        return Response(self._model(request).manifest.to_json(), media_type="application/json")
+
+    async def sample(self, request: Request) -> Response:
+        """Draw pictures from seeds or latents."""
+        start = time.perf_counter()
+        model = self._model(request)
+        if model.manifest.task != "sample":
+            raise Refusal(400, "wrong_task", f"{model.name} translates images; it does not sample")
+        asked = parse_sample(await read_body(request.headers, request.stream(), self.settings.max_body))
+        ((graph, spec),) = model.manifest.graphs.items()
+        latents, seeds = latents_of(asked, spec.inputs["latent"], self.settings.max_images)
+        ran = time.perf_counter()
+        output = await model.run(graph, {"latent": latents})
+        encoding = time.perf_counter()
+        body, kind = await asyncio.to_thread(_encode, asked.format, output, model, seeds)
+        done = time.perf_counter()
+        timings = {"parse": ran - start, "engine": encoding - ran, "encode": done - encoding}
+        headers = {
+            "X-Model-Version": model.manifest.version,
+            "Server-Timing": ", ".join(f"{name};dur={1e3 * took:.2f}" for name, took in timings.items()),
+        }
+        if seeds is not None:
+            headers["X-Seeds"] = f"{seeds[0]}-{seeds[-1]}"
+        return Response(body, headers=headers, media_type=kind)
+
+    async def alive(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return json_response({"status": "alive"})
+
+    async def ready(self, request: Request) -> Response:
+        """Say that the models are loaded, and where they run."""
+        providers = {model.name: model.engine.provider for model in self.models.values()}
+        return json_response({"status": "ready", "models": providers})
+
+    def _model(self, request: Request) -> Model:
+        """Look a model up by the path's name; a path is never made of it."""
+        name = request.path_params["model"]
+        if name not in self.models:
+            raise Refusal(404, "unknown_model", f"there is no such model; there are {', '.join(self.models)}")
+        return self.models[name]
+
+
+def _encode(kind: str, output: Array, model: Model, seeds: list[int] | None) -> tuple[bytes, str]:
+    """Write a graph's output in a format: the bytes and their media type."""
+    if kind == "npy":
+        file = io.BytesIO()
+        np.save(file, output, allow_pickle=False)
+        return file.getvalue(), "application/x-npy"
+    if kind == "json":
+        content = {"model": model.name, "version": model.manifest.version, "seeds": seeds}
+        return json.dumps(content | _as_json(output)).encode(), "application/json"
+    (graph,) = model.manifest.graphs.values()
+    return images.encode_png(images.picture(output, graph.output.range)), "image/png"
+
+
+def _as_json(output: Array) -> dict[str, Any]:
+    if output.ndim == 2:
+        return {"vectors": output.tolist()}
+    return {"images": [base64.b64encode(images.encode_png(image)).decode() for image in output]}
+
+
+def _summary(model: Model) -> dict[str, Any]:
+    label = model.manifest
+    return {
+        "name": model.name,
+        "version": label.version,
+        "entry": label.entry,
+        "task": label.task,
+        "provider": model.engine.provider,
+        "graphs": {
+            name: {
+                "inputs": {key: tensor.model_dump() for key, tensor in graph.inputs.items()},
+                "output": graph.output.model_dump(),
+            }
+            for name, graph in label.graphs.items()
+        },
+        "labels": label.labels,
+        "metrics": label.metrics,
+    }
+
+
+def json_response(content: dict[str, Any]) -> Response:
+    """Answer with JSON."""
+    return Response(json.dumps(content), media_type="application/json")
+
+
+class Guard:
+    """Turn whatever a contract raises into the one shape of errors, with an id that the log has too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        try:
+            await self.app(scope, receive, send)
+        except Refusal as refusal:
+            await _refuse(refusal, scope, receive, send)
+        except HTTPException as error:
+            code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+            await _refuse(Refusal(error.status_code, code, error.detail), scope, receive, send)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            logger.exception("a request failed", exc_info=error)
+            failure = Refusal(500, "internal_error", "the server failed; its log has the request's id")
+            await _refuse(failure, scope, receive, send)
+
+
+async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    request_id = uuid.uuid4().hex
+    logger.info("%s %s (%s)", refusal.status, refusal.code, request_id)
+    headers = {"X-Request-Id": request_id} | ({"Retry-After": "1"} if refusal.status == 429 else {})
+    body = error_body(refusal, request_id)
+    await Response(body, refusal.status, headers, "application/json")(scope, receive, send)

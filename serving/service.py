@@ -1,0 +1,65 @@
+"""The HTTP door: `bentoml serve serving.service:GANZoo` serves every artifact of a folder."""
+
+import gc
+
+import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.models import load_models
+from serving.routes import Contract, Guard
+from serving.settings import Settings
+
+BENTOML_PATHS = ("/", "/docs.json", "/schema.json", "/metrics", "/static_content/")
+"""What BentoML answers itself; everything else is the contract's."""
+
+contract = Contract()
+"""A process has one service and so one contract; it gets its models when the service starts."""
+
+
+@bentoml.service(
+    name="ganzoo",
+    workers=1,
+    traffic={"timeout": 30},
+    tracing={"excluded_urls": [".*"]},
+)
+class GANZoo:
+    """Sampling and translation by every artifact under GANZOO_ARTIFACTS."""
+
+    def __init__(self) -> None:
+        contract.settings = Settings.from_environment()
+        contract.models = load_models(contract.settings)
+        # The collector's pauses are what slow requests are made of: what is loaded by now stays.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 1_000)
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Refuse to start the server at all where a worker could not serve."""
+        for model in load_models(Settings.from_environment()).values():
+            model.close()
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Let running batches finish."""
+        for model in contract.models.values():
+            model.close()
+
+
+class Door:
+    """Give each request to the contract or to BentoML, by its path."""
+
+    def __init__(self, app: ASGIApp, contract: ASGIApp) -> None:
+        self.bentoml, self.contract = app, contract
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        theirs = scope["type"] != "http" or scope["path"] in BENTOML_PATHS
+        if theirs or scope["path"].startswith(BENTOML_PATHS[-1]):
+            await self.bentoml(scope, receive, send)
+        else:
+            await self.contract(scope, receive, send)
+
+
+GANZoo.add_asgi_middleware(Door, contract=Guard(contract.router()))

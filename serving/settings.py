@@ -1,0 +1,67 @@
+"""The server's configuration: environment variables with one prefix, checked when it starts."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.engine import ProviderName
+
+PREFIX = "GANZOO_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator decides; each field is also the environment variable GANZOO_FIELD."""
+
+    artifacts: Path = Path("artifacts")
+    """Folder whose subfolders are the artifacts to serve."""
+
+    provider: ProviderName = "auto"
+    """Where graphs run: auto, cpu or cuda; cuda refuses to start where it can't be used."""
+
+    max_images: int = 64
+    """Pictures in one request at most."""
+
+    max_batch: int = 64
+    """Pictures in one batch of the engine at most."""
+
+    max_queue: int = 2048
+    """Pictures that may wait for a model; beyond them requests get 429."""
+
+    max_body: int = 4 * 2**20
+    """Bytes in a request's body at most."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_images", "max_batch", "max_queue", "max_body"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{PREFIX}{name.upper()} must be at least 1; got {getattr(self, name)}")
+        if self.provider not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"{PREFIX}PROVIDER must be auto, cpu or cuda; got {self.provider}")
+        if self.max_queue < self.max_images:
+            raise ValueError(f"{PREFIX}MAX_QUEUE must hold a request of {PREFIX}MAX_IMAGES pictures")
+
+    @staticmethod
+    def from_environment(environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings that are set.
+
+        Raises:
+            ValueError: a value is not of its field's type or range; the variable is named.
+        """
+        given: dict[str, object] = {}
+        for field in dataclasses.fields(Settings):
+            variable = PREFIX + field.name.upper()
+            if variable not in environment:
+                continue
+            try:
+                given[field.name] = type(field.default)(environment[variable])
+            except ValueError:
+                raise ValueError(f"{variable} must be a whole number; got {environment[variable]!r}") from None
+        return Settings(**given)  # type: ignore[arg-type]
+
+    def to_environment(self) -> dict[str, str]:
+        """Write the settings as the environment variables that give them."""
+        return {
+            PREFIX + field.name.upper(): str(getattr(self, field.name)) for field in dataclasses.fields(self)
+        }

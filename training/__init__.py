@@ -1,0 +1,1 @@
+"""What a lab does: data, the loop, checkpoints, records and the export of artifacts."""

@@ -1,0 +1,157 @@
+"""What the lab decides: the run's data, length, place and bookkeeping."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.durable import write_file
+from zoo import registry
+from zoo.entry import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training and its folder."""
+
+    data: str = "glyphs"
+    """What to learn from: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT],
+    folder:PATH, gaussian2d, ring8 or grid25."""
+
+    steps: int = 5000
+    """Rounds of updates in all; a run that has them already does nothing."""
+
+    out: Path | None = None
+    """The run's folder; by default runs/ENTRY-DATA. The same command again resumes what is there."""
+
+    device: str = "auto"
+    """Where to train: auto (CUDA if there is one, else the CPU), cpu, cuda, cuda:1, ..."""
+
+    seed: int = 0
+    """Seed of the weights, the latents, the data and their order."""
+
+    ema: float = 0.999
+    """Decay of the moving average of the generators' weights, which is what is exported; 0 turns it off."""
+
+    log_every: int = 50
+    """Steps between two lines of metrics."""
+
+    sheet_every: int = 1000
+    """Steps between two contact sheets of the probe."""
+
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints."""
+
+    keep: int = 2
+    """Checkpoints that are kept, the newest ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "sheet_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative; got {self.seed}")
+
+
+LASTING = ("data", "seed", "ema")
+"""Fields of a run that a resumed one must share; the others may change."""
+
+
+def software() -> dict[str, str]:
+    """Name the versions at work, and the commit where the code is a checkout."""
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "gan-zoo": version("gan-zoo"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": asked.stdout.strip() or "unknown",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What `run.json` remembers of a run, so that nothing else has to be told again."""
+
+    name: str
+    """The entry's name in the zoo, or its import path."""
+
+    entry: Entry
+    run: Run
+
+    licence: str = "unknown"
+    """Terms of the data."""
+
+    software: dict[str, str] = field(default_factory=software)
+    """Versions that train it."""
+
+    def write(self, folder: Path) -> None:
+        """Write `run.json`."""
+        content = {
+            "entry": self.name,
+            "hyperparameters": dataclasses.asdict(self.entry),
+            "run": dataclasses.asdict(self.run) | {"out": str(folder)},
+            "licence": self.licence,
+            "software": self.software,
+        }
+        write_file(folder / "run.json", json.dumps(content, indent=2).encode() + b"\n")
+
+    @staticmethod
+    def read(folder: Path) -> "Card":
+        """Read a run's card.
+
+        Raises:
+            ValueError: the folder holds no run.
+        """
+        try:
+            content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"{folder} holds no run: it has no run.json") from None
+        entry = registry.load(content["entry"])(**_tuples(content["hyperparameters"]))
+        run = Run(**content["run"] | {"out": Path(content["run"]["out"])})
+        rest = {key: content[key] for key in ("licence", "software")}
+        return Card(name=content["entry"], entry=entry, run=run, **rest)
+
+    def differences(self, other: "Card") -> list[str]:
+        """Name what keeps another card's run from being continued as this one."""
+        mine, theirs = (
+            {"entry": card.name}
+            | dataclasses.asdict(card.entry)
+            | {field: getattr(card.run, field) for field in LASTING}
+            for card in (self, other)
+        )
+        return [
+            f"{field}: {theirs.get(field)} there, {mine.get(field)} here"
+            for field in sorted(mine.keys() | theirs.keys())
+            if mine.get(field) != theirs.get(field)
+        ]
+
+
+def find_device(name: str) -> torch.device:
+    """Turn a device's name into the device.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} can't be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,0 +1,201 @@
+"""Data by spec, one door: batches of float32, images NCHW in [-1, 1], the same for a seed and a step.
+
+A batch is a function of the seed and the step alone, so a resumed run sees what it would have seen, and
+there is no reader to save, no worker to wait for and no last, smaller batch.
+"""
+
+import importlib
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from serving.errors import Refusal
+from serving.images import FORMATS, decode
+from training.progress import progress
+from zoo.entry import Batch
+
+SOURCES: dict[str, str] = {
+    "glyphs": "training.glyphs:glyphs",
+    "mnist": "training.datasets:mnist",
+    "fashion-mnist": "training.datasets:fashion_mnist",
+    "cifar10": "training.datasets:cifar10",
+    "folder": "training.data:folder",
+    "gaussian2d": "training.mixtures:gaussian2d",
+    "ring8": "training.mixtures:ring8",
+    "grid25": "training.mixtures:grid25",
+}
+"""Where each spec's data come from: functions of (argument, sample shape, seed)."""
+
+FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
+FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
+
+
+class Data(Protocol):
+    """What a run learns from."""
+
+    labels: tuple[str, ...]
+    """Names of the classes that `label` counts from 0; empty where there are none."""
+
+    licence: str
+    """Terms of the data, carried into the artifact's manifest."""
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give the batch of a step (counted from 0) on the CPU or on the device the data were put on."""
+        ...
+
+    def to(self, device: torch.device) -> "Data":
+        """Put what is held in memory on a device."""
+        ...
+
+
+def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Data:
+    """Open data by `NAME` or `NAME:ARGUMENT`, fitted to an entry's sample shape.
+
+    Raises:
+        ValueError: no such data, or the argument or the shape does not suit them.
+        OSError: the data can't be read.
+    """
+    name, _, argument = spec.partition(":")
+    if name not in SOURCES:
+        raise ValueError(f"no data are named {name!r}; there are {', '.join(SOURCES)}")
+    module, _, function = SOURCES[name].partition(":")
+    data: Data = getattr(importlib.import_module(module), function)(argument, sample_shape, seed)
+    return data
+
+
+class Pool:
+    """A finite set held in memory: images as uint8 NCHW, normalised as they are drawn, or float32 vectors.
+
+    Every pass is a new shuffle of the whole set. Batches run on across passes; a set smaller than a batch
+    repeats within it.
+    """
+
+    def __init__(
+        self,
+        real: Tensor,
+        label: Tensor | None = None,
+        *,
+        seed: int,
+        labels: tuple[str, ...] = (),
+        licence: str = "unknown",
+    ) -> None:
+        if len(real) == 0:
+            raise ValueError("the data are empty")
+        self.real, self.label = real, label
+        self.seed, self.labels, self.licence = seed, labels, licence
+        self._shuffle = lru_cache(maxsize=2)(self._shuffle_anew)
+
+    def __len__(self) -> int:
+        return len(self.real)
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give the examples that a step sees: `real`, and `label` where there are labels."""
+        places = range(step * size, (step + 1) * size)
+        passes = range(places.start // len(self), (places.stop - 1) // len(self) + 1)
+        order = torch.cat([self._shuffle(number) for number in passes])
+        start = places.start - passes.start * len(self)
+        chosen = order[start : start + size].to(self.real.device)
+        batch = {"real": normalise(self.real[chosen])}
+        if self.label is not None:
+            batch["label"] = self.label[chosen]
+        return batch
+
+    def _shuffle_anew(self, number: int) -> Tensor:
+        return torch.randperm(len(self), generator=generator(self.seed, number))
+
+    def to(self, device: torch.device) -> "Pool":
+        """Hold the examples on a device."""
+        self.real = self.real.to(device)
+        self.label = None if self.label is None else self.label.to(device)
+        return self
+
+
+def generator(*key: int) -> torch.Generator:
+    """Make a CPU random generator from whole numbers; other numbers, another stream."""
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+def normalise(real: Tensor) -> Tensor:
+    """Take uint8 [0, 255] to float32 [-1, 1]; leave vectors as they are."""
+    return real.float().div_(127.5).sub_(1) if real.dtype == torch.uint8 else real
+
+
+def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Read a sample shape as that of an image of 1 or 3 channels.
+
+    Raises:
+        ValueError: it is a vector's, or has other channels.
+    """
+    if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
+        raise ValueError(f"these data are images of 1 or 3 channels; the entry wants {sample_shape}")
+    channels, height, width = sample_shape
+    return channels, height, width
+
+
+def vector_size(sample_shape: tuple[int, ...], size: int) -> None:
+    """Hold a sample shape against the data's vectors.
+
+    Raises:
+        ValueError: it is an image's, or of another size.
+    """
+    if sample_shape != (size,):
+        raise ValueError(f"these data are vectors of {size} numbers; the entry wants {sample_shape}")
+
+
+def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Bring uint8 images (N, C, H, W) to a shape (channels, height, width).
+
+    The largest centred crop of the right proportions is resized (bicubic, antialiased); grey is the luma of
+    ITU-R 601, and colour from grey repeats it.
+    """
+    channels, height, width = shape
+    if images.shape[1] == 3 and channels == 1:
+        luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        images = (images * luma).sum(1, keepdim=True).round().to(torch.uint8)
+    images = images.expand(-1, channels, -1, -1)
+    scale = min(images.shape[2] / height, images.shape[3] / width)
+    crop = (max(1, math.floor(height * scale)), max(1, math.floor(width * scale)))
+    top, left = (images.shape[2] - crop[0]) // 2, (images.shape[3] - crop[1]) // 2
+    images = images[:, :, top : top + crop[0], left : left + crop[1]]
+    if crop == (height, width):
+        return images.contiguous()
+    parts = [
+        F.interpolate(part.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        for part in images.split(4096)
+    ]
+    return torch.cat(parts)
+
+
+def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+    """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
+
+    Raises:
+        ValueError: there is none, or one can't be read; the file is named.
+    """
+    shape = image_shape(sample_shape)
+    root = Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise ValueError(f"folder: wants a folder of images; {path or 'nothing'} is none")
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
+    if not files:
+        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
+    images = torch.empty((len(files), *shape), dtype=torch.uint8)
+    with progress(len(files), f"reading {root}", "images") as advance:
+        for index, file in enumerate(files):
+            try:
+                pixels = decode(file.read_bytes(), shape[0], FOLDER_FORMATS)
+            except Refusal as refusal:
+                raise ValueError(f"{file}: {refusal}") from refusal
+            images[index] = fit(torch.tensor(pixels).permute(2, 0, 1)[None], shape)[0]
+            advance()
+    return Pool(images, seed=seed)

@@ -1,0 +1,73 @@
+"""Files and folders that are whole or not there, whatever happens while they are written."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = ".partial"
+"""Suffix of what is still being written; what a killed process left under it is swept up."""
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file: under another name, to the disk, then renamed into place, then the folder to the disk.
+
+    Raises:
+        OSError: it can't be written; a file that was there before is as it was.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, and put it at the path, in place of what is there, if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        sync_folder(partial)
+        _exchange(partial, path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(fresh: Path, path: Path) -> None:
+    """Rename a folder into place; one that is there steps aside first, and is removed when it is replaced."""
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    fresh.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's own entries to the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half written."""
+    for partial in folder.rglob("*" + PARTIAL):
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()

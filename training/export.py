@@ -1,0 +1,134 @@
+"""From a run to an artifact: graphs proven equal to the weights they came from, with their label."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from serving import images, manifest
+from serving.engine import Engine
+from training import checkpoint, parity
+from training.config import Card
+from training.durable import new_folder
+from training.graph import OPSET, finish, trace
+from training.loop import Training
+
+
+def export(run: Path, artifact: Path) -> manifest.Manifest:
+    """Export the averaged generators of a run's newest checkpoint as an artifact.
+
+    Everything is written beside the artifact's place, accepted by the server's own engine, and renamed, so
+    that a refusal leaves what is there alone.
+
+    Raises:
+        ValueError: there is no run or no checkpoint (ValueError itself), a generator can't become a graph
+            (`GraphError`), or the graph is not equal to it (`ParityError`).
+    """
+    training = restore(run)
+    with new_folder(artifact) as folder:
+        graphs = {
+            name: _write_graph(name, generator, training.probe[name], folder, training.card)
+            for name, generator in training.average.generators.items()
+        }
+        label = _label(artifact.name, training, graphs)
+        (folder / manifest.FILE).write_bytes(label.to_json())
+        _accept(folder, training)
+        (folder / "README.md").write_text(_describe(label), encoding="utf-8")
+    return label
+
+
+def restore(run: Path) -> Training:
+    """Bring a run's newest checkpoint back, on the CPU.
+
+    Raises:
+        ValueError: the folder holds no run or no checkpoint.
+    """
+    card = Card.read(run)
+    found = checkpoint.load(run / "checkpoints")
+    if found is None:
+        raise ValueError(f"{run} has no checkpoint yet; train it first")
+    training = Training(dataclasses.replace(card, run=dataclasses.replace(card.run, device="cpu")))
+    training.restore(*found)
+    return training
+
+
+def _write_graph(
+    name: str, generator: nn.Module, example: dict[str, Tensor], folder: Path, card: Card
+) -> manifest.Graph:
+    model = trace(generator, example)
+    proof = parity.measure(generator, model, example)
+    data = finish(model, {"entry": card.name, "graph": name, "data": card.run.data})
+    (folder / f"{name}.onnx").write_bytes(data)
+    variant = manifest.Variant(
+        file=f"{name}.onnx",
+        sha256=hashlib.sha256(data).hexdigest(),
+        provider="any",
+        precision="float32",
+        parity=proof,
+    )
+    with torch.no_grad():
+        output = generator(**example)
+    inputs = {key: _describe_input(key, value) for key, value in example.items()}
+    return manifest.Graph(opset=OPSET, inputs=inputs, output=_describe_output(output), variants=[variant])
+
+
+def _describe_input(name: str, example: Tensor) -> manifest.Tensor:
+    if name != "latent":
+        raise ValueError(f"a generator's input must be named latent; got {name}")
+    shape: list[int | str] = ["batch", *example.shape[1:]]
+    return manifest.Tensor(dtype="float32", shape=shape, meaning="latent", distribution="normal")
+
+
+def _describe_output(output: Tensor) -> manifest.Tensor:
+    shape: list[int | str]
+    if output.ndim == 4:
+        _, channels, height, width = output.shape
+        shape = ["batch", height, width, channels]
+        return manifest.Tensor(dtype="uint8", shape=shape, meaning="image", range=(0, 255))
+    low, high = float(np.floor(output.min())), float(np.ceil(output.max()))
+    shape = ["batch", *output.shape[1:]]
+    return manifest.Tensor(dtype="float32", shape=shape, meaning="vector", range=(low, max(high, low + 1)))
+
+
+def _label(name: str, training: Training, graphs: dict[str, manifest.Graph]) -> manifest.Manifest:
+    card = training.card
+    provenance = manifest.Training(
+        data=card.run.data,
+        steps=training.done,
+        seed=card.run.seed,
+        ema=card.run.ema,
+        software=card.software,
+    )
+    return manifest.Manifest(
+        name=name,
+        entry=card.name,
+        hyperparameters=dataclasses.asdict(card.entry),
+        task=card.entry.task,
+        graphs=graphs,
+        training=provenance,
+        licence=card.licence,
+    )
+
+
+def _accept(folder: Path, training: Training) -> None:
+    """Open the artifact as the server does, and draw its sheets with it."""
+    engine = Engine(folder, "cpu")
+    for name, graph in engine.manifest.graphs.items():
+        output = engine.run(name, {key: value.numpy() for key, value in training.probe[name].items()})
+        (folder / f"{name}.png").write_bytes(images.encode_png(images.picture(output, graph.output.range)))
+
+
+def _describe(label: manifest.Manifest) -> str:
+    """Write the artifact's card."""
+    pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in label.graphs)
+    command = f"ganzoo train {label.entry} --data {label.training.data} --steps {label.training.steps}"
+    return (
+        f"# {label.name}\n\n{pictures}\n\n"
+        f"`{label.entry}` trained on `{label.training.data}` for {label.training.steps} steps, seed "
+        f"{label.training.seed}. Licence of the data: {label.licence}. Everything else, the hyperparameters "
+        f"and the parity with PyTorch among it, is in [{manifest.FILE}]({manifest.FILE}).\n\n"
+        f"    {command}  # and the hyperparameters of {manifest.FILE}\n"
+    )

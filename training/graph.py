@@ -1,0 +1,86 @@
+"""A generator as an ONNX graph: one file, dynamic batch, uint8 NHWC where it makes images."""
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from training.record import to_pixels
+
+OPSET = 18
+"""From 22 on ONNX Runtime places instance normalisation on the CPU, even under CUDA."""
+
+
+class GraphError(ValueError):
+    """A generator can't become a graph that anyone with ONNX Runtime could use."""
+
+
+class Ends(nn.Module):
+    """A generator with the ends of a graph: its own inputs by name, and what a client wants out.
+
+    The second output is the generator's own, in float; parity is measured on it before it is cut off.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Give uint8 images (N, H, W, C) or float32 vectors (N, D), and the generator's own output."""
+        output = self.generator(**inputs)
+        return (to_pixels(output) if output.ndim == 4 else output.clone()), output
+
+
+def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
+    """Export a generator with two outputs, `output` and `float_output`, and nothing of this machine in it.
+
+    Args:
+        generator: in evaluation mode, on the CPU; called with the example by name.
+        example: inputs of at least two rows; the first dimension becomes the dynamic batch.
+
+    Raises:
+        GraphError: weights are not finite, or the exporter gave another opset or other domains.
+    """
+    for key, value in generator.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise GraphError(f"{key} holds numbers that are not finite; train again from before they came")
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.onnx.export(
+        Ends(generator).eval(),
+        kwargs=example,
+        dynamo=True,
+        opset_version=OPSET,
+        external_data=False,
+        dynamic_shapes={"inputs": {key: {0: batch} for key in example}},
+        input_names=list(example),
+        output_names=["output", "float_output"],
+        verbose=False,
+    )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    _anonymise(model)
+    opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
+    if opsets != {"ai.onnx": OPSET}:
+        raise GraphError(f"the graph must use ai.onnx {OPSET} alone; the exporter gave {opsets}")
+    return model
+
+
+def finish(model: onnx.ModelProto, label: dict[str, str]) -> bytes:
+    """Cut the float output off, label the graph, check it in full and write it; the same bytes every time.
+
+    Raises:
+        onnx.checker.ValidationError: the graph is not valid ONNX.
+    """
+    del model.graph.output[1]
+    onnx.helper.set_model_props(model, label)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _anonymise(model: onnx.ModelProto) -> None:
+    """Take out what the exporter notes of itself and of the source: versions, paths, stack traces."""
+    model.producer_name, model.producer_version, model.doc_string = "gan-zoo", "", ""
+    model.ClearField("metadata_props")
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        part.ClearField("metadata_props")

@@ -1,0 +1,54 @@
+"""How far long work has come: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+Advance = Callable[..., None]
+"""Call it after each unit of work, with scalars to show by name."""
+
+
+@contextmanager
+def progress(total: int, label: str, unit: str, done: int = 0, every: float = 10.0) -> Iterator[Advance]:
+    """Show work on standard error while the block runs.
+
+    Args:
+        total: units of work in all.
+        label: what the work is, in a word or two.
+        unit: what a unit is called.
+        done: units already done, by an earlier run.
+        every: seconds between lines where standard error is no terminal.
+    """
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=label, unit=f" {unit}", initial=done, dynamic_ncols=True) as bar:
+            yield lambda **scalars: _advance_bar(bar, scalars)
+    else:
+        yield _Lines(total, label, unit, done, every).advance
+
+
+def _advance_bar(bar: "tqdm[None]", scalars: dict[str, float]) -> None:
+    if scalars:
+        bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
+    bar.update()
+
+
+class _Lines:
+    def __init__(self, total: int, label: str, unit: str, done: int, every: float) -> None:
+        self.total, self.label, self.unit, self.done, self.every = total, label, unit, done, every
+        self.first, self.start = done, time.monotonic()
+        self.last = self.start
+
+    def advance(self, **scalars: float) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last < self.every and self.done < self.total:
+            return
+        self.last = now
+        rate = (self.done - self.first) / max(now - self.start, 1e-9)
+        left = (self.total - self.done) / rate
+        shown = "".join(f" {name}={value:.3g}" for name, value in scalars.items())
+        line = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.3g}/s, {left:.0f} s left{shown}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,1 @@
+"""What papers say: networks, objectives and the players' update, and nothing of machines or runs."""

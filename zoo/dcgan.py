@@ -1,0 +1,111 @@
+"""DCGAN (Radford et al. 2015): transposed convolutions up, strided convolutions down, no pooling."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zoo.adversarial import TwoPlayer, TwoPlayerEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCGAN(TwoPlayerEntry):
+    """Deep convolutional GAN for square images of any power-of-two size from 16 (Radford et al. 2015)."""
+
+    image_size: int = 64
+    """Height and width of an image: a power of two, at least 16."""
+
+    channels: int = 3
+    """Channels of an image: 1 for grey, 3 for colour."""
+
+    width: int = 64
+    """Channels of the feature maps at half the image's size; each further halving doubles them."""
+
+    betas: tuple[float, float] = (0.5, 0.999)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size < 16 or self.image_size.bit_count() != 1:
+            raise ValueError(f"image_size must be a power of two, at least 16; got {self.image_size}")
+        for name in ("channels", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Square images."""
+        return (self.channels, self.image_size, self.image_size)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the feature maps from half the image's size down to 4x4."""
+        halvings = self.image_size.bit_length() - 3
+        return tuple(self.width * 2**level for level in range(halvings))
+
+    def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
+        """Make both players; weights as in the paper's section 4, those of batch normalisation N(1, 0.02)."""
+        generator, discriminator = Generator(self), Discriminator(self)
+        generator.apply(initialise)
+        discriminator.apply(initialise)
+        return TwoPlayer(self, generator, discriminator, device)
+
+
+class Generator(nn.Module):
+    """Map latents (N, latent_size) to images (N, C, H, W) in [-1, 1]."""
+
+    def __init__(self, entry: DCGAN) -> None:
+        super().__init__()
+        inner = entry.widths[::-1]
+        stages: list[nn.Module] = [
+            nn.ConvTranspose2d(entry.latent_size, inner[0], 4, stride=1, padding=0, bias=False),
+            nn.BatchNorm2d(inner[0]),
+            nn.ReLU(),
+        ]
+        for before, after in zip(inner[:-1], inner[1:], strict=True):
+            stages += [
+                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+        last = nn.ConvTranspose2d(inner[-1], entry.channels, 4, stride=2, padding=1, bias=False)
+        self.stages = nn.Sequential(*stages, last, nn.Tanh())
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Grow the latent, a 1x1 image of latent_size channels, to 4x4 and double it from there."""
+        images: Tensor = self.stages(latent[:, :, None, None])
+        return images
+
+
+class Discriminator(nn.Module):
+    """Map images (N, C, H, W) to raw scores (N, score_size)."""
+
+    def __init__(self, entry: DCGAN) -> None:
+        super().__init__()
+        inner = entry.widths
+        stages: list[nn.Module] = [
+            nn.Conv2d(entry.channels, inner[0], 4, stride=2, padding=1, bias=False),
+            nn.LeakyReLU(0.2),
+        ]
+        for before, after in zip(inner[:-1], inner[1:], strict=True):
+            stages += [
+                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]
+        last = nn.Conv2d(inner[-1], entry.score_size, 4, stride=1, padding=0, bias=False)
+        self.stages = nn.Sequential(*stages, last, nn.Flatten())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Halve the image down to 4x4, then to one position."""
+        scores: Tensor = self.stages(image)
+        return scores
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw a layer's weights: convolutions from N(0, 0.02), batch normalisation from N(1, 0.02)."""
+    match module:
+        case nn.Conv2d() | nn.ConvTranspose2d():
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        case nn.BatchNorm2d():
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,62 @@
+"""The contract: an Entry is a paper's hyperparameters; built, it is a Trainer."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+"""What data yields: `real`, (N, C, H, W) images in [-1, 1] or (N, D) vectors, and `label`, (N,) int64, where
+the data have labels. Translators find their two domains under `a` and `b`."""
+
+Inputs = dict[str, dict[str, Tensor]]
+"""What each generator is fed: its name, then its arguments by name."""
+
+
+class Trainer(Protocol):
+    """An entry built: the players, their optimizers and one round of updates."""
+
+    generators: nn.ModuleDict
+    discriminators: nn.ModuleDict
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Give what each generator would be fed for this batch; random inputs are drawn anew."""
+        ...
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update every player once; give detached scalars worth logging."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give whatever a resumed run needs beside the players and the optimizers."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(ABC):
+    """A paper's hyperparameters. Subclasses add fields; each field's docstring is its flag's help."""
+
+    task: ClassVar[Literal["sample", "translate"]] = "sample"
+
+    batch_size: int = 64
+    """Examples in a batch."""
+
+    @property
+    @abstractmethod
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one example: (C, H, W) of an image, (D,) of a vector. The data are fitted to it."""
+
+    @abstractmethod
+    def build(self, device: torch.device | str = "cpu") -> Trainer:
+        """Make the players, initialised from torch's global random state, on the device."""
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Give the factor on every learning rate when `progress` (0 to 1) of the run is done."""
+        return 1.0

@@ -1,0 +1,47 @@
+"""The smallest GAN with a known answer: a linear generator of a 2-D Gaussian."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from zoo.adversarial import ObjectiveName, TwoPlayer, TwoPlayerEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearGAN(TwoPlayerEntry):
+    """Linear generator of a 2-D Gaussian: the first exercise in GANs, with its truth in closed form.
+
+    With data x = n A + mu, n ~ N(0, I), the generator W n + b is right when b = mu and W W^T = A^T A.
+    """
+
+    batch_size: int = 8
+    latent_size: int = 2
+    objective: ObjectiveName = "softmax"
+    learning_rate: float = 0.01
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Points of the plane."""
+        return (2,)
+
+    def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
+        """Make a linear generator and a discriminator of 20 and 10 hidden units."""
+        generator = Generator(self.latent_size)
+        discriminator = nn.Sequential(
+            nn.Linear(2, 20), nn.ReLU(), nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, self.score_size)
+        )
+        return TwoPlayer(self, generator, discriminator, device)
+
+
+class Generator(nn.Module):
+    """Map latents (N, latent_size) to points (N, 2) by one linear layer."""
+
+    def __init__(self, latent_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(latent_size, 2)
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        """Give W latent + b."""
+        points: torch.Tensor = self.linear(latent)
+        return points

@@ -1,0 +1,70 @@
+"""What the players play for: each objective is a pair of losses over a discriminator's raw scores.
+
+The discriminator's loss takes the scores of real and of fake examples. The generator's takes the scores of
+its fakes and a function that gives those of the real ones, called only by objectives that compare the two.
+Scores are (N, score_size); losses are means over the batch.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Objective(NamedTuple):
+    """The losses of both players and how many scores the discriminator gives for an example."""
+
+    generator: Callable[[Tensor, Callable[[], Tensor]], Tensor]
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    score_size: int = 1
+
+
+def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
+    """Both sides' binary cross-entropy: softplus(-s) is -log sigmoid(s)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def _two_class(scores: Tensor, target: int) -> Tensor:
+    return F.cross_entropy(scores, torch.full((len(scores),), target, device=scores.device))
+
+
+OBJECTIVES: dict[str, Objective] = {
+    # Goodfellow 2014, section 3: the generator maximises log D(fake).
+    "non_saturating": Objective(
+        generator=lambda fake, real: F.softplus(-fake).mean(),
+        discriminator=_cross_entropy,
+    ),
+    # Goodfellow 2014, equation 1: the generator minimises log(1 - D(fake)).
+    "minimax": Objective(
+        generator=lambda fake, real: -F.softplus(fake).mean(),
+        discriminator=_cross_entropy,
+    ),
+    # Mao 2017, equation 9: targets 0 and 1.
+    "least_squares": Objective(
+        generator=lambda fake, real: (fake - 1).square().mean() / 2,
+        discriminator=lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
+    ),
+    # Lim and Ye 2017.
+    "hinge": Objective(
+        generator=lambda fake, real: -fake.mean(),
+        discriminator=lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+    ),
+    # Arjovsky 2017.
+    "wasserstein": Objective(
+        generator=lambda fake, real: -fake.mean(),
+        discriminator=lambda real, fake: fake.mean() - real.mean(),
+    ),
+    # Jolicoeur-Martineau 2018, RpGAN: examples are judged in pairs.
+    "relativistic": Objective(
+        generator=lambda fake, real: F.softplus(real() - fake).mean(),
+        discriminator=lambda real, fake: F.softplus(fake - real).mean(),
+    ),
+    # Two-class softmax cross-entropy: real is class 1.
+    "softmax": Objective(
+        generator=lambda fake, real: _two_class(fake, 1),
+        discriminator=lambda real, fake: (_two_class(real, 1) + _two_class(fake, 0)) / 2,
+        score_size=2,
+    ),
+}

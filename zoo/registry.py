@@ -1,0 +1,44 @@
+"""The names of the zoo: one line an entry; listing them never imports torch."""
+
+import ast
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.entry import Entry
+
+ENTRIES: dict[str, str] = {
+    "linear-gan": "zoo.linear_gan:LinearGAN",
+    "mlp-gan": "zoo.mlp_gan:MLPGAN",
+    "dcgan": "zoo.dcgan:DCGAN",
+}
+
+
+def load(name: str) -> type["Entry"]:
+    """Import an entry's class by its name in the zoo, or by an import path such as `my_lab.wgan:WGAN`.
+
+    Raises:
+        ValueError: the name is not in the zoo, or the path leads to nothing.
+    """
+    path = ENTRIES.get(name, name)
+    module, _, attribute = path.partition(":")
+    if not attribute:
+        raise ValueError(f"no entry is named {name!r}; there are {', '.join(ENTRIES)} and module:Class paths")
+    try:
+        entry: type[Entry] = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"the entry {name!r} can't be imported: {error}") from error
+    return entry
+
+
+def summary(name: str) -> str:
+    """Give the first line of an entry's docstring, read from its source without importing it."""
+    module, _, attribute = ENTRIES[name].partition(":")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"the entry {name!r} names the module {module}, which can't be found")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    docstrings = (ast.get_docstring(node) for node in tree.body if getattr(node, "name", None) == attribute)
+    return (next(docstrings, None) or "").partition("\n")[0]
