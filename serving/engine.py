@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from serving import manifest
 from serving.manifest import Manifest, Tensor
+from serving.settings import ProviderName
 
 Array = NDArray[Any]
-ProviderName = Literal["auto", "cpu", "cuda"]
 
 MAX_SEED = 2**53 - 1
 """Seeds are whole numbers that every JSON reader carries exactly."""
@@ -73,14 +73,12 @@ class Engine:
             )
 
 
-def draw_latents(spec: Tensor, seeds: list[int]) -> NDArray[np.float32]:
+def draw_latents(size: int, seeds: list[int]) -> NDArray[np.float32]:
     """Draw one latent a seed: float32 (len(seeds), size).
 
     The latent of a seed is the first `size` standard normal float32 numbers of NumPy's Philox keyed by the
     seed, so a seed names a picture, whatever batch it is in, and any client can draw the same.
     """
-    size = spec.shape[1]
-    assert isinstance(size, int)
     latents = np.empty((len(seeds), size), np.float32)
     for row, seed in zip(latents, seeds, strict=True):
         np.random.Generator(np.random.Philox(key=seed)).standard_normal(dtype=np.float32, out=row)

@@ -35,6 +35,14 @@ class Tensor(_Part):
     distribution: Literal["normal"] | None = None
     """What a latent is drawn from, number by number."""
 
+    @property
+    def size(self) -> int:
+        """Numbers in one latent or vector, or in an image's last dimension."""
+        last = self.shape[-1]
+        if not isinstance(last, int):
+            raise ManifestError(f"the last dimension of {self.shape} must be a number")
+        return last
+
 
 class Parity(_Part):
     """How far the graph is from the torch module it came from, at worst."""
@@ -80,7 +88,7 @@ class Training(_Part):
 class Manifest(_Part):
     """Everything one needs to know of an artifact to use it and to judge it."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: ModelName
     entry: str
     hyperparameters: dict[str, Any]

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.engine import MAX_SEED, draw_latents
 from serving.errors import Refusal
-from serving.manifest import Tensor
 
 
 class SampleRequest(BaseModel):
@@ -68,34 +67,33 @@ def parse_sample(body: bytes) -> SampleRequest:
 
 
 def latents_of(
-    request: SampleRequest, spec: Tensor, max_images: int
+    request: SampleRequest, size: int, max_images: int
 ) -> tuple[NDArray[np.float32], list[int] | None]:
-    """Give the latents that a request asks for, (n, size), and their seeds where it is by seeds.
+    """Give the latents that a request asks for, float32 (n, size), and their seeds where it is by seeds.
 
     Raises:
         Refusal: `invalid_request` (400), with the field at fault.
     """
     count = request.n or len(request.latents or [()])
     if count > max_images:
-        raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures; got {count}", "n")
+        raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
     if request.latents is not None:
-        return _given(request, spec, request.latents), None
+        return _given(request, size, request.latents), None
     # Drawn low enough that every picture's seed is one.
     seed = secrets.randbelow(MAX_SEED - max_images) if request.seed is None else request.seed
     if seed + count - 1 > MAX_SEED:
         raise Refusal(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
     seeds = list(range(seed, seed + count))
-    return draw_latents(spec, seeds), seeds
+    return draw_latents(size, seeds), seeds
 
 
-def _given(request: SampleRequest, spec: Tensor, rows: list[list[float]]) -> NDArray[np.float32]:
-    width = spec.shape[1]
+def _given(request: SampleRequest, size: int, rows: list[list[float]]) -> NDArray[np.float32]:
     if request.seed is not None:
         raise Refusal(400, "invalid_request", "give a seed or latents, not both", "latents")
     if request.n not in (None, len(rows)):
         raise Refusal(400, "invalid_request", f"n is {request.n}; there are {len(rows)} latents", "n")
-    if any(len(row) != width for row in rows):
-        raise Refusal(400, "invalid_request", f"every latent must have {width} numbers", "latents")
+    if any(len(row) != size for row in rows):
+        raise Refusal(400, "invalid_request", f"every latent must have {size} numbers", "latents")
     with np.errstate(over="ignore"):
         latents = np.array(rows, np.float32)
     if not np.isfinite(latents).all():

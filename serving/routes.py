@@ -62,7 +62,7 @@ class Contract:
             raise Refusal(400, "wrong_task", f"{model.name} translates images; it does not sample")
         asked = parse_sample(await read_body(request.headers, request.stream(), self.settings.max_body))
         ((graph, spec),) = model.manifest.graphs.items()
-        latents, seeds = latents_of(asked, spec.inputs["latent"], self.settings.max_images)
+        latents, seeds = latents_of(asked, spec.inputs["latent"].size, self.settings.max_images)
         ran = time.perf_counter()
         output = await model.run(graph, {"latent": latents})
         encoding = time.perf_counter()
@@ -74,7 +74,7 @@ class Contract:
             "Server-Timing": ", ".join(f"{name};dur={1e3 * took:.2f}" for name, took in timings.items()),
         }
         if seeds is not None:
-            headers["X-Seeds"] = f"{seeds[0]}-{seeds[-1]}"
+            headers["X-Seed"] = str(seeds[0])
         return Response(body, headers=headers, media_type=kind)
 
     async def alive(self, request: Request) -> Response:

@@ -33,14 +33,14 @@ class GANZoo:
         gc.freeze()
         gc.set_threshold(50_000, 20, 1_000)
 
-    @bentoml.on_deployment
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
         """Refuse to start the server at all where a worker could not serve."""
         for model in load_models(Settings.from_environment()).values():
             model.close()
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Let running batches finish."""
         for model in contract.models.values():
@@ -62,4 +62,4 @@ class Door:
             await self.contract(scope, receive, send)
 
 
-GANZoo.add_asgi_middleware(Door, contract=Guard(contract.router()))
+GANZoo.add_asgi_middleware(Door, contract=Guard(contract.router()))  # type: ignore[attr-defined]

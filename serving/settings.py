@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from serving.engine import ProviderName
+from typing import Literal
 
 PREFIX = "GANZOO_"
+
+ProviderName = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +55,12 @@ class Settings:
             variable = PREFIX + field.name.upper()
             if variable not in environment:
                 continue
+            kind: type = type(field.default)
+            value = environment[variable]
             try:
-                given[field.name] = type(field.default)(environment[variable])
+                given[field.name] = Path(value) if isinstance(field.default, Path) else kind(value)
             except ValueError:
-                raise ValueError(f"{variable} must be a whole number; got {environment[variable]!r}") from None
+                raise ValueError(f"{variable} must be a whole number; got {value!r}") from None
         return Settings(**given)  # type: ignore[arg-type]
 
     def to_environment(self) -> dict[str, str]:

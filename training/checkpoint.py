@@ -54,7 +54,7 @@ def load(folder: Path) -> tuple[int, State] | None:
         step, digest = _parts(path)
         if _digest(data) == digest:
             return step, _unpack(data)
-        print(f"warning: {path} is damaged (SHA-256 differs); trying the one before", file=sys.stderr)  # noqa: T201
+        print(f"warning: {path} is damaged (SHA-256 differs); trying the one before", file=sys.stderr)
     if paths:
         raise ValueError(f"every checkpoint in {folder} is damaged; remove them to start anew")
     return None
@@ -68,7 +68,7 @@ def _unpack(data: bytes) -> State:
 
 
 def _take_out(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Move tensors into a flat dict by their paths; describe the rest, dict keys that are numbers included."""
+    """Move tensors into a flat dict by their paths, and describe the rest as JSON."""
     match value:
         case Tensor():
             tensors[path] = value.detach().to("cpu", copy=True).contiguous()

@@ -95,16 +95,26 @@ class Card:
     software: dict[str, str] = field(default_factory=software)
     """Versions that train it."""
 
-    def write(self, folder: Path) -> None:
-        """Write `run.json`."""
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        default = f"{self.name}-{self.run.data.partition(':')[0]}".replace(":", "-")
+        return self.run.out or Path("runs") / default
+
+    def to_json(self) -> str:
+        """Give the content of `run.json`."""
         content = {
             "entry": self.name,
             "hyperparameters": dataclasses.asdict(self.entry),
-            "run": dataclasses.asdict(self.run) | {"out": str(folder)},
+            "run": dataclasses.asdict(self.run) | {"out": str(self.folder)},
             "licence": self.licence,
             "software": self.software,
         }
-        write_file(folder / "run.json", json.dumps(content, indent=2).encode() + b"\n")
+        return json.dumps(content, indent=2)
+
+    def write(self) -> None:
+        """Write `run.json`."""
+        write_file(self.folder / "run.json", self.to_json().encode() + b"\n")
 
     @staticmethod
     def read(folder: Path) -> "Card":

@@ -171,7 +171,7 @@ def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
         .round()
         .clamp(0, 255)
         .to(torch.uint8)
-        for part in images.split(4096)
+        for part in torch.split(images, 4096)
     ]
     return torch.cat(parts)
 

@@ -31,7 +31,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill, and put it at the path, in place of what is there, if the block succeeds."""
+    """Give an empty folder to fill; if the block succeeds, put it at the path, in place of what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)

@@ -73,7 +73,8 @@ def finish(model: onnx.ModelProto, label: dict[str, str]) -> bytes:
     del model.graph.output[1]
     onnx.helper.set_model_props(model, label)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def _anonymise(model: onnx.ModelProto) -> None:

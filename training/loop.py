@@ -29,7 +29,7 @@ class Diverged(ArithmeticError):
     """A loss is no longer a finite number; the last checkpoint is from before."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error
+class Interrupted(Exception):
     """A signal asked the run to stop; it did, after a checkpoint.
 
     Attributes:
@@ -102,7 +102,7 @@ class Training:
         checkpoint.restore_random_state(state["random"], self.device)
 
 
-def train(card: Card, folder: Path) -> None:
+def train(card: Card) -> None:
     """Train, or resume, the run of a folder until it has all its steps.
 
     Raises:
@@ -110,6 +110,7 @@ def train(card: Card, folder: Path) -> None:
         Diverged: a loss is NaN or infinite.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    folder = card.folder
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder), _signals() as received:
         sweep(folder)
@@ -123,7 +124,7 @@ def train(card: Card, folder: Path) -> None:
             training.draw_probe(data)
         else:
             training.restore(*found)
-        card.write(folder)
+        card.write()
         record = Record(folder, training.done)
         try:
             with progress(card.run.steps, card.name, "steps", training.done) as advance:
@@ -200,7 +201,7 @@ def _signals() -> Iterator[list[int]]:
         for each in previous:
             signal.signal(each, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         previous[number] = signal.signal(number, note)
     try:
         yield received

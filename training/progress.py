@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,7 +30,7 @@ def progress(total: int, label: str, unit: str, done: int = 0, every: float = 10
         yield _Lines(total, label, unit, done, every).advance
 
 
-def _advance_bar(bar: "tqdm[None]", scalars: dict[str, float]) -> None:
+def _advance_bar(bar: Any, scalars: dict[str, float]) -> None:
     if scalars:
         bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
     bar.update()
@@ -51,4 +52,4 @@ class _Lines:
         left = (self.total - self.done) / rate
         shown = "".join(f" {name}={value:.3g}" for name, value in scalars.items())
         line = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.3g}/s, {left:.0f} s left{shown}"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        print(line, file=sys.stderr, flush=True)

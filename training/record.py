@@ -23,13 +23,13 @@ class Record:
             write_file(self.path, "".join(line + "\n" for line in kept).encode())
         (folder / "sheets").mkdir(exist_ok=True)
         self.lines = self.path.open("a", encoding="utf-8", buffering=1)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write one line of metrics and the same to TensorBoard."""
         self.lines.write(json.dumps({"step": step} | values) + "\n")
         for name, value in values.items():
-            self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(name, value, step)
 
     def sheet(self, step: int, generators: nn.ModuleDict, probe: Inputs) -> None:
         """Draw what every generator makes of its probe: `sheets/STEP-GENERATOR.png`."""
@@ -43,11 +43,11 @@ class Record:
     def close(self) -> None:
         """Write out what is still held back."""
         self.lines.close()
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()
 
 
 def to_pixels(samples: Tensor) -> Tensor:
-    """Take float NCHW in [-1, 1] to uint8 NHWC, rounding half to even: what every exported graph ends with."""
+    """Take float NCHW in [-1, 1] to uint8 NHWC, rounding half to even, as every graph of images ends."""
     scaled = (samples.float() + 1) * 127.5
     return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 

@@ -1,6 +1,7 @@
 """DCGAN (Radford et al. 2015): transposed convolutions up, strided convolutions down, no pooling."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class Generator(nn.Module):
             nn.BatchNorm2d(inner[0]),
             nn.ReLU(),
         ]
-        for before, after in zip(inner[:-1], inner[1:], strict=True):
+        for before, after in pairwise(inner):
             stages += [
                 nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
@@ -86,7 +87,7 @@ class Discriminator(nn.Module):
             nn.Conv2d(entry.channels, inner[0], 4, stride=2, padding=1, bias=False),
             nn.LeakyReLU(0.2),
         ]
-        for before, after in zip(inner[:-1], inner[1:], strict=True):
+        for before, after in pairwise(inner):
             stages += [
                 nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -51,12 +52,12 @@ class Generator(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Give tanh of the last layer, in the sample's shape."""
-        return torch.tanh(self.layers(latent)).unflatten(1, self.shape)
+        return torch.tanh(self.layers(latent)).reshape(-1, *self.shape)
 
 
 def layers(sizes: tuple[int, ...]) -> nn.Sequential:
     """Stack linear layers of these sizes with LeakyReLU 0.2 between them."""
     stack: list[nn.Module] = []
-    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for before, after in pairwise(sizes[:-1]):
         stack += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*stack, nn.Linear(*sizes[-2:]))
+    return nn.Sequential(*stack, nn.Linear(sizes[-2], sizes[-1]))

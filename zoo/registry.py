@@ -40,5 +40,5 @@ def summary(name: str) -> str:
     if spec is None or spec.origin is None:
         raise ValueError(f"the entry {name!r} names the module {module}, which can't be found")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    docstrings = (ast.get_docstring(node) for node in tree.body if getattr(node, "name", None) == attribute)
-    return (next(docstrings, None) or "").partition("\n")[0]
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute)
+    return (ast.get_docstring(next(classes)) or "").partition("\n")[0]
