@@ -2,9 +2,9 @@
 
 import dataclasses
 import hashlib
+import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,7 +88,7 @@ def _describe_output(output: Tensor) -> manifest.Tensor:
         _, channels, height, width = output.shape
         shape = ["batch", height, width, channels]
         return manifest.Tensor(dtype="uint8", shape=shape, meaning="image", range=(0, 255))
-    low, high = float(np.floor(output.min())), float(np.ceil(output.max()))
+    low, high = float(math.floor(output.min().item())), float(math.ceil(output.max().item()))
     shape = ["batch", *output.shape[1:]]
     return manifest.Tensor(dtype="float32", shape=shape, meaning="vector", range=(low, max(high, low + 1)))
 

@@ -1,0 +1,150 @@
+"""The batcher by itself, over functions of arrays."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.batcher import Batcher
+from serving.errors import Refusal
+
+
+class Double:
+    """Doubles numbers, slowly if told so, and notes the sizes of its batches."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds, self.sizes = seconds, []
+
+    def __call__(self, inputs):
+        self.sizes.append(len(inputs["x"]))
+        time.sleep(self.seconds)
+        if (inputs["x"] < 0).any():
+            raise ValueError("negative")
+        return inputs["x"] * 2
+
+
+def rows(*values: float):
+    return {"x": np.array(values)}
+
+
+@given(st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=20), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_everyone_gets_their_own_rows_in_order(requests, max_rows):
+    double = Double()
+
+    async def ask():
+        batcher = Batcher(double, max_rows=max_rows)
+        answers = await asyncio.gather(*(batcher.submit(rows(*request)) for request in requests))
+        batcher.close()
+        return answers
+
+    for request, answer in zip(requests, asyncio.run(ask()), strict=True):
+        assert answer.tolist() == [2 * value for value in request]
+    assert max(double.sizes) <= max_rows
+    assert sum(double.sizes) == sum(map(len, requests))
+
+
+def test_what_waits_together_runs_together():
+    double = Double(0.02)
+
+    async def ask():
+        batcher = Batcher(double, max_rows=16)
+        await asyncio.gather(*(batcher.submit(rows(i)) for i in range(33)))
+        batcher.close()
+
+    asyncio.run(ask())
+    assert double.sizes == [16, 16, 1]
+
+
+def test_an_idle_batcher_answers_at_once():
+    async def ask():
+        batcher = Batcher(Double())
+        await batcher.submit(rows(1))
+        start = time.perf_counter()
+        for _ in range(20):
+            await batcher.submit(rows(1))
+        batcher.close()
+        return time.perf_counter() - start
+
+    assert asyncio.run(ask()) < 0.2
+
+
+def test_a_failing_job_leaves_its_neighbours_unharmed():
+    async def ask():
+        batcher = Batcher(Double(0.001))
+        jobs = [batcher.submit(rows(-1 if i == 5 else i, i)) for i in range(10)]
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        batcher.close()
+        return answers
+
+    answers = asyncio.run(ask())
+    assert isinstance(answers.pop(5), ValueError)
+    assert [answer.tolist() for answer in answers] == [[2 * i, 2 * i] for i in range(10) if i != 5]
+
+
+def test_a_job_of_another_shape_fails_alone():
+    async def ask():
+        batcher = Batcher(lambda inputs: inputs["x"] @ np.ones((2, 1)))
+        good, bad = {"x": np.ones((1, 2))}, {"x": np.ones((1, 3))}
+        answers = await asyncio.gather(*map(batcher.submit, (good, bad, good)), return_exceptions=True)
+        batcher.close()
+        return answers
+
+    first, second, third = asyncio.run(ask())
+    assert first.tolist() == third.tolist() == [[2.0]]
+    assert isinstance(second, ValueError)
+
+
+def test_a_full_queue_refuses_at_once_and_serves_what_it_accepted():
+    started, let_go = threading.Event(), threading.Event()
+
+    def blocked(inputs):
+        started.set()
+        let_go.wait(10)
+        return inputs["x"]
+
+    async def ask():
+        batcher = Batcher(blocked, max_rows=2, max_queue=4)
+        running = asyncio.create_task(batcher.submit(rows(1, 2)))
+        await asyncio.to_thread(started.wait)
+        waiting = asyncio.create_task(batcher.submit(rows(3, 4, 5)))
+        await asyncio.sleep(0)
+        assert batcher.waiting == 3
+        with pytest.raises(Refusal) as refused:
+            await batcher.submit(rows(6, 7))
+        last = asyncio.create_task(batcher.submit(rows(8)))
+        await asyncio.sleep(0)
+        let_go.set()
+        answers = [answer.tolist() for answer in await asyncio.gather(running, waiting, last)]
+        batcher.close()
+        return refused.value, answers
+
+    refusal, answers = asyncio.run(ask())
+    assert (refusal.status, refusal.code) == (429, "busy")
+    assert answers == [[1, 2], [3, 4, 5], [8]]
+
+
+def test_what_nobody_waits_for_any_more_is_not_run():
+    double = Double(0.05)
+
+    async def ask():
+        batcher = Batcher(double, max_rows=4)
+        running = asyncio.create_task(batcher.submit(rows(1)))
+        await asyncio.sleep(0.02)
+        gone = asyncio.create_task(batcher.submit(rows(*range(8))))
+        staying = asyncio.create_task(batcher.submit(rows(7)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        answers = await asyncio.gather(running, staying)
+        waiting = batcher.waiting
+        batcher.close()
+        return [answer.tolist() for answer in answers], waiting
+
+    answers, waiting = asyncio.run(ask())
+    assert answers == [[2], [14]]
+    assert double.sizes == [1, 1]
+    assert waiting == 0

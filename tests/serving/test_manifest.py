@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from serving import manifest
+from serving.manifest import Manifest, ManifestError
+
+
+@pytest.fixture
+def content(artifacts):
+    return json.loads((artifacts / "pictures" / manifest.FILE).read_text())
+
+
+def read(content, folder) -> Manifest:
+    (folder / manifest.FILE).write_text(content if isinstance(content, str) else json.dumps(content))
+    return manifest.read(folder)
+
+
+def test_it_comes_back_as_it_was(content, tmp_path, artifacts):
+    label = read(content, tmp_path)
+    assert label == manifest.read(artifacts / "pictures")
+    assert json.loads(label.to_json()) == content
+
+
+def changed(content, path, value):
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return content
+
+
+GENERATOR = ("graphs", "generator")
+VARIANT = (*GENERATOR, "variants", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("format",), 2, "format 2"),
+        (("format",), None, "format None"),
+        (("colour",), "red", "colour"),
+        (("task",), "guess", "task"),
+        (("name",), "../escape", "name"),
+        (("graphs",), {}, "graphs"),
+        ((*VARIANT, "file"), "../../etc/passwd", "file"),
+        ((*VARIANT, "file"), "generator.pt", "file"),
+        ((*VARIANT, "sha256"), "0" * 63, "sha256"),
+        ((*VARIANT, "precision"), "float8", "precision"),
+        ((*GENERATOR, "opset"), "18", "opset"),
+        ((*GENERATOR, "output", "dtype"), "float16", "dtype"),
+        (("training", "steps"), "many", "steps"),
+    ],
+)
+def test_what_it_does_not_know_it_refuses(content, tmp_path, path, value, said):
+    with pytest.raises(ManifestError, match=said):
+        read(changed(content, path, value), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', "\ufeff{}"])
+def test_damage_is_refused(text, tmp_path):
+    with pytest.raises(ManifestError):
+        read(text, tmp_path)
+
+
+def test_a_folder_without_one_is_no_artifact(tmp_path):
+    with pytest.raises(ManifestError, match="no artifact"):
+        manifest.read(tmp_path)
+
+
+def test_the_version_is_that_of_the_graphs(content, tmp_path):
+    before = read(content, tmp_path).version
+    assert len(before) == 12
+    assert read(changed(content, ("metrics",), {"frechet": 3.5}), tmp_path).version == before
+    assert read(changed(content, (*VARIANT, "sha256"), "0" * 64), tmp_path).version != before

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from serving.settings import Settings
+
+
+def test_defaults_and_what_is_set():
+    settings = Settings.from_environment({"GANZOO_ARTIFACTS": "/models", "GANZOO_MAX_IMAGES": "8", "HOME": "/"})
+    assert settings == Settings(artifacts=Path("/models"), max_images=8)
+
+
+def test_there_and_back():
+    settings = Settings(artifacts=Path("/a"), provider="cpu", max_images=3, max_batch=4, max_queue=5, max_body=6)
+    assert Settings.from_environment(settings.to_environment()) == settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GANZOO_MAX_BATCH", "0"),
+        ("GANZOO_MAX_BODY", "1.5"),
+        ("GANZOO_MAX_IMAGES", ""),
+        ("GANZOO_PROVIDER", "tpu"),
+        ("GANZOO_MAX_QUEUE", "1"),
+    ],
+)
+def test_what_makes_no_sense_is_named(variable, value):
+    with pytest.raises(ValueError, match=variable):
+        Settings.from_environment({variable: value})

@@ -1,0 +1,31 @@
+import subprocess
+
+import pytest
+import torch
+
+from training.data import open_data
+
+
+@pytest.fixture(scope="module")
+def mnist(real_data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("mnist")
+    subprocess.run([real_data / "unpack-mnist", root], check=True)
+    return root
+
+
+def test_mnist_as_torchvision_lays_it_out(mnist):
+    data = open_data(f"mnist:{mnist}", (1, 32, 32), 0)
+    assert data.real.shape == (60_000, 1, 32, 32)
+    assert data.real.dtype == torch.uint8
+    assert len(data.labels) == 10
+    assert data.label[:5].tolist() == [5, 0, 4, 1, 9]
+    assert data.licence == "CC-BY-SA-3.0"
+
+
+def test_missing_data_that_cannot_be_downloaded_are_said_to_be_missing(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(OSError, match="MNIST is not in"):
+        open_data(f"mnist:{tmp_path}", (1, 28, 28), 0)

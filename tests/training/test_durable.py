@@ -1,0 +1,64 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from training import durable
+from training.durable import new_folder, sweep, write_file
+
+
+def test_a_file_reaches_the_disk_before_its_name_and_its_name_before_the_end(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor):
+        calls.append("folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "file")
+        fsync(descriptor)
+
+    def note_replace(self, target):
+        calls.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write_file(tmp_path / "file", b"whole")
+    assert calls == ["file", "rename", "folder"]
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_partial(tmp_path, monkeypatch):
+    write_file(tmp_path / "file", b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_file(tmp_path / "file", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    for content in ("first", "second"):
+        with new_folder(tmp_path / "folder") as folder:
+            (folder / content).write_text(content)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["second"]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path):
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "old").touch()
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "folder") as folder:
+        (folder / "new").touch()
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
+
+
+def test_leftovers_of_a_kill_are_swept(tmp_path):
+    (tmp_path / f"a{durable.PARTIAL}").touch()
+    (tmp_path / f"b{durable.PARTIAL}").mkdir()
+    (tmp_path / f"b{durable.PARTIAL}" / "inside").touch()
+    (tmp_path / "kept").touch()
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -1,0 +1,138 @@
+"""The gate: what passes is what torch computes, and what does not pass leaves the old artifact alone."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from serving.engine import Engine, draw_latents
+from training import parity
+from training.export import export, restore
+from training.graph import GraphError, finish, trace
+from training.parity import ParityError, measure
+from training.record import to_pixels
+from training.sample import sample
+
+
+@pytest.fixture(scope="module")
+def graph(artifacts):
+    return onnx.load(artifacts / "pictures" / "generator.onnx")
+
+
+def test_an_artifact_is_a_folder_that_explains_itself(artifacts):
+    names = {path.name for path in (artifacts / "pictures").iterdir()}
+    assert names == {"generator.onnx", "manifest.json", "generator.png", "README.md"}
+    label = json.loads((artifacts / "pictures" / "manifest.json").read_text())
+    assert label["entry"] == "dcgan"
+    assert label["hyperparameters"]["width"] == 4
+    assert label["training"]["steps"] == 60
+    assert label["licence"] == "CC0-1.0"
+    with Image.open(artifacts / "pictures" / "generator.png") as sheet:
+        assert sheet.size == (8 * 18 + 2, 8 * 18 + 2)
+
+
+def test_the_engine_gives_what_torch_gives(artifacts, runs):
+    latents = draw_latents(8, list(range(50)))
+    training = restore(runs / "pictures")
+    with torch.no_grad():
+        expected = to_pixels(training.average.generators.generator(torch.from_numpy(latents))).numpy()
+    output = Engine(artifacts / "pictures", "cpu").run("generator", {"latent": latents})
+    assert output.shape == (50, 16, 16, 1)
+    assert output.dtype == np.uint8
+    assert np.abs(output.astype(int) - expected).max() <= 1
+    assert output.std() > 1, "a picture, not a constant"
+
+
+def test_vectors_stay_float(artifacts, runs):
+    assert np.allclose(sample(artifacts / "points", 70, 5), sample(runs / "points", 70, 5), atol=1e-5)
+
+
+def test_the_graph_is_standard_and_says_nothing_of_the_machine(graph, artifacts):
+    assert [(imported.domain, imported.version) for imported in graph.opset_import] == [("", 18)]
+    assert [output.name for output in graph.graph.output] == ["output"]
+    data = (artifacts / "pictures" / "generator.onnx").read_bytes()
+    assert b".py" not in data
+    assert b"/home" not in data
+    assert str(artifacts).encode() not in data
+    assert not any(weight.external_data for weight in graph.graph.initializer)
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(runs, artifacts, tmp_path):
+    export(runs / "pictures", tmp_path / "again")
+    again, before = ((place / "generator.onnx").read_bytes() for place in (tmp_path / "again", artifacts / "pictures"))
+    assert again == before
+
+
+class Tampered(nn.Module):
+    """A generator that is other weights by the time it is compared."""
+
+    def __init__(self, amount: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 12)
+        self.amount, self.exported = amount, False
+
+    def forward(self, latent: Tensor) -> Tensor:
+        image = torch.tanh(self.linear(latent)).reshape(-1, 3, 2, 2)
+        return image + self.amount if self.exported else image
+
+
+@pytest.mark.parametrize("amount", [1e-4, float("nan")])
+def test_a_graph_that_differs_is_refused_with_the_worst_case(amount):
+    module, example = Tampered(amount).eval(), {"latent": torch.randn(64, 4)}
+    model = trace(module, example)
+    assert measure(module, model, example).max_abs_error < 1e-6
+    module.exported = True
+    with pytest.raises(ParityError, match="differs from torch by"):
+        measure(module, model, example)
+
+
+def test_a_picture_that_depends_on_its_batch_is_refused():
+    class Neighbourly(nn.Module):
+        def forward(self, latent: Tensor) -> Tensor:
+            mixed = latent - latent.mean(0, keepdim=True)
+            return torch.tanh(mixed).reshape(-1, 1, 2, 2)
+
+    example = {"latent": torch.randn(64, 4)}
+    module = Neighbourly().eval()
+    with pytest.raises(ParityError, match="differs between a batch"):
+        measure(module, trace(module, example), example)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    module = nn.Linear(2, 2)
+    module.weight.data[0, 0] = float("inf")
+    with pytest.raises(GraphError, match="weight"):
+        trace(module, {"input": torch.zeros(2, 2)})
+
+
+def test_a_refusal_leaves_the_old_artifact_alone(runs, tmp_path, monkeypatch):
+    export(runs / "points", tmp_path / "points")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "points").iterdir()}
+    monkeypatch.setattr(parity, "MAX_ABS_ERROR", -1.0)
+    with pytest.raises(ParityError):
+        export(runs / "points", tmp_path / "points")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "points").iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["points"]
+
+
+def test_no_run_and_no_checkpoint_are_said_so(tmp_path):
+    with pytest.raises(ValueError, match="holds no run"):
+        export(tmp_path, tmp_path / "artifact")
+
+
+def test_a_finished_graph_is_labelled(runs):
+    training = restore(runs / "points")
+    model = trace(training.average.generators.generator, training.probe["generator"])
+    finished = onnx.load_from_string(finish(model, {"entry": "linear-gan"}))
+    assert {prop.key: prop.value for prop in finished.metadata_props} == {"entry": "linear-gan"}
+
+
+@pytest.mark.gpu
+def test_cuda_gives_what_the_cpu_gives(artifacts):
+    latents = draw_latents(8, list(range(64)))
+    pictures = [Engine(artifacts / "pictures", name).run("generator", {"latent": latents}) for name in ("cpu", "cuda")]
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1

@@ -1,0 +1,175 @@
+"""The loop: resumed runs equal to the bit, signals, a second run, other hyperparameters, numbers that are none."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+import torch
+
+from tests.conftest import small_card
+from training import checkpoint
+from training.config import Card, Run
+from training.loop import Diverged, Interrupted, Training, train
+from zoo import registry
+from zoo.adversarial import TwoPlayer
+from zoo.mlp_gan import MLPGAN
+
+
+def final(folder: Path) -> str:
+    """The name of the newest checkpoint, which holds the digest of every bit of the state."""
+    return max(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def interrupt_and_resume(name: str, folder: Path) -> str:
+    """Train to step 4, take the last checkpoint away as a crash would, and go on from step 2."""
+    card = small_card(name, folder, steps=4, checkpoint_every=2)
+    train(card)
+    (folder / "checkpoints" / final(folder)).unlink()
+    train(card)
+    return final(folder)
+
+
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_every_entry_resumes_equal_to_the_bit(name, tmp_path):
+    train(small_card(name, tmp_path / "whole", steps=4))
+    assert interrupt_and_resume(name, tmp_path / "resumed") == final(tmp_path / "whole")
+    lines = (tmp_path / "resumed" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("forgotten", ["random", "optimizers"])
+def test_a_resume_that_forgets_something_is_not_equal(forgotten, tmp_path, monkeypatch):
+    """The control: without the random state, or the optimizers' moments, the bits differ."""
+    train(small_card("mlp-gan", tmp_path / "whole", steps=4))
+    if forgotten == "random":
+        monkeypatch.setattr(checkpoint, "restore_random_state", lambda state, device: None)
+    else:
+        monkeypatch.setattr(torch.optim.Adam, "load_state_dict", lambda self, state: None)
+    assert interrupt_and_resume("mlp-gan", tmp_path / "resumed") != final(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(number, tmp_path):
+    train(small_card("mlp-gan", tmp_path / "whole", steps=60, log_every=1000))
+    command = [sys.executable, "-m", "training", "train", "mlp-gan", "--data", "glyphs", "--batch-size", "4"]
+    command += ["--log-every", "1", "--out", str(tmp_path / "stopped"), "--steps"]
+    process = subprocess.Popen([*command, "100000"], stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    give_up = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("\n") > 5):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert "after a checkpoint" in said
+
+    step, _ = checkpoint.load(tmp_path / "stopped" / "checkpoints")
+    steps = max(60, step + 5)
+    card = small_card("mlp-gan", tmp_path / "stopped", steps=steps)
+    train(card)
+    if steps == 60:
+        assert final(tmp_path / "stopped") == final(tmp_path / "whole")
+
+
+def test_a_signal_in_a_step_ends_the_run_after_it(tmp_path, monkeypatch):
+    step = TwoPlayer.step
+
+    def interrupted(self, batch):
+        signal.raise_signal(signal.SIGTERM)
+        return step(self, batch)
+
+    monkeypatch.setattr(TwoPlayer, "step", interrupted)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted) as raised:
+        train(small_card("mlp-gan", tmp_path, steps=10))
+    assert raised.value.signal == signal.SIGTERM
+    assert checkpoint.load(tmp_path / "checkpoints")[0] == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_finished_run_is_left_alone(tmp_path):
+    card = small_card("linear-gan", tmp_path)
+    train(card)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").iterdir()}
+    train(card)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").iterdir()}
+
+
+def test_a_second_run_in_the_folder_is_refused_and_the_holder_named(tmp_path):
+    (tmp_path / "holder").write_text("4711")
+    with filelock.FileLock(tmp_path / "lock"), pytest.raises(ValueError, match="4711"):
+        train(small_card("linear-gan", tmp_path))
+    train(small_card("linear-gan", tmp_path))
+
+
+def test_other_hyperparameters_are_refused_with_the_differences(tmp_path):
+    train(small_card("linear-gan", tmp_path))
+    entry = registry.load("linear-gan")(batch_size=4, learning_rate=0.5)
+    other = Card(name="linear-gan", entry=entry, run=Run(data="gaussian2d", steps=3, seed=9, out=tmp_path))
+    with pytest.raises(ValueError, match=r"learning_rate: 0\.01 there, 0\.5 here.*seed: 0 there, 9 here"):
+        train(other)
+
+
+def test_numbers_that_are_none_stop_the_run_before_they_are_saved(tmp_path, monkeypatch):
+    step, calls = TwoPlayer.step, []
+
+    def poisoned(self, batch):
+        calls.append(1)
+        scalars = step(self, batch)
+        return scalars | {"generator_loss": torch.tensor(float("nan"))} if len(calls) == 5 else scalars
+
+    monkeypatch.setattr(TwoPlayer, "step", poisoned)
+    card = small_card("linear-gan", tmp_path, steps=8, checkpoint_every=4)
+    with pytest.raises(Diverged, match="generator_loss is nan at step 5"):
+        train(card)
+    assert checkpoint.load(tmp_path / "checkpoints")[0] == 4
+
+
+def test_weights_that_are_none_are_not_saved_either(tmp_path, monkeypatch):
+    step = TwoPlayer.step
+
+    def poisoned(self, batch):
+        scalars = step(self, batch)
+        with torch.no_grad():
+            next(self.generator.parameters()).fill_(float("inf"))
+        return scalars
+
+    monkeypatch.setattr(TwoPlayer, "step", poisoned)
+    with pytest.raises(Diverged, match="not finite"):
+        train(small_card("linear-gan", tmp_path))
+    assert checkpoint.load(tmp_path / "checkpoints") is None
+
+
+def test_the_learning_rate_follows_the_entry(monkeypatch):
+    card = Card(name="mlp-gan", entry=MLPGAN(shape=(2,), batch_size=2), run=Run(data="ring8", steps=10))
+    monkeypatch.setattr(MLPGAN, "learning_rate_at", lambda self, progress: 1 - progress)
+    training = Training(card)
+    from training.data import open_data
+
+    data = open_data("ring8", (2,), 0)
+    rates = []
+    for _ in range(3):
+        training.step(data)
+        rates.append(training.trainer.optimizers["generator"].param_groups[0]["lr"])
+    assert rates == pytest.approx([2e-4, 1.8e-4, 1.6e-4])
+
+
+def test_the_probe_does_not_disturb_what_follows():
+    card = Card(name="mlp-gan", entry=MLPGAN(shape=(2,), batch_size=2), run=Run(data="ring8"))
+    from training.data import open_data
+
+    data = open_data("ring8", (2,), 0)
+    with_probe, without = Training(card), None
+    with_probe.draw_probe(data)
+    one = torch.rand(3)
+    without = Training(card)
+    assert torch.equal(one, torch.rand(3))
+    assert with_probe.probe["generator"]["latent"].shape == (64, 100)
+    assert without.done == 0

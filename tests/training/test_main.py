@@ -1,0 +1,111 @@
+"""The command line: a user's mistake is one clear line and status 2, never a traceback."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from training.__main__ import main
+from zoo import registry
+
+
+def ganzoo(*arguments: object) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def test_list(capsys):
+    assert ganzoo("list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(registry.ENTRIES)
+    assert ganzoo("list", "--json") == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == list(registry.ENTRIES)
+
+
+def test_from_training_to_samples(tmp_path, capsys):
+    run, artifact = tmp_path / "run", tmp_path / "artifact"
+    flags = ["--data", "gaussian2d", "--steps", 3, "--out", run, "--batch-size", 4, "--objective", "hinge"]
+    assert ganzoo("train", "linear-gan", *flags) == 0
+    assert ganzoo("export", run, artifact) == 0
+    assert "greatest difference" in capsys.readouterr().out
+    for source in (run, artifact):
+        assert ganzoo("sample", source, "--n", 9, "--out", tmp_path / "points.png") == 0
+    assert (tmp_path / "points.png").exists()
+
+
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_help_explains_every_field_with_its_default(name, capsys):
+    assert ganzoo("train", name, "--help") == 0
+    said = capsys.readouterr().out
+    for field, value in (("--ema", "0.999"), ("--steps", "5000"), ("--batch-size", ""), ("--learning-rate", "")):
+        assert field in said
+        assert f"(default: {value}" in " ".join(said.split())
+
+
+def test_a_dry_run_prints_the_resolved_configuration_and_does_nothing(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert ganzoo("train", "dcgan", "--image-size", 32, "--seed", 7, "--out", out, "--dry-run") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["hyperparameters"]["image_size"] == 32
+    assert said["hyperparameters"]["betas"] == [0.5, 0.999]
+    assert said["run"]["seed"] == 7
+    assert not out.exists()
+
+
+MISTAKES = {
+    "no entry": ["train", "no-such"],
+    "image_size": ["train", "dcgan", "--image-size", "48"],
+    "steps": ["train", "dcgan", "--steps", "0"],
+    "no data": ["train", "mlp-gan", "--data", "moons"],
+    "vectors": ["train", "mlp-gan", "--data", "ring8"],
+    "abacus": ["train", "linear-gan", "--data", "gaussian2d", "--device", "abacus"],
+    "holds no run": ["sample", "nowhere"],
+    "run.json": ["export", "nowhere"],
+}
+
+
+@pytest.mark.parametrize("said", MISTAKES)
+def test_a_mistake_is_one_line(said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ganzoo(*MISTAKES[said]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("ganzoo: ")
+    assert said in errors[0]
+
+
+@pytest.mark.parametrize("arguments", [["train", "dcgan", "--steps", "ten"], ["train", "dcgan", "--no-such"], ["fly"]])
+def test_flags_that_cannot_be_read_end_with_status_2(arguments, capsys):
+    assert ganzoo(*arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_setting_that_makes_no_sense_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("GANZOO_MAX_IMAGES", "many")
+    assert ganzoo("serve") == 2
+    assert "GANZOO_MAX_IMAGES" in capsys.readouterr().err
+
+
+def test_a_diverged_training_has_a_status_of_its_own(tmp_path, capsys):
+    flags = ["--data", "gaussian2d", "--steps", 200, "--learning-rate", "1e30", "--out", tmp_path]
+    assert ganzoo("train", "linear-gan", *flags) == 3
+    assert "step" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_traceback_is_there_for_the_asking(monkeypatch, capsys):
+    monkeypatch.setenv("GANZOO_TRACEBACK", "1")
+    assert ganzoo("train", "no-such") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_is_nobodys_mistake_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(registry, "summary", lambda name: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+
+
+def test_the_console_script_is_installed():
+    done = subprocess.run([f"{sys.prefix}/bin/ganzoo", "--help"], capture_output=True, text=True, check=True)
+    assert all(verb in done.stdout for verb in ("list", "train", "sample", "export", "serve", "demo"))
