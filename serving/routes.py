@@ -146,6 +146,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
+        # With an app in its scope Starlette raises what it would else answer itself, as text.
+        scope = {**scope, "app": self}
         try:
             await self.app(scope, receive, send)
         except Refusal as refusal:

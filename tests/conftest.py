@@ -1,4 +1,4 @@
-"""What several rooms' tests share: small entries, data that suit them, an artifact, the optional real data."""
+"""What several rooms' tests share: small entries, data that suit them, artifacts, real data."""
 
 import os
 from pathlib import Path

@@ -1,13 +1,15 @@
 """The command line `ganzoo`: verbs with flags made from signatures and dataclasses; others do the work."""
 
+import functools
 import json
 import os
 import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import SubcommandApp
 
 from serving.settings import Settings
@@ -68,94 +70,12 @@ def _train(name: str, arguments: list[str]) -> None:
     print(card.folder)
 
 
-def _verbs() -> SubcommandApp:
-    """Gather the verbs; the docstrings are their help."""
-    app = SubcommandApp()
-    settings_now = Settings.from_environment()
+def list_entries(*, as_json: Annotated[bool, arg(name="json")] = False) -> None:
+    """List the entries of the zoo.
 
-    @app.command(name="list")
-    def list_entries(*, json: bool = False) -> None:
-        """List the entries of the zoo.
-
-        Args:
-            json: Print JSON instead of a table.
-        """
-        print_entries(as_json=json)
-
-    @app.command(name="train")
-    def train_entry(entry: Positional[str]) -> None:
-        """Train an entry; `ganzoo train ENTRY --help` tells its flags.
-
-        The same command again resumes; SIGINT and SIGTERM save first.
-
-        Args:
-            entry: A name of `ganzoo list`, or an import path such as my_lab.wgan:WGAN.
-        """
-        _train(entry, [])
-
-    @app.command(name="sample")
-    def sample_source(
-        source: Positional[Path], *, n: int = 64, seed: int = 0, out: Path = Path("samples.png")
-    ) -> None:
-        """Draw samples from a run or an artifact.
-
-        Args:
-            source: The run's folder, or the artifact's.
-            n: How many.
-            seed: Sample i is that of seed + i, the one that the server gives for it too.
-            out: Where to: .png, a sheet or a plot, or .npy, the array.
-        """
-        from training.sample import sample, save
-
-        save(sample(source, n, seed), out)
-        print(out)
-
-    @app.command(name="export")
-    def export_run(run: Positional[Path], artifact: Positional[Path | None] = None) -> None:
-        """Make an artifact of a run: ONNX graphs held against PyTorch, and their manifest.
-
-        Args:
-            run: The run's folder.
-            artifact: Where to; by default artifacts/NAME, NAME being that of the run's folder.
-        """
-        from training.export import export
-
-        folder = artifact or Path("artifacts") / run.resolve().name
-        for name, graph in export(run, folder).graphs.items():
-            proof = graph.variants[0].parity
-            print(f"{folder / name}.onnx: greatest difference from PyTorch {proof.max_abs_error:.1e}")
-
-    @app.command(name="serve")
-    def serve(settings: Settings = settings_now, *, host: str = "127.0.0.1", port: int = 3000) -> None:
-        """Serve every artifact of a folder; `bentoml serve serving.service:GANZoo` is the same.
-
-        Args:
-            settings: Each is also an environment variable, GANZOO_ARTIFACTS for --artifacts and so on.
-            host: Address to listen on; 0.0.0.0 is every one of this machine.
-            port: TCP port to listen on.
-        """
-        from training.server import serve_command, serve_environment
-
-        command = serve_command(host, port)
-        os.execve(command[0], command, serve_environment(settings))
-
-    @app.command(name="demo")
-    def take_the_journey(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
-        """Train a small DCGAN on drawn digits, export it, serve it, and ask the server for pictures.
-
-        Args:
-            out: Where everything lands.
-            steps: Rounds of updates; 2000 take about two minutes on two CPU cores.
-        """
-        from training.demo import demo
-
-        demo(out, steps)
-
-    return app
-
-
-def print_entries(*, as_json: bool) -> None:
-    """Print every entry's name and what it is."""
+    Args:
+        as_json: Print JSON instead of a table.
+    """
     entries = [
         {"name": name, "path": path, "summary": registry.summary(name)}
         for name, path in registry.ENTRIES.items()
@@ -166,6 +86,85 @@ def print_entries(*, as_json: bool) -> None:
     width = max(map(len, registry.ENTRIES))
     for entry in entries:
         print(f"{entry['name']:{width}}  {entry['summary']}")
+
+
+def train(entry: Positional[str]) -> None:
+    """Train an entry; `ganzoo train ENTRY --help` tells its flags.
+
+    The same command again resumes; SIGINT and SIGTERM save first.
+
+    Args:
+        entry: A name of `ganzoo list`, or an import path such as my_lab.wgan:WGAN.
+    """
+    _train(entry, [])
+
+
+def sample(source: Positional[Path], *, n: int = 64, seed: int = 0, out: Path = Path("samples.png")) -> None:
+    """Draw samples from a run or an artifact.
+
+    Args:
+        source: The run's folder, or the artifact's.
+        n: How many.
+        seed: Sample i is that of seed + i, the one that the server gives for it too.
+        out: Where to: .png, a sheet or a plot, or .npy, the array.
+    """
+    from training.sample import sample, save
+
+    save(sample(source, n, seed), out)
+    print(out)
+
+
+def export(run: Positional[Path], artifact: Positional[Path | None] = None) -> None:
+    """Make an artifact of a run: ONNX graphs held against PyTorch, and their manifest.
+
+    Args:
+        run: The run's folder.
+        artifact: Where to; by default artifacts/NAME, NAME being that of the run's folder.
+    """
+    from training.export import export
+
+    folder = artifact or Path("artifacts") / run.resolve().name
+    for name, graph in export(run, folder).graphs.items():
+        proof = graph.variants[0].parity
+        print(f"{folder / name}.onnx: greatest difference from PyTorch {proof.max_abs_error:.1e}")
+
+
+def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> None:
+    """Serve every artifact of a folder; `bentoml serve serving.service:GANZoo` is the same.
+
+    Args:
+        settings: Each is also an environment variable, GANZOO_ARTIFACTS for --artifacts and so on.
+        host: Address to listen on; 0.0.0.0 is every one of this machine.
+        port: TCP port to listen on.
+    """
+    from training.server import serve_command, serve_environment
+
+    command = serve_command(host, port)
+    os.execve(command[0], command, serve_environment(settings))
+
+
+def demo(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
+    """Train a small DCGAN on drawn digits, export it, serve it, and ask the server for pictures.
+
+    Args:
+        out: Where everything lands.
+        steps: Rounds of updates; 2000 take about two minutes on two CPU cores.
+    """
+    from training.demo import demo
+
+    demo(out, steps)
+
+
+def _verbs() -> SubcommandApp:
+    """Gather the verbs; their signatures and docstrings are the flags and the help."""
+    app = SubcommandApp()
+    serve_by_environment = functools.partial(serve, settings=Settings.from_environment())
+    app.command(name="list")(list_entries)
+    for verb in (train, sample, export):
+        app.command(verb)
+    app.command(name="serve")(serve_by_environment)
+    app.command(demo)
+    return app
 
 
 if __name__ == "__main__":

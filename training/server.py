@@ -34,7 +34,7 @@ def serving(settings: Settings, log: Path) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait(server, url, log)
+        wait_until_ready(server, url, log)
         yield url
     finally:
         server.terminate()
@@ -70,7 +70,12 @@ def free_port() -> int:
     return port
 
 
-def _wait(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    """Wait until a started server answers that it is ready.
+
+    Raises:
+        OSError: it ended, or a minute is over; its log's last words are given.
+    """
     start = time.monotonic()
     while server.poll() is None and time.monotonic() - start < PATIENCE:
         try:

@@ -31,7 +31,9 @@ def rows(*values: float):
     return {"x": np.array(values)}
 
 
-@given(st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=20), st.integers(1, 8))
+@given(
+    st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=20), st.integers(1, 8)
+)
 @settings(max_examples=60, deadline=None)
 def test_everyone_gets_their_own_rows_in_order(requests, max_rows):
     double = Double()

@@ -30,7 +30,11 @@ def test_lossless_formats_come_back_as_they_were(kind):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "PA", "I;16"])
 def test_every_mode_becomes_pixels(mode, channels):
-    image = gradient("L").convert(mode) if mode != "I;16" else Image.fromarray(np.arange(84, dtype=np.uint16).reshape(7, 12))
+    image = (
+        gradient("L").convert(mode)
+        if mode != "I;16"
+        else Image.fromarray(np.arange(84, dtype=np.uint16).reshape(7, 12))
+    )
     data = encoded(image, "PNG") if mode != "PA" else encoded(image.convert("RGBA"), "PNG")
     pixels = images.decode(data, channels)
     assert pixels.shape == (7, 12, channels)
@@ -77,7 +81,9 @@ def test_other_formats_are_unsupported_here(kind):
     assert (refused.value.status, refused.value.code) == (415, "unsupported_image")
 
 
-@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GANZOO" * 99])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x89PNG\r\n\x1a\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GANZOO" * 99]
+)
 def test_garbage_is_refused(data):
     with pytest.raises(Refusal) as refused:
         images.decode(data, 3)

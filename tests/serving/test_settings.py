@@ -6,12 +6,16 @@ from serving.settings import Settings
 
 
 def test_defaults_and_what_is_set():
-    settings = Settings.from_environment({"GANZOO_ARTIFACTS": "/models", "GANZOO_MAX_IMAGES": "8", "HOME": "/"})
+    settings = Settings.from_environment(
+        {"GANZOO_ARTIFACTS": "/models", "GANZOO_MAX_IMAGES": "8", "HOME": "/"}
+    )
     assert settings == Settings(artifacts=Path("/models"), max_images=8)
 
 
 def test_there_and_back():
-    settings = Settings(artifacts=Path("/a"), provider="cpu", max_images=3, max_batch=4, max_queue=5, max_body=6)
+    settings = Settings(
+        artifacts=Path("/a"), provider="cpu", max_images=3, max_batch=4, max_queue=5, max_body=6
+    )
     assert Settings.from_environment(settings.to_environment()) == settings
 
 

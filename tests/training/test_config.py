@@ -34,7 +34,10 @@ def test_differences_are_those_that_matter(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "data", "folder"),
-    [("dcgan", "mnist:/data", "runs/dcgan-mnist"), ("my_lab.wgan:WGAN", "glyphs", "runs/my_lab.wgan-WGAN-glyphs")],
+    [
+        ("dcgan", "mnist:/data", "runs/dcgan-mnist"),
+        ("my_lab.wgan:WGAN", "glyphs", "runs/my_lab.wgan-WGAN-glyphs"),
+    ],
 )
 def test_a_run_has_a_folder_without_being_told(name, data, folder):
     assert Card(name=name, entry=DCGAN(), run=Run(data=data)).folder == Path(folder)

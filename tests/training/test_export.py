@@ -63,7 +63,9 @@ def test_the_graph_is_standard_and_says_nothing_of_the_machine(graph, artifacts)
 
 def test_the_same_checkpoint_gives_the_same_bytes(runs, artifacts, tmp_path):
     export(runs / "pictures", tmp_path / "again")
-    again, before = ((place / "generator.onnx").read_bytes() for place in (tmp_path / "again", artifacts / "pictures"))
+    again, before = (
+        (place / "generator.onnx").read_bytes() for place in (tmp_path / "again", artifacts / "pictures")
+    )
     assert again == before
 
 
@@ -134,5 +136,7 @@ def test_a_finished_graph_is_labelled(runs):
 @pytest.mark.gpu
 def test_cuda_gives_what_the_cpu_gives(artifacts):
     latents = draw_latents(8, list(range(64)))
-    pictures = [Engine(artifacts / "pictures", name).run("generator", {"latent": latents}) for name in ("cpu", "cuda")]
+    pictures = [
+        Engine(artifacts / "pictures", name).run("generator", {"latent": latents}) for name in ("cpu", "cuda")
+    ]
     assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1

@@ -1,4 +1,4 @@
-"""The loop: resumed runs equal to the bit, signals, a second run, other hyperparameters, numbers that are none."""
+"""The loop: resumed runs equal to the bit, signals, a second run, other hyperparameters, divergence."""
 
 import json
 import signal

@@ -39,7 +39,12 @@ def test_from_training_to_samples(tmp_path, capsys):
 def test_help_explains_every_field_with_its_default(name, capsys):
     assert ganzoo("train", name, "--help") == 0
     said = capsys.readouterr().out
-    for field, value in (("--ema", "0.999"), ("--steps", "5000"), ("--batch-size", ""), ("--learning-rate", "")):
+    for field, value in (
+        ("--ema", "0.999"),
+        ("--steps", "5000"),
+        ("--batch-size", ""),
+        ("--learning-rate", ""),
+    ):
         assert field in said
         assert f"(default: {value}" in " ".join(said.split())
 
@@ -76,7 +81,9 @@ def test_a_mistake_is_one_line(said, capsys, tmp_path, monkeypatch):
     assert said in errors[0]
 
 
-@pytest.mark.parametrize("arguments", [["train", "dcgan", "--steps", "ten"], ["train", "dcgan", "--no-such"], ["fly"]])
+@pytest.mark.parametrize(
+    "arguments", [["train", "dcgan", "--steps", "ten"], ["train", "dcgan", "--no-such"], ["fly"]]
+)
 def test_flags_that_cannot_be_read_end_with_status_2(arguments, capsys):
     assert ganzoo(*arguments) == 2
     assert "Traceback" not in capsys.readouterr().err

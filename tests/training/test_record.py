@@ -31,7 +31,9 @@ def test_tensorboard_has_the_same_scalars(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(5, 0.25)]
 
 
-@pytest.mark.parametrize(("shape", "size"), [((1, 4, 4), (14, 14)), ((3, 4, 6), (18, 14)), ((2,), (256, 256))])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((1, 4, 4), (14, 14)), ((3, 4, 6), (18, 14)), ((2,), (256, 256))]
+)
 def test_sheets_of_images_and_of_points(shape, size, tmp_path):
     class Fixed(nn.Module):
         def forward(self, latent):

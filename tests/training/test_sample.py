@@ -24,7 +24,7 @@ def test_pictures_and_arrays_are_written(artifacts, tmp_path):
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.size == (3 * 18 + 2, 2 * 18 + 2)
     assert np.array_equal(np.load(tmp_path / "array.npy"), samples)
-    with pytest.raises(ValueError, match="samples.gif"):
+    with pytest.raises(ValueError, match=r"samples\.gif"):
         save(samples, tmp_path / "samples.gif")
 
 

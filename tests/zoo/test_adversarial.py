@@ -31,9 +31,7 @@ def test_the_discriminator_moves_by_its_own_gradient_alone():
     for parameter, gradient in zip(twin.discriminator.parameters(), fresh, strict=True):
         parameter.grad = gradient
     twin.optimizers["discriminator"].step()
-    for mine, theirs in zip(
-        trainer.discriminator.parameters(), twin.discriminator.parameters(), strict=True
-    ):
+    for mine, theirs in zip(trainer.discriminator.parameters(), twin.discriminator.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
@@ -79,9 +77,7 @@ def test_both_players_move_and_scalars_are_detached():
     before = copy.deepcopy(trainer.generators), copy.deepcopy(trainer.discriminators)
     scalars = trainer.step({"real": torch.randn(16, 2)})
     for old, new in zip(before, (trainer.generators, trainer.discriminators), strict=True):
-        assert all(
-            not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True)
-        )
+        assert all(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
     assert set(scalars) == {"generator_loss", "discriminator_loss", "real_score", "fake_score"}
     assert not any(scalar.requires_grad for scalar in scalars.values())
 

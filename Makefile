@@ -1,0 +1,45 @@
+# The few verbs. Each installs what it needs into .venv, pinned by hashes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check serve gpu-check build lock
+
+# Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
+install: .venv/installed
+
+.venv/installed: requirements/all.txt requirements/uv.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/all.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# Train, export, serve and sample a small GAN: what the project does, in a few minutes.
+demo: install
+	$(BIN)/ganzoo demo
+
+# Lint, types, and every test; the coverage is printed.
+test: check
+	$(BIN)/python -m pytest --cov --cov-report=term -q
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+serve: install
+	$(BIN)/ganzoo serve
+
+# What only a machine with an NVIDIA GPU can show.
+gpu-check: install
+	$(BIN)/python -m pytest -m gpu
+
+build: install
+	$(BIN)/bentoml build
+
+# Choose the newest versions again, and write the locks.
+COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header --generate-hashes --python-version 3.11
+lock: install
+	$(COMPILE) --upgrade --universal pyproject.toml --extra dev -o requirements/all.txt
+	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
+	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_28 requirements/serving.in -o requirements/serving.txt

@@ -1,0 +1,287 @@
+"""The HTTP contract in process: real models behind the real routes, no socket."""
+
+import asyncio
+import base64
+import io
+import json
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.engine import MAX_SEED, EngineError, draw_latents
+from serving.models import artifact_folders, load_models
+from serving.routes import Contract, Guard
+from serving.settings import Settings
+
+SAMPLE = "/v1/models/pictures/sample"
+
+
+@pytest.fixture(scope="module")
+def ask(artifacts):
+    settings = Settings(artifacts=artifacts, provider="cpu", max_images=16, max_body=20_000)
+    contract = Contract(load_models(settings), settings)
+    transport = httpx.ASGITransport(app=Guard(contract.router()))
+
+    def ask(method: str, path: str, **options) -> httpx.Response:
+        async def go() -> httpx.Response:
+            async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(go())
+
+    yield ask
+    for model in contract.models.values():
+        model.close()
+
+
+def array(response: httpx.Response) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    return np.load(io.BytesIO(response.content), allow_pickle=False)
+
+
+def test_every_model_is_described(ask):
+    models = ask("GET", "/v1/models").json()["models"]
+    assert [model["name"] for model in models] == ["pictures", "points"]
+    pictures = models[0]
+    assert pictures["task"] == "sample"
+    assert pictures["provider"] == "cpu"
+    assert pictures["graphs"]["generator"]["inputs"]["latent"]["shape"] == ["batch", 8]
+    assert pictures["graphs"]["generator"]["output"]["shape"] == ["batch", 16, 16, 1]
+    label = ask("GET", "/v1/models/pictures").json()
+    assert label["entry"] == "dcgan"
+
+
+def test_health_names_the_provider(ask):
+    assert ask("GET", "/livez").json() == {"status": "alive"}
+    assert ask("GET", "/readyz").json()["models"] == {"pictures": "cpu", "points": "cpu"}
+
+
+def test_a_seed_names_a_picture_in_every_format(ask):
+    body = {"n": 5, "seed": 40}
+    pixels = array(ask("POST", SAMPLE, json=body | {"format": "npy"}))
+    assert pixels.shape == (5, 16, 16, 1)
+    alone = array(ask("POST", SAMPLE, json={"seed": 43, "format": "npy"}))
+    assert np.array_equal(pixels[3], alone[0])
+
+    png = ask("POST", SAMPLE, json={"seed": 43})
+    assert png.headers["content-type"] == "image/png"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png.content))), alone[0, :, :, 0])
+
+    content = ask("POST", SAMPLE, json=body | {"format": "json"}).json()
+    assert content["seeds"] == [40, 41, 42, 43, 44]
+    fourth = Image.open(io.BytesIO(base64.b64decode(content["images"][3])))
+    assert np.array_equal(np.asarray(fourth), alone[0, :, :, 0])
+
+    sheet = ask("POST", SAMPLE, json=body)
+    assert Image.open(io.BytesIO(sheet.content)).size == (3 * 18 + 2, 2 * 18 + 2)
+    assert sheet.headers["x-seed"] == "40"
+    assert sheet.headers["x-model-version"] == content["version"]
+    assert "engine;dur=" in sheet.headers["server-timing"]
+
+
+def test_a_client_can_draw_the_latents_itself(ask):
+    latents = draw_latents(8, [3, 4]).tolist()
+    by_latents = array(ask("POST", SAMPLE, json={"latents": latents, "format": "npy"}))
+    by_seed = array(ask("POST", SAMPLE, json={"n": 2, "seed": 3, "format": "npy"}))
+    assert np.array_equal(by_latents, by_seed)
+    assert "x-seed" not in ask("POST", SAMPLE, json={"latents": latents}).headers
+
+
+def test_a_missing_seed_is_drawn_and_told(ask):
+    answers = [ask("POST", SAMPLE, json={"format": "npy"}) for _ in range(2)]
+    seeds = [int(answer.headers["x-seed"]) for answer in answers]
+    assert seeds[0] != seeds[1]
+    again = ask("POST", SAMPLE, json={"seed": seeds[0], "format": "npy"})
+    assert np.array_equal(array(again), array(answers[0]))
+    assert ask("POST", SAMPLE, json={"n": 2, "format": "json"}).json()["seeds"][1] <= MAX_SEED
+
+
+def test_vectors_are_numbers_and_a_plot(ask):
+    path = "/v1/models/points/sample"
+    vectors = ask("POST", path, json={"n": 3, "seed": 1, "format": "json"}).json()["vectors"]
+    assert np.allclose(vectors, array(ask("POST", path, json={"n": 3, "seed": 1, "format": "npy"})))
+    plot = ask("POST", path, json={"n": 16, "seed": 1})
+    assert Image.open(io.BytesIO(plot.content)).size == (256, 256)
+
+
+def test_concurrent_requests_meet_in_batches_and_keep_their_pictures(artifacts):
+    settings = Settings(artifacts=artifacts, provider="cpu")
+    models = load_models(settings)
+    run, sizes = models["pictures"].engine.run, []
+    models["pictures"].batchers["generator"]._run = lambda inputs: (
+        sizes.append(len(inputs["latent"])) or run("generator", inputs)
+    )
+    transport = httpx.ASGITransport(app=Guard(Contract(models, settings).router()))
+
+    async def go():
+        async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+            posts = (client.post(SAMPLE, json={"seed": i % 8, "format": "npy"}) for i in range(64))
+            return await asyncio.gather(*posts)
+
+    pictures = [array(answer).tobytes() for answer in asyncio.run(go())]
+    assert len(set(pictures)) == 8
+    assert all(picture == pictures[i % 8] for i, picture in enumerate(pictures))
+    assert sum(sizes) == 64
+    assert len(sizes) < 40, "requests met in batches"
+
+
+REFUSED = [
+    (400, "n", {"n": 0}),
+    (400, "n", {"n": -1}),
+    (400, "n", {"n": 17}),
+    (400, "n", {"n": 10**40}),
+    (400, "n", {"n": 1.5}),
+    (400, "n", {"n": "3"}),
+    (400, "n", {"n": True}),
+    (400, "seed", {"seed": -1}),
+    (400, "seed", {"seed": MAX_SEED + 1}),
+    (400, "seed", {"seed": MAX_SEED, "n": 2}),
+    (400, "format", {"format": "bmp"}),
+    (400, "colour", {"colour": "red"}),
+    (400, "latents", {"latents": []}),
+    (400, "latents", {"latents": [[]]}),
+    (400, "latents", {"latents": [[0.0] * 7]}),
+    (400, "latents", {"latents": [[0.0] * 8, [0.0] * 7]}),
+    (400, "latents", {"latents": [[None] * 8]}),
+    (400, "latents", {"latents": [[1e300] * 8]}),
+    (400, "latents", {"latents": [0.0] * 8}),
+    (400, "latents", {"latents": [[0.0] * 8], "seed": 1}),
+    (400, "n", {"latents": [[0.0] * 8], "n": 2}),
+    (400, "n", {"latents": [[0.0] * 8] * 17}),
+    (400, None, []),
+    (400, None, None),
+    (400, None, "text"),
+]
+
+
+def refused(response: httpx.Response, status: int) -> dict:
+    assert response.status_code == status, response.text
+    content = response.json()
+    assert set(content) == {"error", "request_id"}
+    assert {"code", "message"} <= set(content["error"]) <= {"code", "message", "field"}
+    assert content["request_id"] == response.headers["x-request-id"]
+    assert "Traceback" not in response.text
+    assert ".py" not in response.text
+    return content["error"]
+
+
+@pytest.mark.parametrize(("status", "field", "body"), REFUSED)
+def test_bad_values_are_refused_with_the_field(ask, status, field, body):
+    error = refused(
+        ask("POST", SAMPLE, content=json.dumps(body), headers={"content-type": "application/json"}), status
+    )
+    assert error.get("field") == field
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"n": NaN}',
+        b'{"seed": Infinity}',
+        b"[" * 9000,
+        b'{"n": 1} {"n": 2}',
+        b'{"latents": [[NaN,0,0,0,0,0,0,0]]}',
+    ],
+)
+def test_bad_json_is_refused(ask, body):
+    refused(ask("POST", SAMPLE, content=body, headers={"content-type": "application/json"}), 400)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/octet-stream",
+        "application/vnd.bentoml+pickle",
+        "x/\u00e9",
+    ],
+)
+def test_other_types_are_refused(ask, kind):
+    headers = {} if kind is None else {"content-type": kind.encode()}
+    assert (
+        refused(ask("POST", SAMPLE, content=b'{"n": 1}', headers=headers), 415)["code"] == "unsupported_type"
+    )
+
+
+def test_a_type_may_name_its_charset(ask):
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert ask("POST", SAMPLE, content=b'{"n": 1}', headers=headers).status_code == 200
+
+
+def test_a_body_over_the_limit_is_refused_declared_or_not(ask):
+    body = b'{"n": 1}' + b" " * 20_000
+    headers = {"content-type": "application/json"}
+    assert refused(ask("POST", SAMPLE, content=body, headers=headers), 413)["code"] == "body_too_large"
+    lying = headers | {"content-length": "8"}
+    refused(ask("POST", SAMPLE, content=body, headers=lying), 413)
+
+    async def chunks():
+        for _ in range(30):
+            yield b" " * 1000
+
+    refused(ask("POST", SAMPLE, content=chunks(), headers=headers), 413)
+
+
+@pytest.mark.parametrize(
+    "name", ["nope", "..", "%2e%2e", "../pictures", "pictures%00", "%2e%2e%2fpictures", "pictures%0aforged"]
+)
+def test_unknown_models_are_looked_up_and_not_opened(ask, name):
+    error = refused(ask("POST", f"/v1/models/{name}/sample", json={}), 404)
+    assert error["code"] in ("unknown_model", "not_found")
+
+
+def test_an_unknown_model_is_told_which_there_are(ask):
+    assert "pictures, points" in refused(ask("GET", "/v1/models/nope"), 404)["message"]
+
+
+def test_unknown_paths_and_methods_have_the_same_shape(ask):
+    assert refused(ask("GET", "/v1/nothing"), 404)["code"] == "not_found"
+    assert refused(ask("GET", SAMPLE), 405)["code"] == "method_not_allowed"
+
+
+def test_what_fails_inside_is_a_500_without_a_word_of_it(ask, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("secret/path.py")
+
+    monkeypatch.setattr("serving.routes.parse_sample", fail)
+    assert refused(ask("POST", SAMPLE, json={}), 500)["code"] == "internal_error"
+
+
+def test_too_much_work_is_refused_at_once_with_a_time_to_wait(artifacts):
+    settings = Settings(artifacts=artifacts, provider="cpu", max_images=16, max_queue=16)
+    transport = httpx.ASGITransport(app=Guard(Contract(load_models(settings), settings).router()))
+
+    async def go():
+        async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+            posts = (client.post(SAMPLE, json={"n": 16, "seed": 0, "format": "npy"}) for _ in range(32))
+            return await asyncio.gather(*posts)
+
+    answers = asyncio.run(go())
+    busy = [answer for answer in answers if answer.status_code == 429]
+    served = [array(answer).tobytes() for answer in answers if answer.status_code == 200]
+    assert busy
+    assert len(set(served)) == 1
+    assert len(busy) + len(served) == 32
+    assert all(answer.headers["retry-after"] == "1" for answer in busy)
+    assert refused(busy[0], 429)["code"] == "busy"
+
+
+def test_a_folder_without_artifacts_is_refused(tmp_path):
+    with pytest.raises(EngineError, match="no folder"):
+        load_models(Settings(artifacts=tmp_path / "none"))
+    with pytest.raises(EngineError, match="holds no artifact"):
+        load_models(Settings(artifacts=tmp_path))
+
+
+def test_what_is_half_written_is_not_served(tmp_path):
+    for name in ("b", "a", "c.partial", "d.old", ".hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "README.md").touch()
+    assert [folder.name for folder in artifact_folders(tmp_path)] == ["a", "b"]

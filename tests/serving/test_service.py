@@ -1,0 +1,131 @@
+"""The server as users start it: BentoML's processes, a socket, real clients."""
+
+import io
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from serving.settings import Settings
+from training.sample import sample
+from training.server import free_port, serve_command, serve_environment, serving, wait_until_ready
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def url(artifacts, tmp_path_factory):
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serving(Settings(artifacts=artifacts), log) as url:
+        yield url
+
+
+def test_the_service_loads_without_torch():
+    code = (
+        "import sys, serving.service; sys.exit(bool({'torch', 'onnx', 'training', 'zoo'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_concurrent_requests_give_a_seed_its_picture(url, artifacts):
+    """64 at once with 8 seeds: 8 pictures, each time the same, and the same as without a server."""
+    with httpx.Client(base_url=url, limits=httpx.Limits(max_connections=64)) as client:
+
+        def ask(index: int) -> bytes:
+            answer = client.post("/v1/models/pictures/sample", json={"seed": index % 8})
+            assert answer.status_code == 200
+            return answer.content
+
+        with ThreadPoolExecutor(64) as threads:
+            first, second = (list(threads.map(ask, range(64))) for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 8
+    expected = sample(artifacts / "pictures", 8, 0)
+    for seed in range(8):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(first[seed]))), expected[seed, :, :, 0])
+
+
+def test_bentomls_own_pages_are_there_and_the_rest_is_the_contracts(url):
+    with httpx.Client(base_url=url) as client:
+        assert client.get("/").status_code == 200
+        assert client.get("/docs.json").json()["info"]["title"] == "ganzoo"
+        assert "bentoml" in client.get("/metrics").text
+        assert client.get("/livez").json() == {"status": "alive"}
+        missing = client.get("/no/such/path")
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing"])
+def test_a_server_that_could_not_serve_does_not_start(fault, artifacts, tmp_path):
+    folder = tmp_path / "artifacts"
+    shutil.copytree(artifacts, folder)
+    file = folder / "points" / "generator.onnx"
+    if fault == "damaged":
+        file.write_bytes(file.read_bytes()[:-1] + b"!")
+    else:
+        shutil.rmtree(folder)
+    done = subprocess.run(
+        serve_command("127.0.0.1", free_port()),
+        env=serve_environment(Settings(artifacts=folder)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "generator.onnx is damaged" in done.stderr if fault == "damaged" else "no folder" in done.stderr
+
+
+def test_a_server_that_does_not_come_up_is_said_to_with_its_last_words(tmp_path):
+    with (
+        pytest.raises(OSError, match="did not come up"),
+        serving(Settings(artifacts=tmp_path), tmp_path / "log"),
+    ):
+        pass
+
+
+def test_sigterm_ends_the_server_in_peace(artifacts, tmp_path):
+    port = free_port()
+    with (tmp_path / "log").open("wb") as log:
+        environment = serve_environment(Settings(artifacts=artifacts))
+        server = subprocess.Popen(serve_command("127.0.0.1", port), env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    wait_until_ready(server, url, tmp_path / "log")
+    server.terminate()
+    assert server.wait(30) == 0
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{url}/livez", timeout=1)
+
+
+@pytest.fixture(scope="module")
+def bento(tmp_path_factory):
+    home = tmp_path_factory.mktemp("bentoml")
+    environment = serve_environment(Settings()) | {"BENTOML_HOME": str(home)}
+    command = [sys.executable, "-m", "bentoml", "build", "--output", "tag"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (home / "bentos" / "ganzoo").glob("*/")
+    return folder
+
+
+def test_a_bento_has_no_torch_and_what_serving_needs(bento):
+    names = {
+        path.relative_to(bento / "src").parts[0] for path in (bento / "src").rglob("*") if path.is_file()
+    }
+    assert "serving" in names
+    assert not names & {"tests", "runs", "training", ".venv"}
+    required = (bento / "env" / "python" / "requirements.txt").read_text()
+    packages = {
+        line.partition("=")[0].partition("[")[0].strip() for line in required.splitlines() if "==" in line
+    }
+    assert {"onnxruntime-gpu", "pillow", "numpy"} <= packages
+    assert not packages & {"torch", "torchvision", "onnx", "onnxscript", "triton"}
+    described = yaml.safe_load((bento / "bento.yaml").read_text())
+    assert described["service"] == "serving.service:GANZoo"

@@ -1,0 +1,65 @@
+"""Every registered entry, from two training steps to a served picture; and the demo."""
+
+import io
+import json
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.settings import Settings
+from tests.conftest import small_card
+from training.demo import demo
+from training.export import export
+from training.loop import train
+from training.sample import sample
+from training.server import serving
+from zoo import registry
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Train and export every entry of the zoo, and serve them all: the server's address and the folder."""
+    root = tmp_path_factory.mktemp("journey")
+    for name in registry.ENTRIES:
+        train(small_card(name, root / "runs" / name))
+        export(root / "runs" / name, root / "artifacts" / name)
+    with serving(Settings(artifacts=root / "artifacts"), root / "server.log") as url:
+        yield url, root
+
+
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_from_two_steps_to_a_served_picture(name, served):
+    url, root = served
+    record = [json.loads(line) for line in (root / "runs" / name / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in record] == [1, 2]
+    assert all(line["samples_per_second"] > 0 for line in record)
+    assert list((root / "runs" / name / "sheets").iterdir())
+
+    label = httpx.get(f"{url}/v1/models/{name}").json()
+    assert label["entry"] == name
+    assert label["training"]["steps"] == 2
+
+    assert label["task"] == "sample", "an entry of another task wants its own end of this journey"
+    body = {"n": 9, "seed": 100, "format": "npy"}
+    answer = httpx.post(f"{url}/v1/models/{name}/sample", json=body)
+    drawn = np.load(io.BytesIO(answer.content), allow_pickle=False)
+    assert np.array_equal(drawn, sample(root / "artifacts" / name, 9, 100))
+
+    picture = httpx.post(f"{url}/v1/models/{name}/sample", json=body | {"format": "png"})
+    with Image.open(io.BytesIO(picture.content)) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 40
+
+
+def test_the_demo_takes_the_whole_journey(tmp_path, capsys):
+    demo(tmp_path, steps=3)
+    said = capsys.readouterr().out
+    assert str(tmp_path / "sheet.png") in said
+    assert "ganzoo serve" in said
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
+    expected = sample(tmp_path / "artifacts" / "glyphs", 1, 0)[0, :, :, 0]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert np.array_equal(np.asarray(sheet)[2:34, 2:34], expected)

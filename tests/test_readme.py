@@ -1,0 +1,122 @@
+"""The documents' commands, run as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from training.server import free_port, wait_until_ready
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```([a-z ]+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks(kind: str) -> list[str]:
+    """Code blocks of a kind: `bash` and `python` are run, `bash serve` beside them, `sh` is only checked."""
+    found = [text for name, text in BLOCKS if name == kind]
+    assert found, f"the README has no {kind} block"
+    return found
+
+
+def environment() -> dict[str, str]:
+    return dict(os.environ) | {
+        "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+
+
+def run(*command: str, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_train_export_serve(tmp_path):
+    """Every block from training to the client, in order, in a folder of its own."""
+    port = str(free_port())
+    train, ask = (text.replace("3000", port) for text in blocks("bash"))
+    run("bash", "-ec", train, cwd=tmp_path)
+    for name in ("first.png", "again.png"):
+        with Image.open(tmp_path / name) as sheet:
+            assert sheet.size == (8 * 30 + 2, 8 * 30 + 2)
+
+    (serve,) = blocks("bash serve")
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            ["bash", "-ec", f"exec {serve.replace('3000', port)}"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until_ready(server, f"http://127.0.0.1:{port}", tmp_path / "log")
+        assert '"first"' in run("bash", "-ec", ask, cwd=tmp_path)
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            assert sheet.size == (4 * 30 + 2, 4 * 30 + 2)
+        (client,) = blocks("python")
+        run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def commands() -> list[str]:
+    return [line for text in blocks("sh") for line in text.splitlines() if line]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_that_are_not_run_are_at_least_right(command, tmp_path):
+    """What downloads, needs a GPU or would call itself: make's verbs exist, ganzoo's flags can be read."""
+    match command.split():
+        case ["make", verb]:
+            assert re.search(rf"^{verb}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case ["ganzoo", "train", *flags]:
+            assert '"entry"' in run("ganzoo", "train", *flags, "--dry-run", cwd=tmp_path)
+        case _:
+            pytest.fail(f"nothing checks {command}")
+
+
+def test_the_tables_list_every_entry_every_data_and_every_setting():
+    import dataclasses
+
+    from serving.settings import Settings
+    from training.data import SOURCES
+    from zoo.objectives import OBJECTIVES
+    from zoo.registry import ENTRIES
+
+    for name in (*ENTRIES, *OBJECTIVES):
+        assert f"`{name}`" in README
+    for name in SOURCES:
+        assert f"`{name}" in README
+    for field in dataclasses.fields(Settings):
+        assert f"| `GANZOO_{field.name.upper()}` | `{field.default}` |".replace("`", "") in README.replace(
+            "`", ""
+        )
+
+
+def test_the_house_names_every_room():
+    (house,) = re.findall(r"^```\n(zoo/.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    for room in ("zoo", "training", "serving"):
+        for path in (ROOT / room).glob("*.py"):
+            assert path.name == "__init__.py" or path.name in house, path
+
+
+def test_an_entry_of_your_own(tmp_path):
+    (source,) = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.DOTALL
+    )
+    (tmp_path / "my_lab.py").write_text(source)
+    command = "PYTHONPATH=. ganzoo train my_lab:PointGAN --data ring8"
+    assert command in (ROOT / "CONTRIBUTING.md").read_text()
+    run("bash", "-ec", f"{command} --steps 5 --width 8 --out runs/mine", cwd=tmp_path)
+    env = "PYTHONPATH=. ganzoo export runs/mine && ganzoo sample artifacts/mine --out points.png"
+    run("bash", "-ec", env, cwd=tmp_path)
+    assert (tmp_path / "points.png").exists()
