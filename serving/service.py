@@ -1,10 +1,12 @@
 """The HTTP door: `bentoml serve serving.service:GANZoo` serves every artifact of a folder."""
 
 import gc
+import sys
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.engine import EngineError
 from serving.models import load_models
 from serving.routes import Contract, Guard
 from serving.settings import Settings
@@ -36,8 +38,13 @@ class GANZoo:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start the server at all where a worker could not serve."""
-        for model in load_models(Settings.from_environment()).values():
+        """Refuse to start at all, in one line and with status 2, where a worker could not serve."""
+        try:
+            models = load_models(Settings.from_environment())
+        except (ValueError, EngineError) as error:
+            print(f"ganzoo: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        for model in models.values():
             model.close()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

@@ -89,6 +89,9 @@ class Card:
     entry: Entry
     run: Run
 
+    data_name: str = ""
+    """What the data call themselves, without a path."""
+
     licence: str = "unknown"
     """Terms of the data."""
 
@@ -107,6 +110,7 @@ class Card:
             "entry": self.name,
             "hyperparameters": dataclasses.asdict(self.entry),
             "run": dataclasses.asdict(self.run) | {"out": str(self.folder)},
+            "data_name": self.data_name,
             "licence": self.licence,
             "software": self.software,
         }
@@ -129,7 +133,7 @@ class Card:
             raise ValueError(f"{folder} holds no run: it has no run.json") from None
         entry = registry.load(content["entry"])(**_tuples(content["hyperparameters"]))
         run = Run(**content["run"] | {"out": Path(content["run"]["out"])})
-        rest = {key: content[key] for key in ("licence", "software")}
+        rest = {key: content[key] for key in ("data_name", "licence", "software")}
         return Card(name=content["entry"], entry=entry, run=run, **rest)
 
     def differences(self, other: "Card") -> list[str]:

@@ -39,6 +39,9 @@ FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".p
 class Data(Protocol):
     """What a run learns from."""
 
+    name: str
+    """What an artifact says it was trained on: the spec without a path of this machine."""
+
     labels: tuple[str, ...]
     """Names of the classes that `label` counts from 0; empty where there are none."""
 
@@ -81,13 +84,14 @@ class Pool:
         real: Tensor,
         label: Tensor | None = None,
         *,
+        name: str,
         seed: int,
         labels: tuple[str, ...] = (),
         licence: str = "unknown",
     ) -> None:
         if len(real) == 0:
             raise ValueError("the data are empty")
-        self.real, self.label = real, label
+        self.real, self.label, self.name = real, label, name
         self.seed, self.labels, self.licence = seed, labels, licence
         self._shuffle = lru_cache(maxsize=2)(self._shuffle_anew)
 
@@ -198,4 +202,4 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
                 raise ValueError(f"{file}: {refusal}") from refusal
             images[index] = fit(torch.tensor(pixels).permute(2, 0, 1)[None], shape)[0]
             advance()
-    return Pool(images, seed=seed)
+    return Pool(images, name=f"folder:{root.resolve().name}", seed=seed)

@@ -13,20 +13,20 @@ DEFAULT_ROOT = "data"
 
 def mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     """Open MNIST's training set: 60,000 handwritten digits, grey, 28x28 (LeCun et al. 1998)."""
-    return _open(datasets.MNIST, root, sample_shape, seed, "CC-BY-SA-3.0")
+    return _open(datasets.MNIST, "mnist", root, sample_shape, seed, "CC-BY-SA-3.0")
 
 
 def fashion_mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     """Open Fashion-MNIST's training set: 60,000 articles, grey, 28x28 (Xiao et al. 2017)."""
-    return _open(datasets.FashionMNIST, root, sample_shape, seed, "MIT")
+    return _open(datasets.FashionMNIST, "fashion-mnist", root, sample_shape, seed, "MIT")
 
 
 def cifar10(root: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     """Open CIFAR-10's training set: 50,000 photographs, RGB, 32x32 (Krizhevsky 2009)."""
-    return _open(datasets.CIFAR10, root, sample_shape, seed, "unknown")
+    return _open(datasets.CIFAR10, "cifar10", root, sample_shape, seed, "unknown")
 
 
-def _open(kind: Any, root: str, sample_shape: tuple[int, ...], seed: int, licence: str) -> Pool:
+def _open(kind: Any, name: str, root: str, sample_shape: tuple[int, ...], seed: int, licence: str) -> Pool:
     shape = image_shape(sample_shape)
     place = Path(root or DEFAULT_ROOT).expanduser()
     try:
@@ -36,4 +36,5 @@ def _open(kind: Any, root: str, sample_shape: tuple[int, ...], seed: int, licenc
     pixels = torch.as_tensor(source.data)
     images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     label = torch.as_tensor(source.targets)
-    return Pool(fit(images, shape), label, seed=seed, labels=tuple(source.classes), licence=licence)
+    labels = tuple(source.classes)
+    return Pool(fit(images, shape), label, name=name, seed=seed, labels=labels, licence=licence)

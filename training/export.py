@@ -60,7 +60,7 @@ def _write_graph(
 ) -> manifest.Graph:
     model = trace(generator, example)
     proof = parity.measure(generator, model, example)
-    data = finish(model, {"entry": card.name, "graph": name, "data": card.run.data})
+    data = finish(model, {"entry": card.name, "graph": name, "data": card.data_name})
     (folder / f"{name}.onnx").write_bytes(data)
     variant = manifest.Variant(
         file=f"{name}.onnx",
@@ -96,7 +96,7 @@ def _describe_output(output: Tensor) -> manifest.Tensor:
 def _label(name: str, training: Training, graphs: dict[str, manifest.Graph]) -> manifest.Manifest:
     card = training.card
     provenance = manifest.Training(
-        data=card.run.data,
+        data=card.data_name,
         steps=training.done,
         seed=card.run.seed,
         ema=card.run.ema,

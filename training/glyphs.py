@@ -37,6 +37,7 @@ class Glyphs:
     licence = "CC0-1.0"
 
     def __init__(self, characters: str, shape: tuple[int, int, int], seed: int) -> None:
+        self.name = "glyphs" if characters == CHARACTERS else f"glyphs:{characters}"
         self.labels, self.shape, self.seed = tuple(characters), shape, seed
         self.device = torch.device("cpu")
         self.masters = torch.stack([_master(character) for character in characters])

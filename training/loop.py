@@ -112,12 +112,12 @@ def train(card: Card) -> None:
     """
     folder = card.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), _signals() as received:
+    with _locked(folder):
         sweep(folder)
         if (folder / "run.json").exists() and (differences := card.differences(Card.read(folder))):
             raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
         data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
-        card = dataclasses.replace(card, licence=data.licence)
+        card = dataclasses.replace(card, data_name=data.name, licence=data.licence)
         training = Training(card)
         data = data.to(training.device)
         if (found := checkpoint.load(folder / "checkpoints")) is None:
@@ -127,7 +127,8 @@ def train(card: Card) -> None:
         card.write()
         record = Record(folder, training.done)
         try:
-            with progress(card.run.steps, card.name, "steps", training.done) as advance:
+            shown = progress(card.run.steps, card.name, "steps", training.done)
+            with shown as advance, _signals() as received:
                 _run(training, data, record, folder, advance, received)
         finally:
             record.close()

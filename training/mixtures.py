@@ -23,7 +23,7 @@ def gaussian2d(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     _no(argument)
     vector_size(sample_shape, 2)
     normal = torch.randn(3200, 2, generator=generator(seed, 0))
-    return Pool(normal @ GAUSSIAN_A + GAUSSIAN_MEAN, seed=seed, licence=LICENCE)
+    return Pool(normal @ GAUSSIAN_A + GAUSSIAN_MEAN, name="gaussian2d", seed=seed, licence=LICENCE)
 
 
 def ring8(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
@@ -32,7 +32,7 @@ def ring8(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     The usual ring (radius 2, deviation 0.02) shrunk into the range of tanh.
     """
     _no(argument)
-    return _around(RING8_MODES, 0.008, sample_shape, seed)
+    return _around("ring8", RING8_MODES, 0.008, sample_shape, seed)
 
 
 def grid25(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
@@ -41,16 +41,16 @@ def grid25(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     The usual grid (-4 to 4, deviation 0.05) shrunk into the range of tanh.
     """
     _no(argument)
-    return _around(GRID25_MODES, 0.01, sample_shape, seed)
+    return _around("grid25", GRID25_MODES, 0.01, sample_shape, seed)
 
 
-def _around(modes: Tensor, deviation: float, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def _around(name: str, modes: Tensor, deviation: float, sample_shape: tuple[int, ...], seed: int) -> Pool:
     vector_size(sample_shape, 2)
     draws = generator(seed, 0)
     label = torch.randint(len(modes), (50_000,), generator=draws)
     real = modes[label] + deviation * torch.randn(50_000, 2, generator=draws)
-    names = tuple(f"mode {number}" for number in range(len(modes)))
-    return Pool(real, label, seed=seed, labels=names, licence=LICENCE)
+    labels = tuple(f"mode {number}" for number in range(len(modes)))
+    return Pool(real, label, name=name, seed=seed, labels=labels, licence=LICENCE)
 
 
 def _no(argument: str) -> None:

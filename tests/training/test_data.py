@@ -8,7 +8,7 @@ from training.data import SOURCES, Pool, fit, open_data
 
 def pool(size: int, seed: int = 0) -> Pool:
     real = torch.arange(size, dtype=torch.float32)[:, None]
-    return Pool(real, torch.arange(size), seed=seed)
+    return Pool(real, torch.arange(size), name="numbers", seed=seed)
 
 
 def drawn(data: Pool, steps: range, size: int) -> list[int]:
@@ -42,7 +42,7 @@ def test_labels_stay_with_their_examples():
 
 def test_bytes_become_minus_one_to_one():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3)
-    real = Pool(images, seed=0).batch(0, 1)["real"]
+    real = Pool(images, name="levels", seed=0).batch(0, 1)["real"]
     assert real.dtype == torch.float32
     assert torch.allclose(real.flatten(), torch.tensor([-1.0, -0.6, 1.0]))
 
@@ -112,6 +112,7 @@ def photographs(tmp_path):
 def test_a_folder_of_any_sizes_and_modes(photographs):
     data = open_data(f"folder:{photographs}", (3, 16, 16), 0)
     assert data.real.shape == (4, 3, 16, 16)
+    assert data.name == f"folder:{photographs.name}", "no path of this machine"
     assert data.real[1].unique().tolist() == [128]
     assert data.real[2].unique().tolist() == [255], "transparency lies over white"
 

@@ -30,6 +30,7 @@ def test_an_artifact_is_a_folder_that_explains_itself(artifacts):
     assert label["entry"] == "dcgan"
     assert label["hyperparameters"]["width"] == 4
     assert label["training"]["steps"] == 60
+    assert label["training"]["data"] == "glyphs"
     assert label["licence"] == "CC0-1.0"
     with Image.open(artifacts / "pictures" / "generator.png") as sheet:
         assert sheet.size == (8 * 18 + 2, 8 * 18 + 2)
