@@ -11,7 +11,7 @@ from serving.models import load_models
 from serving.routes import Contract, Guard
 from serving.settings import Settings
 
-BENTOML_PATHS = ("/", "/docs.json", "/schema.json", "/metrics", "/static_content/")
+BENTOML_PAGES, BENTOML_FILES = {"/", "/docs.json", "/schema.json", "/metrics"}, "/static_content/"
 """What BentoML answers itself; everything else is the contract's."""
 
 contract = Contract()
@@ -62,11 +62,9 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
-        theirs = scope["type"] != "http" or scope["path"] in BENTOML_PATHS
-        if theirs or scope["path"].startswith(BENTOML_PATHS[-1]):
-            await self.bentoml(scope, receive, send)
-        else:
-            await self.contract(scope, receive, send)
+        path = scope.get("path", "")
+        theirs = scope["type"] != "http" or path in BENTOML_PAGES or path.startswith(BENTOML_FILES)
+        await (self.bentoml if theirs else self.contract)(scope, receive, send)
 
 
 GANZoo.add_asgi_middleware(Door, contract=Guard(contract.router()))  # type: ignore[attr-defined]

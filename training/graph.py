@@ -15,18 +15,18 @@ class GraphError(ValueError):
 
 
 class Ends(nn.Module):
-    """A generator with the ends of a graph: its own inputs by name, and what a client wants out.
+    """A generator with the ends of a graph: its own inputs, in their order, and what a client wants out.
 
     The second output is the generator's own, in float; parity is measured on it before it is cut off.
     """
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, names: list[str]) -> None:
         super().__init__()
-        self.generator = generator
+        self.generator, self.names = generator, names
 
-    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Give uint8 images (N, H, W, C) or float32 vectors (N, D), and the generator's own output."""
-        output = self.generator(**inputs)
+        output = self.generator(**dict(zip(self.names, inputs, strict=True)))
         return (to_pixels(output) if output.ndim == 4 else output.clone()), output
 
 
@@ -45,12 +45,12 @@ def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
             raise GraphError(f"{key} holds numbers that are not finite; train again from before they came")
     batch = torch.export.Dim("batch", min=1)
     program = torch.onnx.export(
-        Ends(generator).eval(),
-        kwargs=example,
+        Ends(generator, list(example)).eval(),
+        args=tuple(example.values()),
         dynamo=True,
         opset_version=OPSET,
         external_data=False,
-        dynamic_shapes={"inputs": {key: {0: batch} for key in example}},
+        dynamic_shapes={"inputs": tuple({0: batch} for _ in example)},
         input_names=list(example),
         output_names=["output", "float_output"],
         verbose=False,

@@ -173,3 +173,15 @@ def test_the_probe_does_not_disturb_what_follows():
     assert torch.equal(one, torch.rand(3))
     assert with_probe.probe["generator"]["latent"].shape == (64, 100)
     assert without.done == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_every_entry_trains_and_resumes_on_cuda(name, tmp_path):
+    card = small_card(name, tmp_path, steps=4, checkpoint_every=2, device="cuda")
+    train(card)
+    (tmp_path / "checkpoints" / final(tmp_path)).unlink()
+    train(card)
+    step, state = checkpoint.load(tmp_path / "checkpoints")
+    assert step == 4
+    assert state["random"]["cuda"] is not None
