@@ -69,10 +69,17 @@ class Batcher:
         try:
             outputs = [await job.result for job in jobs]
         except BaseException:
-            for job in jobs:
-                job.result.cancel()
+            self._forget(jobs)
             raise
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _forget(self, jobs: list[Job]) -> None:
+        """Drop the jobs of a caller who is gone or has already failed."""
+        for job in jobs:
+            job.result.cancel()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._rows -= job.rows
 
     @property
     def waiting(self) -> int:
@@ -91,15 +98,14 @@ class Batcher:
                     job.result.set_result(output)
 
     def _take(self) -> list[Job]:
-        """Take the next batch from the queue, leaving out jobs that nobody waits for any more."""
+        """Take the next batch from the queue."""
         batch: list[Job] = []
         room = self.max_rows
         while self._waiting and self._waiting[0].rows <= room:
             job = self._waiting.popleft()
             self._rows -= job.rows
-            if not job.result.done():
-                batch.append(job)
-                room -= job.rows
+            batch.append(job)
+            room -= job.rows
         return batch
 
     async def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:

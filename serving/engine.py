@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +15,15 @@ from serving import manifest
 from serving.manifest import Manifest, Tensor
 from serving.settings import ProviderName
 
+logger = logging.getLogger("ganzoo")
+
 Array = NDArray[Any]
 
 MAX_SEED = 2**53 - 1
 """Seeds are whole numbers that every JSON reader carries exactly."""
 
 
-class EngineError(RuntimeError):
+class EngineError(ValueError):
     """An artifact can't be run: its files are not what its manifest says, or the provider is not there."""
 
 
@@ -39,11 +42,16 @@ class Engine:
 
     def __init__(self, folder: Path, provider: ProviderName = "auto") -> None:
         self.manifest: Manifest = manifest.read(folder)
+        models = {name: _read(folder, graph.variants[0]) for name, graph in self.manifest.graphs.items()}
         self.provider = choose_provider(provider)
-        self.sessions = {
-            name: open_session(_read(folder, graph.variants[0]), self.provider)
-            for name, graph in self.manifest.graphs.items()
-        }
+        try:
+            self.sessions = _open_all(models, self.provider)
+        except EngineError as error:
+            if provider != "auto" or self.provider == "cpu":
+                raise
+            logger.warning("running %s on the CPU: %s", self.manifest.name, error)
+            self.provider = "cpu"
+            self.sessions = _open_all(models, self.provider)
         for name, session in self.sessions.items():
             self._must_match(name, session)
 
@@ -119,24 +127,28 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"]) -> Any:
     """Open one graph on a provider, and only there.
 
     Raises:
-        EngineError: CUDA can't be loaded, or can't run all of the graph.
+        EngineError: the provider can't be loaded, or can't run all of the graph.
     """
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    if provider == "cpu":
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    ort.preload_dlls()
-    # Without this, nodes that CUDA can't run, or all of them, fall to the CPU in silence.
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if provider == "cuda":
+        ort.preload_dlls()
+        # Without this, nodes that CUDA can't run, or all of them, fall to the CPU in silence.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        providers = [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})]
     try:
-        session = ort.InferenceSession(model, options, providers=[cuda])
+        session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's own errors share no class
-        raise EngineError(f"CUDA can't run this graph: {error}") from error
-    if "CUDAExecutionProvider" not in session.get_providers():
+        raise EngineError(f"{provider.upper()} can't run this graph: {error}") from error
+    if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise EngineError("CUDA could not be loaded; ONNX Runtime's message above says why")
     return session
+
+
+def _open_all(models: dict[str, bytes], provider: Literal["cpu", "cuda"]) -> dict[str, Any]:
+    return {name: open_session(model, provider) for name, model in models.items()}
 
 
 def _read(folder: Path, variant: manifest.Variant) -> bytes:

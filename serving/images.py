@@ -43,17 +43,17 @@ def decode(
         raise Refusal(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
     except Image.DecompressionBombError:
         raise Refusal(413, "image_too_large", f"an image may have {max_pixels} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, Refusal):
-            raise
+    except (Refusal, MemoryError):
+        raise
+    except Exception:  # decoders of damaged files raise whatever they stumble over
         raise Refusal(400, "broken_image", "the image is damaged or cut short") from None
 
 
 def _flatten(image: Image.Image, channels: int) -> Pixels:
     """Apply the one conversion of the module's docstring."""
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, in Pillow's 16- or 32-bit modes
         image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
-    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image.convert("RGBA"))

@@ -43,7 +43,8 @@ class Contract:
                 Route("/v1/models/{model}/sample", self.sample, methods=["POST"]),
                 Route("/livez", self.alive),
                 Route("/readyz", self.ready),
-            ]
+            ],
+            redirect_slashes=False,
         )
 
     async def list_models(self, request: Request) -> Response:
@@ -114,22 +115,22 @@ def _as_json(output: Array) -> dict[str, Any]:
 
 
 def _summary(model: Model) -> dict[str, Any]:
-    label = model.manifest
+    manifest = model.manifest
     return {
         "name": model.name,
-        "version": label.version,
-        "entry": label.entry,
-        "task": label.task,
+        "version": manifest.version,
+        "entry": manifest.entry,
+        "task": manifest.task,
         "provider": model.engine.provider,
         "graphs": {
             name: {
                 "inputs": {key: tensor.model_dump() for key, tensor in graph.inputs.items()},
                 "output": graph.output.model_dump(),
             }
-            for name, graph in label.graphs.items()
+            for name, graph in manifest.graphs.items()
         },
-        "labels": label.labels,
-        "metrics": label.metrics,
+        "labels": manifest.labels,
+        "metrics": manifest.metrics,
     }
 
 
@@ -141,31 +142,40 @@ def json_response(content: dict[str, Any]) -> Response:
 class Guard:
     """Turn whatever a contract raises into the one shape of errors, with an id that the log has too."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, deadline: float = 25.0) -> None:
+        self.app, self.deadline = app, deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         # With an app in its scope Starlette raises what it would else answer itself, as text.
         scope = {**scope, "app": self}
         try:
-            await self.app(scope, receive, send)
+            async with asyncio.timeout(self.deadline):
+                await self.app(scope, receive, send)
         except Refusal as refusal:
             await _refuse(refusal, scope, receive, send)
         except HTTPException as error:
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-            await _refuse(Refusal(error.status_code, code, error.detail), scope, receive, send)
+            fault = Refusal(error.status_code, code, error.detail)
+            await _refuse(fault, scope, receive, send, dict(error.headers or {}))
         except ClientDisconnect:
             pass
-        except Exception as error:
-            logger.exception("a request failed", exc_info=error)
+        except TimeoutError:
+            late = Refusal(503, "too_late", f"no answer within {self.deadline:g} s; try again shortly")
+            await _refuse(late, scope, receive, send)
+        except Exception:
             failure = Refusal(500, "internal_error", "the server failed; its log has the request's id")
             await _refuse(failure, scope, receive, send)
 
 
-async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(
+    refusal: Refusal, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
+) -> None:
     request_id = uuid.uuid4().hex
-    logger.info("%s %s (%s)", refusal.status, refusal.code, request_id)
-    headers = {"X-Request-Id": request_id} | ({"Retry-After": "1"} if refusal.status == 429 else {})
+    if refusal.status >= 500:
+        logger.error("request %s: %s", request_id, refusal.code, exc_info=True)
+    headers = {"X-Request-Id": request_id} | (headers or {})
+    if refusal.status in (429, 503):
+        headers["Retry-After"] = "1"
     body = error_body(refusal, request_id)
     await Response(body, refusal.status, headers, "application/json")(scope, receive, send)

@@ -1,12 +1,13 @@
 """The HTTP door: `bentoml serve serving.service:GANZoo` serves every artifact of a folder."""
 
+import dataclasses
 import gc
 import sys
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.engine import EngineError
+from serving.engine import choose_provider
 from serving.models import load_models
 from serving.routes import Contract, Guard
 from serving.settings import Settings
@@ -38,10 +39,15 @@ class GANZoo:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start at all, in one line and with status 2, where a worker could not serve."""
+        """Refuse to start at all, in one line and with status 2, where a worker could not serve.
+
+        The artifacts are tried on the CPU: a GPU's memory is for the worker alone.
+        """
         try:
-            models = load_models(Settings.from_environment())
-        except (ValueError, EngineError) as error:
+            settings = Settings.from_environment()
+            choose_provider(settings.provider)
+            models = load_models(dataclasses.replace(settings, provider="cpu"))
+        except ValueError as error:
             print(f"ganzoo: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         for model in models.values():

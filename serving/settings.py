@@ -17,7 +17,7 @@ class Settings:
     """What an operator decides; each field is also the environment variable GANZOO_FIELD."""
 
     artifacts: Path = Path("artifacts")
-    """Folder whose subfolders are the artifacts to serve."""
+    """Folder whose subfolders are the artifacts to serve; where there is none here, the package's own."""
 
     provider: ProviderName = "auto"
     """Where graphs run: auto, cpu or cuda; cuda refuses to start where it can't be used."""
@@ -51,6 +51,9 @@ class Settings:
             ValueError: a value is not of its field's type or range; the variable is named.
         """
         given: dict[str, object] = {}
+        beside = Path(__file__).parents[1] / "artifacts"
+        if not Settings.artifacts.is_dir() and beside.is_dir():  # within a Bento
+            given["artifacts"] = beside
         for field in dataclasses.fields(Settings):
             variable = PREFIX + field.name.upper()
             if variable not in environment:

@@ -34,7 +34,13 @@ def data_for(entry: Entry) -> str:
 def small_card(name: str, folder: Path, **run: object) -> Card:
     """Any entry of the registry with a small batch, and a short run of it."""
     entry = registry.load(name)(batch_size=4)
-    options: dict[str, object] = {"data": data_for(entry), "steps": 2, "out": folder, "log_every": 1}
+    options: dict[str, object] = {
+        "data": data_for(entry),
+        "steps": 2,
+        "out": folder,
+        "log_every": 1,
+        "device": "cpu",
+    }
     return Card(name=name, entry=entry, run=Run(**options | run))
 
 
@@ -43,9 +49,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs: `pictures`, of a 16x16 DCGAN, and `points`, of a linear GAN."""
     root = tmp_path_factory.mktemp("runs")
     dcgan = DCGAN(image_size=16, channels=1, width=4, latent_size=8, batch_size=8, learning_rate=0.01)
-    train(Card(name="dcgan", entry=dcgan, run=Run(steps=60, out=root / "pictures")))
+    train(Card(name="dcgan", entry=dcgan, run=Run(steps=60, device="cpu", out=root / "pictures")))
     linear = LinearGAN()
-    train(Card(name="linear-gan", entry=linear, run=Run(data="gaussian2d", steps=3, out=root / "points")))
+    train(
+        Card(
+            name="linear-gan",
+            entry=linear,
+            run=Run(data="gaussian2d", steps=3, device="cpu", out=root / "points"),
+        )
+    )
     return root
 
 

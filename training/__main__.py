@@ -15,8 +15,8 @@ from tyro.extras import SubcommandApp
 from serving.settings import Settings
 from zoo import registry
 
-MISTAKE, DIVERGED = 2, 3
-"""Exit statuses: what the message tells how to mend; a training whose numbers are none."""
+MISTAKE = 2
+"""Exit status of what the message tells how to mend; 3 is a training that diverged, 128 + n signal n."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[:1] == ["train"] and arguments[1:] and not arguments[1].startswith("-"):
             _train(arguments[1], arguments[2:])
         else:
-            _verbs().cli(prog="ganzoo", args=arguments, config=(OmitArgPrefixes,))
+            # Only the server's own verb minds the server's environment.
+            settings = Settings.from_environment() if arguments[:1] == ["serve"] else Settings()
+            _verbs(settings).cli(prog="ganzoo", args=arguments, config=(OmitArgPrefixes,))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
@@ -39,22 +41,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _status(error: Exception) -> int:
     """Say what went wrong, and with which exit status; what is nobody's mistake keeps its traceback."""
-    from serving.engine import EngineError
-    from training.loop import Diverged, Interrupted
-
-    match error:
-        case Interrupted():
-            status = 128 + error.signal
-        case Diverged():
-            status = DIVERGED
-        case ValueError() | OSError() | EngineError():
-            status = MISTAKE
-        case _:
-            raise error
+    status: int | None = getattr(error, "exit_status", None)
+    if status is None and (isinstance(error, ValueError | OSError) or _out_of_memory(error)):
+        status = MISTAKE
+    if status is None:
+        raise error
     if os.environ.get("GANZOO_TRACEBACK"):
         traceback.print_exception(error)
     print(f"ganzoo: {' '.join(str(error).split())}", file=sys.stderr)
     return status
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell torch's two ways of running out of memory, on a GPU and on the CPU."""
+    return isinstance(error, RuntimeError) and "allocate" in str(error)
 
 
 def _train(name: str, arguments: list[str]) -> None:
@@ -108,9 +108,9 @@ def sample(source: Positional[Path], *, n: int = 64, seed: int = 0, out: Path = 
         seed: Sample i is that of seed + i, the one that the server gives for it too.
         out: Where to: .png, a sheet or a plot, or .npy, the array.
     """
-    from training.sample import sample, save
+    from training.sample import draw
 
-    save(sample(source, n, seed), out)
+    draw(source, n, seed, out)
     print(out)
 
 
@@ -155,14 +155,13 @@ def demo(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
     demo(out, steps)
 
 
-def _verbs() -> SubcommandApp:
+def _verbs(settings: Settings) -> SubcommandApp:
     """Gather the verbs; their signatures and docstrings are the flags and the help."""
     app = SubcommandApp()
-    serve_by_environment = functools.partial(serve, settings=Settings.from_environment())
     app.command(name="list")(list_entries)
     for verb in (train, sample, export):
         app.command(verb)
-    app.command(name="serve")(serve_by_environment)
+    app.command(name="serve")(functools.partial(serve, settings=settings))
     app.command(demo)
     return app
 

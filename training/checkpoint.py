@@ -24,7 +24,9 @@ State = dict[str, Any]
 
 
 def save(folder: Path, step: int, state: State, keep: int) -> Path:
-    """Write a checkpoint, then remove all but the newest `keep`.
+    """Write a checkpoint; then keep it and the ones before it, `keep` in all.
+
+    One of a later step is from before a fall back to an earlier one, and goes too.
 
     Raises:
         OSError: it can't be written; the checkpoints before it are as they were.
@@ -35,8 +37,10 @@ def save(folder: Path, step: int, state: State, keep: int) -> Path:
     path = folder / f"{step:08d}-{_digest(data)}.safetensors"
     folder.mkdir(exist_ok=True)
     write_file(path, data)
-    for old in _newest_first(folder)[keep:]:
-        old.unlink()
+    paths = _newest_first(folder)
+    kept = {path, *[other for other in paths if _parts(other)[0] <= step][:keep]}
+    for other in set(paths) - kept:
+        other.unlink()
     return path
 
 

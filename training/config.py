@@ -5,12 +5,13 @@ import json
 import platform
 import subprocess
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from serving.engine import MAX_SEED
 from training.durable import write_file
 from zoo import registry
 from zoo.entry import Entry
@@ -57,9 +58,11 @@ class Run:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative; got {self.seed}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be from 0 to {MAX_SEED}; got {self.seed}")
 
+
+CARD = "run.json"
 
 LASTING = ("data", "seed", "ema")
 """Fields of a run that a resumed one must share; the others may change."""
@@ -67,16 +70,27 @@ LASTING = ("data", "seed", "ema")
 
 def software() -> dict[str, str]:
     """Name the versions at work, and the commit where the code is a checkout."""
-    here = Path(__file__).parent
-    asked = subprocess.run(
-        ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    try:
+        package = version("gan-zoo")
+    except PackageNotFoundError:
+        package = "unknown"
     return {
-        "gan-zoo": version("gan-zoo"),
+        "gan-zoo": package,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": asked.stdout.strip() or "unknown",
+        "commit": _commit() or "unknown",
     }
+
+
+def _commit() -> str | None:
+    """Ask git for the commit of the checkout that this file is in, if it is one of ours."""
+    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return asked[1] if Path(asked[0]) == root else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +132,7 @@ class Card:
 
     def write(self) -> None:
         """Write `run.json`."""
-        write_file(self.folder / "run.json", self.to_json().encode() + b"\n")
+        write_file(self.folder / CARD, self.to_json().encode() + b"\n")
 
     @staticmethod
     def read(folder: Path) -> "Card":
@@ -128,13 +142,18 @@ class Card:
             ValueError: the folder holds no run.
         """
         try:
-            content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ValueError(f"{folder} holds no run: it has no run.json") from None
-        entry = registry.load(content["entry"])(**_tuples(content["hyperparameters"]))
-        run = Run(**content["run"] | {"out": Path(content["run"]["out"])})
-        rest = {key: content[key] for key in ("data_name", "licence", "software")}
-        return Card(name=content["entry"], entry=entry, run=run, **rest)
+            content = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise ValueError(f"{folder} holds no run: it has no {CARD}") from None
+        except ValueError as error:
+            raise ValueError(f"{folder / CARD} is damaged: {error}") from error
+        try:
+            entry = registry.load(content["entry"])(**_tuples(content["hyperparameters"]))
+            run = Run(**content["run"] | {"out": folder})
+            rest = {key: content[key] for key in ("data_name", "licence", "software")}
+            return Card(name=content["entry"], entry=entry, run=run, **rest)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / CARD} is of another version: {error}") from error
 
     def differences(self, other: "Card") -> list[str]:
         """Name what keeps another card's run from being continued as this one."""

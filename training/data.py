@@ -33,6 +33,7 @@ SOURCES: dict[str, str] = {
 """Where each spec's data come from: functions of (argument, sample shape, seed)."""
 
 FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
+FOLDER_PIXELS = 2**27
 FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
@@ -197,7 +198,7 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     with progress(len(files), f"reading {root}", "images") as advance:
         for index, file in enumerate(files):
             try:
-                pixels = decode(file.read_bytes(), shape[0], FOLDER_FORMATS)
+                pixels = decode(file.read_bytes(), shape[0], FOLDER_FORMATS, FOLDER_PIXELS)
             except Refusal as refusal:
                 raise ValueError(f"{file}: {refusal}") from refusal
             images[index] = fit(torch.tensor(pixels).permute(2, 0, 1)[None], shape)[0]

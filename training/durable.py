@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PARTIAL = ".partial"
-"""Suffix of what is still being written; what a killed process left under it is swept up."""
+PARTIAL, OLD = ".partial", ".old"
+"""Suffixes of what is still being written, and of what is just being replaced."""
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -33,8 +33,10 @@ def write_file(path: Path, data: bytes) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to fill; if the block succeeds, put it at the path, in place of what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
+    old = path.with_name(path.name + OLD)
+    if old.exists() and not path.exists():  # killed between the two renames below
+        old.rename(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     partial.mkdir()
     try:
         yield partial
@@ -42,20 +44,25 @@ def new_folder(path: Path) -> Iterator[Path]:
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
         sync_folder(partial)
-        _exchange(partial, path)
+        _exchange(partial, path, old)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _exchange(fresh: Path, path: Path) -> None:
-    """Rename a folder into place; one that is there steps aside first, and is removed when it is replaced."""
-    old = path.with_name(path.name + ".old")
+def _exchange(fresh: Path, path: Path, old: Path) -> None:
+    """Rename a folder into place; one that is there steps aside, and back if that fails."""
     shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    fresh.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    if not path.exists():
+        fresh.rename(path)
+        return
+    path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
 
 
 def sync_folder(folder: Path) -> None:
@@ -67,7 +74,8 @@ def sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half written."""
-    for partial in folder.rglob("*" + PARTIAL):
-        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+def sweep(*folders: Path) -> None:
+    """Remove the files that a killed process left half written in these folders, and not below them."""
+    for folder in folders:
+        for partial in folder.glob("*" + PARTIAL):
+            partial.unlink()

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -27,6 +28,8 @@ def export(run: Path, artifact: Path) -> manifest.Manifest:
         ValueError: there is no run or no checkpoint (ValueError itself), a generator can't become a graph
             (`GraphError`), or the graph is not equal to it (`ParityError`).
     """
+    artifact = artifact.resolve()
+    _must_be_replaceable(artifact)
     training = restore(run)
     with new_folder(artifact) as folder:
         graphs = {
@@ -38,6 +41,14 @@ def export(run: Path, artifact: Path) -> manifest.Manifest:
         _accept(folder, training)
         (folder / "README.md").write_text(_describe(label), encoding="utf-8")
     return label
+
+
+def _must_be_replaceable(artifact: Path) -> None:
+    """Refuse a place that has no name for an artifact, or holds something else than one."""
+    if not re.fullmatch(manifest.NAME, artifact.name):
+        raise ValueError(f"an artifact's name is of letters, digits, '.', '_' and '-'; got {artifact.name!r}")
+    if artifact.exists() and not (artifact / manifest.FILE).exists():
+        raise ValueError(f"{artifact} is there and is no artifact; choose another place")
 
 
 def restore(run: Path) -> Training:
@@ -122,7 +133,7 @@ def _accept(folder: Path, training: Training) -> None:
 
 
 def _describe(label: manifest.Manifest) -> str:
-    """Write the artifact's card."""
+    """Write the artifact's README."""
     pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in label.graphs)
     command = f"ganzoo train {label.entry} --data {label.training.data} --steps {label.training.steps}"
     return (

@@ -4,7 +4,7 @@ Each character is rendered once, large and in a few weights; an example is one o
 scaled, shifted, brought to size and sprinkled with noise. No download, no end, and labels for nothing.
 """
 
-import math
+from functools import lru_cache
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, features
@@ -41,6 +41,9 @@ class Glyphs:
         self.labels, self.shape, self.seed = tuple(characters), shape, seed
         self.device = torch.device("cpu")
         self.masters = torch.stack([_master(character) for character in characters])
+        for character, master in zip(characters, self.masters, strict=True):
+            if master.max() < 0.9 or torch.equal(master, _missing()):
+                raise ValueError(f"the font has nothing to draw for {character!r}")
 
     def to(self, device: torch.device) -> "Glyphs":
         """Deliver batches to a device; drawing stays on the CPU, where it is the same everywhere."""
@@ -97,7 +100,10 @@ def _master(character: str) -> Tensor:
         corner = ((CANVAS - left - right) / 2, (CANVAS - top - bottom) / 2)
         ImageDraw.Draw(picture).text(corner, character, fill=255, font=font, stroke_width=stroke)
         pictures.append(torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8))
-    master = torch.stack(pictures).reshape(-1, CANVAS, CANVAS).float() / 255
-    if not math.isclose(master.max().item(), 1.0, abs_tol=0.1):
-        raise ValueError(f"the font has nothing to draw for {character!r}")
-    return master
+    return torch.stack(pictures).reshape(-1, CANVAS, CANVAS).float() / 255
+
+
+@lru_cache
+def _missing() -> Tensor:
+    """Render what the font draws for characters that it does not have."""
+    return _master("\U0010ffff")

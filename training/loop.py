@@ -14,9 +14,9 @@ import filelock
 import torch
 
 from training import checkpoint
-from training.config import Card, find_device
+from training.config import CARD, Card, find_device
 from training.data import Data, open_data
-from training.durable import sweep
+from training.durable import PARTIAL, sweep
 from training.ema import MovingAverage
 from training.progress import Advance, progress
 from training.record import Record
@@ -26,7 +26,9 @@ PROBE_SIZE = 64
 
 
 class Diverged(ArithmeticError):
-    """A loss is no longer a finite number; the last checkpoint is from before."""
+    """A loss or a weight is no longer a finite number; what is saved is from before."""
+
+    exit_status = 3
 
 
 class Interrupted(Exception):
@@ -38,7 +40,7 @@ class Interrupted(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name} after a checkpoint")
-        self.signal = number
+        self.signal, self.exit_status = number, 128 + number
 
 
 class Training:
@@ -113,9 +115,8 @@ def train(card: Card) -> None:
     folder = card.folder
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        sweep(folder)
-        if (folder / "run.json").exists() and (differences := card.differences(Card.read(folder))):
-            raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
+        _must_be_ours(card, folder)
+        sweep(folder, folder / "checkpoints", folder / "sheets")
         data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
         card = dataclasses.replace(card, data_name=data.name, licence=data.licence)
         training = Training(card)
@@ -132,6 +133,15 @@ def train(card: Card) -> None:
                 _run(training, data, record, folder, advance, received)
         finally:
             record.close()
+
+
+def _must_be_ours(card: Card, folder: Path) -> None:
+    """Refuse a folder that holds another run, or something else."""
+    if not (folder / CARD).exists():
+        if others := {path.name for path in folder.iterdir()} - {"lock", "holder", CARD + PARTIAL}:
+            raise ValueError(f"{folder} holds {min(others)} and no run; choose another --out")
+    elif differences := card.differences(Card.read(folder)):
+        raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
 
 
 def _run(
@@ -168,11 +178,11 @@ def _must_be_finite(training: Training, scalars: dict[str, float]) -> None:
     """Refuse to go on from a number that is none, in the losses or in the weights about to be saved."""
     for name, value in scalars.items():
         if not math.isfinite(value):
-            raise Diverged(f"{name} is {value} at step {training.done}; the last checkpoint is from before")
+            raise Diverged(f"{name} is {value} at step {training.done}; what is saved is from before")
     for players in (training.trainer.generators, training.trainer.discriminators):
         for name, weights in players.named_parameters():
             if not torch.isfinite(weights).all():
-                raise Diverged(f"{name} is not finite at step {training.done}")
+                raise Diverged(f"{name} is not finite at step {training.done}; what is saved is from before")
 
 
 @contextmanager

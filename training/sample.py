@@ -55,18 +55,17 @@ def _from_run(folder: Path, chunks: list[list[int]]) -> Array:
     return torch.cat(outputs).numpy()
 
 
-def save(samples: Array, path: Path) -> None:
-    """Write samples as one picture (`.png`) or as the array (`.npy`).
+def draw(source: Path, n: int, seed: int, out: Path) -> None:
+    """Write samples as one picture (`.png`) or as the array (`.npy`); arguments as for `sample`.
 
     Raises:
-        ValueError: the path ends in neither.
+        ValueError: the path ends in neither, or the source can't be sampled.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    match path.suffix:
-        case ".png":
-            write_file(path, images.encode_png(images.picture(samples)))
-        case ".npy":
-            with path.open("wb") as file:
-                np.save(file, samples, allow_pickle=False)
-        case _:
-            raise ValueError(f"samples are written as .png or .npy; got {path.name}")
+    if out.suffix not in (".png", ".npy"):
+        raise ValueError(f"samples are written as .png or .npy; got {out.name}")
+    samples = sample(source, n, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".png":
+        write_file(out, images.encode_png(images.picture(samples)))
+    else:
+        np.save(out, samples, allow_pickle=False)

@@ -16,6 +16,9 @@ from serving.settings import Settings
 PATIENCE = 60.0
 """Seconds that the server has to come up, to answer and to go."""
 
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""The server is on this machine: no proxy stands between."""
+
 
 @contextmanager
 def serving(settings: Settings, log: Path) -> Iterator[str]:
@@ -38,7 +41,10 @@ def serving(settings: Settings, log: Path) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(PATIENCE)
+        try:
+            server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def serve_command(host: str, port: int) -> list[str]:
@@ -57,7 +63,7 @@ def post(url: str, content: dict[str, object]) -> bytes:
     """Post JSON and give the answer's body."""
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(content).encode(), headers)
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+    with _direct.open(request, timeout=PATIENCE) as answer:
         body: bytes = answer.read()
     return body
 
@@ -79,7 +85,7 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) -> 
     start = time.monotonic()
     while server.poll() is None and time.monotonic() - start < PATIENCE:
         try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=1).close()
+            _direct.open(f"{url}/readyz", timeout=1).close()
             return
         except OSError:
             time.sleep(0.1)

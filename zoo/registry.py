@@ -27,9 +27,14 @@ def load(name: str) -> type["Entry"]:
     if not attribute:
         raise ValueError(f"no entry is named {name!r}; there are {', '.join(ENTRIES)} and module:Class paths")
     try:
-        entry: type[Entry] = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
+        entry = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
         raise ValueError(f"the entry {name!r} can't be imported: {error}") from error
+
+    from zoo.entry import Entry
+
+    if not (isinstance(entry, type) and issubclass(entry, Entry)):
+        raise ValueError(f"{name!r} is no entry: it must be a subclass of zoo.entry.Entry")
     return entry
 
 

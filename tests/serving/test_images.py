@@ -28,15 +28,14 @@ def test_lossless_formats_come_back_as_they_were(kind):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "PA", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
 def test_every_mode_becomes_pixels(mode, channels):
     image = (
         gradient("L").convert(mode)
         if mode != "I;16"
         else Image.fromarray(np.arange(84, dtype=np.uint16).reshape(7, 12))
     )
-    data = encoded(image, "PNG") if mode != "PA" else encoded(image.convert("RGBA"), "PNG")
-    pixels = images.decode(data, channels)
+    pixels = images.decode(encoded(image), channels)
     assert pixels.shape == (7, 12, channels)
     assert pixels.dtype == np.uint8
 
@@ -66,6 +65,19 @@ def test_orientation_is_applied():
     exif[0x0112] = 6  # to be turned a quarter clockwise
     pixels = images.decode(encoded(image, "PNG", exif=exif), 1)[..., 0]
     assert pixels.tolist() == [[150, 0], [200, 50], [250, 100]]
+
+
+def test_orientation_is_applied_to_sixteen_bits_too():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(np.array([[0, 256], [512, 768]], dtype=np.uint16))
+    assert images.decode(encoded(image, exif=exif), 1)[..., 0].tolist() == [[2, 0], [3, 1]]
+
+
+def test_a_damaged_orientation_is_a_damaged_image():
+    with pytest.raises(Refusal) as refused:
+        images.decode(encoded(gradient("L"), exif=b"II*\x00"), 1)
+    assert (refused.value.status, refused.value.code) == (400, "broken_image")
 
 
 def test_the_first_frame_of_an_animation():

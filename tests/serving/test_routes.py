@@ -243,15 +243,35 @@ def test_an_unknown_model_is_told_which_there_are(ask):
 
 def test_unknown_paths_and_methods_have_the_same_shape(ask):
     assert refused(ask("GET", "/v1/nothing"), 404)["code"] == "not_found"
-    assert refused(ask("GET", SAMPLE), 405)["code"] == "method_not_allowed"
+    refused(ask("GET", "/v1/models/"), 404)
+    wrong = ask("GET", SAMPLE)
+    assert refused(wrong, 405)["code"] == "method_not_allowed"
+    assert wrong.headers["allow"] == "POST"
 
 
-def test_what_fails_inside_is_a_500_without_a_word_of_it(ask, monkeypatch):
+def test_what_fails_inside_is_a_500_without_a_word_of_it_but_in_the_log(ask, monkeypatch, caplog):
     def fail(*arguments):
         raise RuntimeError("secret/path.py")
 
     monkeypatch.setattr("serving.routes.parse_sample", fail)
-    assert refused(ask("POST", SAMPLE, json={}), 500)["code"] == "internal_error"
+    answer = ask("POST", SAMPLE, json={})
+    assert refused(answer, 500)["code"] == "internal_error"
+    assert answer.headers["x-request-id"] in caplog.text
+    assert "secret/path.py" in caplog.text
+
+
+def test_an_answer_that_takes_too_long_is_a_503():
+    async def forever(scope, receive, send):
+        await asyncio.sleep(60)
+
+    async def go():
+        transport = httpx.ASGITransport(app=Guard(forever, deadline=0.05))
+        async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+            return await client.get("/")
+
+    answer = asyncio.run(go())
+    assert refused(answer, 503)["code"] == "too_late"
+    assert answer.headers["retry-after"] == "1"
 
 
 def test_too_much_work_is_refused_at_once_with_a_time_to_wait(artifacts):

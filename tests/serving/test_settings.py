@@ -19,6 +19,16 @@ def test_there_and_back():
     assert Settings.from_environment(settings.to_environment()) == settings
 
 
+def test_without_artifacts_here_those_beside_the_package_are_served(tmp_path, monkeypatch):
+    package = tmp_path / "package" / "serving" / "settings.py"
+    (tmp_path / "package" / "artifacts").mkdir(parents=True)
+    monkeypatch.setattr("serving.settings.__file__", str(package))
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_environment({}).artifacts == tmp_path / "package" / "artifacts"
+    (tmp_path / "artifacts").mkdir()
+    assert Settings.from_environment({}).artifacts == Path("artifacts")
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

@@ -32,9 +32,20 @@ def test_a_state_comes_back_as_it_was(tmp_path):
 
 
 def test_the_last_ones_are_kept(tmp_path):
-    for step in (1, 20, 3):
+    for step in (1, 5, 20):
         checkpoint.save(tmp_path, step, STATE | {"step": step}, keep=2)
-    assert [path.name[:8] for path in sorted(tmp_path.iterdir())] == ["00000003", "00000020"]
+    assert [path.name[:8] for path in sorted(tmp_path.iterdir())] == ["00000005", "00000020"]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_after_a_fall_back_the_damaged_later_one_goes_and_the_sound_ones_stay(tmp_path, keep):
+    checkpoint.save(tmp_path, 50, STATE, keep=2)
+    damaged = checkpoint.save(tmp_path, 100, STATE, keep=2)
+    damaged.write_bytes(b"damaged")
+    assert checkpoint.load(tmp_path)[0] == 50
+    checkpoint.save(tmp_path, 60, STATE | {"step": 60}, keep=keep)
+    expected = ["00000060"] if keep == 1 else ["00000050", "00000060"]
+    assert [path.name[:8] for path in sorted(tmp_path.iterdir())] == expected
 
 
 def test_an_empty_folder_has_none(tmp_path):

@@ -1,16 +1,25 @@
 import dataclasses
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import torch
 
-from training.config import Card, Run, find_device
+from training.config import Card, Run, find_device, software
 from zoo.dcgan import DCGAN
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", 0), ("keep", 0), ("log_every", -1), ("ema", 1.0), ("ema", -0.1), ("seed", -1)],
+    [
+        ("steps", 0),
+        ("keep", 0),
+        ("log_every", -1),
+        ("ema", 1.0),
+        ("ema", -0.1),
+        ("seed", -1),
+        ("seed", 2**53),
+    ],
 )
 def test_impossible_decisions_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
@@ -30,6 +39,36 @@ def test_differences_are_those_that_matter(tmp_path):
     other = dataclasses.replace(card, entry=DCGAN(width=8), run=Run(out=tmp_path, data="mnist"))
     assert card.differences(longer) == []
     assert card.differences(other) == ["data: mnist there, glyphs here", "width: 8 there, 64 here"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text[:-5], "is damaged"),
+        (lambda text: text.replace('"width"', '"girth"'), "another version: .*girth"),
+        (lambda text: text.replace('"software"', '"hardware"'), "another version: .*software"),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_named(change, said, tmp_path):
+    Card(name="dcgan", entry=DCGAN(), run=Run(out=tmp_path)).write()
+    path = tmp_path / "run.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=rf"run\.json.*{said}"):
+        Card.read(tmp_path)
+
+
+def test_no_git_and_no_package_are_no_obstacle(monkeypatch):
+    def missing(*arguments, **options):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr("subprocess.run", missing)
+    assert software()["commit"] == "unknown"
+
+    def not_installed(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("training.config.version", not_installed)
+    assert software()["gan-zoo"] == "unknown"
 
 
 @pytest.mark.parametrize(

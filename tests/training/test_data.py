@@ -1,8 +1,12 @@
+import importlib
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from training.config import Run
 from training.data import SOURCES, Pool, fit, open_data
 
 
@@ -62,6 +66,7 @@ def test_no_examples_are_refused():
         ("glyphs", (2, 32, 32), "channels"),
         ("glyphs:AA", (1, 32, 32), "once"),
         ("glyphs: ", (1, 32, 32), "nothing to draw"),
+        ("glyphs:\u65e5\u672c", (1, 32, 32), "nothing to draw"),
         ("folder", (1, 32, 32), "folder"),
         ("folder:no/such/place", (1, 32, 32), "no/such/place"),
     ],
@@ -71,10 +76,14 @@ def test_wrong_specs_are_refused_with_what_would_do(spec, shape, said):
         open_data(spec, shape, 0)
 
 
-def test_every_source_can_be_found():
-    assert {"glyphs", "mnist", "fashion-mnist", "cifar10", "folder", "gaussian2d", "ring8", "grid25"} == set(
-        SOURCES
-    )
+@pytest.mark.parametrize("path", SOURCES.values())
+def test_every_source_can_be_found(path):
+    module, _, function = path.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_the_help_names_every_source():
+    assert all(name in inspect.getsource(Run) for name in SOURCES)
 
 
 def test_fit_crops_the_middle_to_proportion():

@@ -1,9 +1,9 @@
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from training import durable
 from training.durable import new_folder, sweep, write_file
 
 
@@ -12,7 +12,7 @@ def test_a_file_reaches_the_disk_before_its_name_and_its_name_before_the_end(tmp
     fsync, replace = os.fsync, Path.replace
 
     def note_fsync(descriptor):
-        calls.append("folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "file")
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
         fsync(descriptor)
 
     def note_replace(self, target):
@@ -55,10 +55,18 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
 
 
-def test_leftovers_of_a_kill_are_swept(tmp_path):
-    (tmp_path / f"a{durable.PARTIAL}").touch()
-    (tmp_path / f"b{durable.PARTIAL}").mkdir()
-    (tmp_path / f"b{durable.PARTIAL}" / "inside").touch()
-    (tmp_path / "kept").touch()
-    sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+def test_a_kill_between_the_renames_loses_nothing(tmp_path):
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "first").touch()
+    (tmp_path / "folder").rename(tmp_path / "folder.old")
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "folder"):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "first"]
+
+
+def test_leftovers_of_a_kill_are_swept_and_nothing_below(tmp_path):
+    (tmp_path / "below").mkdir()
+    for path in ("a.partial", "kept", "below/b.partial"):
+        (tmp_path / path).touch()
+    sweep(tmp_path, tmp_path / "missing")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["b.partial", "below", "kept"]

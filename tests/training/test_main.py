@@ -1,12 +1,19 @@
 """The command line: a user's mistake is one clear line and status 2, never a traceback."""
 
+import ast
+import dataclasses
+import inspect
+import itertools
 import json
+import re
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
 from training.__main__ import main
+from training.config import Run
 from zoo import registry
 
 
@@ -35,18 +42,30 @@ def test_from_training_to_samples(tmp_path, capsys):
     assert (tmp_path / "points.png").exists()
 
 
+def documented(kind: type) -> dict[str, str]:
+    """The fields of a dataclass with the first words of the docstring below each, its parents' included."""
+    found = {}
+    for parent in reversed(kind.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(parent))).body[0].body
+        for field, text in itertools.pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(words))):
+                    found[name] = " ".join(words.split()[:3])
+    return found
+
+
 @pytest.mark.parametrize("name", registry.ENTRIES)
 def test_help_explains_every_field_with_its_default(name, capsys):
     assert ganzoo("train", name, "--help") == 0
-    said = capsys.readouterr().out
-    for field, value in (
-        ("--ema", "0.999"),
-        ("--steps", "5000"),
-        ("--batch-size", ""),
-        ("--learning-rate", ""),
-    ):
-        assert field in said
-        assert f"(default: {value}" in " ".join(said.split())
+    said = " ".join(re.sub(r"[│\n]", " ", capsys.readouterr().out).split())
+    for kind in (Run, registry.load(name)):
+        words = documented(kind)
+        for field in dataclasses.fields(kind):
+            assert f"--{field.name.replace('_', '-')}" in said
+            assert words[field.name] in said, field.name
+            default = field.default
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            assert f"(default: {shown})" in said, field.name
 
 
 def test_a_dry_run_prints_the_resolved_configuration_and_does_nothing(tmp_path, capsys):
@@ -68,6 +87,12 @@ MISTAKES = {
     "abacus": ["train", "linear-gan", "--data", "gaussian2d", "--device", "abacus"],
     "holds no run": ["sample", "nowhere"],
     "run.json": ["export", "nowhere"],
+    "no artifact": ["export", "nowhere", "."],
+    "got 'my run'": ["export", "my run"],
+    "got x.gif": ["sample", "nowhere", "--out", "x.gif"],
+    "seed must be": ["train", "linear-gan", "--data", "gaussian2d", "--seed", str(2**60)],
+    "is no entry": ["train", "zoo.dcgan:Generator"],
+    "allocate": ["train", "mlp-gan", "--batch-size", str(10**10)],
 }
 
 
@@ -93,6 +118,11 @@ def test_a_setting_that_makes_no_sense_is_named(capsys, monkeypatch):
     monkeypatch.setenv("GANZOO_MAX_IMAGES", "many")
     assert ganzoo("serve") == 2
     assert "GANZOO_MAX_IMAGES" in capsys.readouterr().err
+
+
+def test_other_verbs_do_not_mind_it(monkeypatch):
+    monkeypatch.setenv("GANZOO_MAX_IMAGES", "many")
+    assert ganzoo("list") == 0
 
 
 def test_a_diverged_training_has_a_status_of_its_own(tmp_path, capsys):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.sample import sample, save
+from training.sample import draw, sample
 
 
 def test_a_seed_names_a_picture(artifacts):
@@ -18,14 +18,13 @@ def test_a_run_and_its_artifact_draw_the_same(artifacts, runs):
 
 
 def test_pictures_and_arrays_are_written(artifacts, tmp_path):
-    samples = sample(artifacts / "pictures", 5, 0)
-    save(samples, tmp_path / "new" / "sheet.png")
-    save(samples, tmp_path / "array.npy")
+    draw(artifacts / "pictures", 5, 0, tmp_path / "new" / "sheet.png")
+    draw(artifacts / "pictures", 5, 0, tmp_path / "array.npy")
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.size == (3 * 18 + 2, 2 * 18 + 2)
-    assert np.array_equal(np.load(tmp_path / "array.npy"), samples)
+    assert np.array_equal(np.load(tmp_path / "array.npy"), sample(artifacts / "pictures", 5, 0))
     with pytest.raises(ValueError, match=r"samples\.gif"):
-        save(samples, tmp_path / "samples.gif")
+        draw(artifacts / "pictures", 5, 0, tmp_path / "samples.gif")
 
 
 def test_what_cannot_be_sampled_is_refused(tmp_path, artifacts):

@@ -17,7 +17,9 @@ TOLERANCE = 0.25
 def errors(seed: int, **fields: str) -> tuple[float, float]:
     """Train, and give the greatest error of the learned mean and of the learned covariance."""
     entry = LinearGAN(**fields)
-    training = Training(Card(name="linear-gan", entry=entry, run=Run(data="gaussian2d", seed=seed)))
+    training = Training(
+        Card(name="linear-gan", entry=entry, run=Run(data="gaussian2d", seed=seed, device="cpu"))
+    )
     data = open_data("gaussian2d", entry.sample_shape, seed)
     for _ in range(6000):
         training.step(data)
