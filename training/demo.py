@@ -1,5 +1,7 @@
 """The whole journey in a few minutes: train, export, serve, ask for pictures over HTTP."""
 
+import shutil
+import sys
 from pathlib import Path
 
 from serving.settings import Settings
@@ -37,10 +39,11 @@ def demo(folder: Path, steps: int) -> None:
 
     sheet = folder / "sheet.png"
     write_file(sheet, png)
+    ganzoo = "ganzoo" if shutil.which("ganzoo") else f"{sys.prefix}/bin/ganzoo"
     print(
         f"4/4  the server drew {sheet}\n\n"
         f"Look at it, and at {folder / 'run' / 'sheets'} for how it came about. Then:\n"
-        f"  ganzoo serve --artifacts {folder / 'artifacts'}\n"
-        f"  ganzoo train mlp-gan --data mnist --steps 10000 --out runs/mnist\n"
-        f"  ganzoo list"
+        f"  {ganzoo} serve --artifacts {folder / 'artifacts'}\n"
+        f"  {ganzoo} train mlp-gan --data mnist --steps 10000 --out runs/mnist\n"
+        f"  {ganzoo} list"
     )

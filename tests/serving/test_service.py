@@ -1,5 +1,6 @@
 """The server as users start it: BentoML's processes, a socket, real clients."""
 
+import asyncio
 import io
 import os
 import re
@@ -27,6 +28,40 @@ def url(artifacts, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     with serving(Settings(artifacts=artifacts), log) as url:
         yield url
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's own
+def test_the_service_in_process(artifacts, tmp_path, monkeypatch):
+    """BentoML's own stack around the contract, without its processes."""
+    monkeypatch.setenv("GANZOO_ARTIFACTS", str(artifacts))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    from serving.service import GANZoo
+
+    GANZoo.inner.check()
+
+    async def ask() -> list[httpx.Response]:
+        app = GANZoo.to_asgi()
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://zoo") as client,
+        ):
+            body = {"seed": 3, "format": "npy"}
+            return [
+                await client.get("/readyz"),
+                await client.post("/v1/models/pictures/sample", json=body),
+                await client.get("/"),
+            ]
+
+    ready, pictures, page = asyncio.run(ask())
+    assert ready.json()["models"] == {"pictures": "cpu", "points": "cpu"}
+    assert np.array_equal(np.load(io.BytesIO(pictures.content)), sample(artifacts / "pictures", 1, 3))
+    assert "<html" in page.text
+
+    monkeypatch.setenv("GANZOO_ARTIFACTS", str(tmp_path / "none"))
+    with pytest.raises(SystemExit) as ended:
+        GANZoo.inner.check()
+    assert ended.value.code == 2
 
 
 def test_concurrent_requests_give_a_seed_its_picture(url, artifacts):
