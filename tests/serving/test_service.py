@@ -1,6 +1,8 @@
 """The server as users start it: BentoML's processes, a socket, real clients."""
 
 import asyncio
+import functools
+import gc
 import io
 import os
 import re
@@ -30,11 +32,13 @@ def url(artifacts, tmp_path_factory):
         yield url
 
 
-@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's own
-def test_the_service_in_process(artifacts, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in BentoML itself
+def test_the_service_in_process(artifacts, tmp_path, monkeypatch, request):
     """BentoML's own stack around the contract, without its processes."""
     monkeypatch.setenv("GANZOO_ARTIFACTS", str(artifacts))
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    request.addfinalizer(gc.unfreeze)
+    request.addfinalizer(functools.partial(gc.set_threshold, *gc.get_threshold()))
     from serving.service import GANZoo
 
     GANZoo.inner.check()
