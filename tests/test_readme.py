@@ -89,10 +89,13 @@ def test_the_tables_list_every_entry_every_data_and_every_setting():
 
     from serving.settings import Settings
     from training.data import SOURCES
+    from zoo.adversarial import SCHEDULES
+    from zoo.augment import TRANSFORMS
     from zoo.objectives import OBJECTIVES
     from zoo.registry import ENTRIES
+    from zoo.regularizers import REGULARIZERS
 
-    for name in (*ENTRIES, *OBJECTIVES):
+    for name in (*ENTRIES, *OBJECTIVES, *REGULARIZERS, *TRANSFORMS, *SCHEDULES):
         assert f"`{name}`" in README
     for name in SOURCES:
         assert f"`{name}" in README

@@ -38,7 +38,8 @@ def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
         example: inputs of at least two rows; the first dimension becomes the dynamic batch.
 
     Raises:
-        GraphError: weights are not finite, or the exporter gave another opset or other domains.
+        GraphError: weights are not finite, the batch came out fixed, or the exporter gave another opset or
+            other domains.
     """
     for key, value in generator.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
@@ -58,6 +59,12 @@ def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _anonymise(model)
+    for node in (*model.graph.input, *model.graph.output):
+        if not node.type.tensor_type.shape.dim[0].dim_param:
+            raise GraphError(
+                f"the batch of {node.name} is fixed in the graph; a generator that counts its rows "
+                "(len, shape[0]) may fix it: reshape with -1 instead"
+            )
     opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
     if opsets != {"ai.onnx": OPSET}:
         raise GraphError(f"the graph must use ai.onnx {OPSET} alone; the exporter gave {opsets}")

@@ -71,7 +71,7 @@ class Training:
         for optimizer in self.trainer.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
-        scalars = self.trainer.step(data.batch(self.done, self.card.entry.batch_size))
+        scalars = self.trainer.step(data.batch(self.done, self.card.entry.examples_per_step))
         self.average.update(self.trainer.generators, self.done)
         self.done += 1
         return scalars
@@ -147,7 +147,7 @@ def _must_be_ours(card: Card, folder: Path) -> None:
 def _run(
     training: Training, data: Data, record: Record, folder: Path, advance: Advance, received: list[int]
 ) -> None:
-    run, batch_size = training.card.run, training.card.entry.batch_size
+    run, examples = training.card.run, training.card.entry.examples_per_step
     measured, start = training.done, time.perf_counter()
     while training.done < run.steps:
         scalars = training.step(data)
@@ -162,7 +162,7 @@ def _run(
             shown = {name: float(value) for name, value in scalars.items()}
             _must_be_finite(training, shown)
         if logs:
-            rate = (done - measured) * batch_size / (time.perf_counter() - start)
+            rate = (done - measured) * examples / (time.perf_counter() - start)
             measured, start = done, time.perf_counter()
             record.scalars(done, shown | {"samples_per_second": rate})
         if draws:

@@ -1,6 +1,7 @@
 """The game of two players, latent in and sample out, whatever their networks are."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,12 +9,30 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.augment import TRANSFORMS, Augmented
 from zoo.entry import Batch, Entry, Inputs
 from zoo.objectives import OBJECTIVES, Objective
+from zoo.regularizers import REGULARIZERS, Regularizer
 
 ObjectiveName = Literal[
     "non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
 ]
+RegularizerName = Literal["none", "gradient_penalty", "r1", "r2", "r1+r2"]
+TransformName = Literal["colour", "translation", "cutout", "flip"]
+ScheduleName = Literal["constant", "linear", "cosine"]
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: (1.0 + math.cos(math.pi * progress)) / 2,
+}
+
+TABLES: dict[str, Mapping[str, object]] = {
+    "objective": OBJECTIVES,
+    "regularizer": REGULARIZERS,
+    "schedule": SCHEDULES,
+}
+"""Where the names that fields hold are looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,30 +45,86 @@ class TwoPlayerEntry(Entry):
     objective: ObjectiveName = "non_saturating"
     """What the players play for."""
 
+    label_smoothing: float = 0.0
+    """How far below 1 the target of real examples lies, for the cross-entropy objectives (Salimans 2016)."""
+
+    regularizer: RegularizerName = "none"
+    """Penalty on the discriminator's gradient, added to its loss."""
+
+    regularizer_weight: float = 10.0
+    """Weight of the penalty: lambda of gradient_penalty, gamma of r1 and r2."""
+
+    spectral_norm: bool = False
+    """Divide every weight of the discriminator by its largest singular value (Miyato 2018)."""
+
+    augment: tuple[TransformName, ...] = ()
+    """Random transforms of whatever image the discriminator sees (Zhao 2020)."""
+
+    discriminator_steps: int = 1
+    """Updates of the discriminator before each one of the generator, each on a batch of its own."""
+
     learning_rate: float = 2e-4
     """Adam's learning rate, for both players."""
+
+    discriminator_learning_rate: float | None = None
+    """The discriminator's own learning rate, where it has one (Heusel 2017)."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates of the first and the second moment."""
 
+    schedule: ScheduleName = "constant"
+    """How the learning rates go from their values, constant, or to 0 at the end, linear or cosine."""
+
     def __post_init__(self) -> None:
-        for name in ("batch_size", "latent_size", "learning_rate"):
+        for name in ("batch_size", "latent_size", "learning_rate", "discriminator_steps"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
-        if self.objective not in OBJECTIVES:
-            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {self.objective}")
+        for name, table in TABLES.items():
+            if getattr(self, name) not in table:
+                raise ValueError(f"{name} must be one of {', '.join(table)}; got {getattr(self, name)}")
+        if unknown := set(self.augment) - TRANSFORMS.keys():
+            raise ValueError(f"augment may name {', '.join(TRANSFORMS)}; got {', '.join(sorted(unknown))}")
+        self._must_mean_something()
+
+    def _must_mean_something(self) -> None:
+        """Refuse combinations whose parts contradict each other."""
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing must be at least 0 and below 0.5; got {self.label_smoothing}")
+        if self.label_smoothing and self.objective not in ("non_saturating", "minimax"):
+            raise ValueError(
+                f"label_smoothing moves a probability's target, and {self.objective} has none; "
+                "use non_saturating or minimax"
+            )
+        if self.regularizer != "none" and self.score_size != 1:
+            raise ValueError(f"{self.regularizer} is the gradient of one score; {self.objective} has more")
+        if self.objective == "wasserstein" and self.regularizer == "none" and not self.spectral_norm:
+            raise ValueError(
+                "wasserstein wants a discriminator of bounded slope; add --regularizer gradient_penalty "
+                "or --spectral-norm"
+            )
+        if self.augment and len(self.sample_shape) != 3:
+            raise ValueError(f"augment transforms images; this entry makes vectors of {self.sample_shape}")
 
     @property
     def score_size(self) -> int:
         """Scores that the objective wants from the discriminator for each example."""
         return OBJECTIVES[self.objective].score_size
 
+    @property
+    def examples_per_step(self) -> int:
+        """A batch for each update of the discriminator."""
+        return self.batch_size * self.discriminator_steps
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Follow the schedule."""
+        return SCHEDULES[self.schedule](progress)
+
 
 class TwoPlayer:
     """Train a generator against a discriminator by alternate updates, the discriminator first.
 
     The generator maps `latent`, (N, latent_size), to samples of the data's shape; the discriminator maps
-    those to raw scores, (N, score_size). Source: Goodfellow et al. 2014, algorithm 1 with k = 1.
+    those to raw scores, (N, score_size). Source: Goodfellow et al. 2014, algorithm 1.
     """
 
     def __init__(
@@ -59,40 +134,59 @@ class TwoPlayer:
         discriminator: nn.Module,
         device: torch.device | str,
     ) -> None:
-        self.generator, self.discriminator = generator.to(device), discriminator.to(device)
+        if entry.spectral_norm:
+            normalise_spectrally(discriminator)
+        if entry.regularizer == "gradient_penalty" and _ties_examples(discriminator):
+            raise ValueError(
+                "gradient_penalty wants a gradient for each example, which batch normalisation in the "
+                "discriminator ties to its batch; use r1, or a discriminator without it"
+            )
+        self.entry, self.device = entry, device
+        self.generator = generator.to(device)
+        self.discriminator = Augmented(discriminator, entry.augment).to(device)
         self.generators = nn.ModuleDict({"generator": self.generator})
         self.discriminators = nn.ModuleDict({"discriminator": self.discriminator})
         self.objective: Objective = OBJECTIVES[entry.objective]
-        self.latent_size, self.device = entry.latent_size, device
+        self.regularizer: Regularizer = REGULARIZERS[entry.regularizer]
+        rates = {
+            "generator": entry.learning_rate,
+            "discriminator": entry.discriminator_learning_rate or entry.learning_rate,
+        }
+        players = {"generator": self.generator, "discriminator": self.discriminator}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(player.parameters(), lr=entry.learning_rate, betas=entry.betas)
-            for name, player in (("generator", self.generator), ("discriminator", self.discriminator))
+            name: torch.optim.Adam(players[name].parameters(), lr=rate, betas=entry.betas)
+            for name, rate in rates.items()
         }
 
     def inputs(self, batch: Batch) -> Inputs:
         """Draw a latent for every example of the batch."""
-        size = (len(batch["real"]), self.latent_size)
+        size = (len(batch["real"]), self.entry.latent_size)
         return {"generator": {"latent": torch.randn(size, device=self.device)}}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Update the discriminator, then the generator, on the same fakes."""
-        real = batch["real"]
-        fake = self.generator(**self.inputs(batch)["generator"])
-
-        # Two forwards: batch normalisation must not see real and fake in one batch.
-        real_scores, fake_scores = self.discriminator(real), self.discriminator(fake.detach())
-        discriminator_loss = self.objective.discriminator(real_scores, fake_scores)
-        descend(discriminator_loss, self.optimizers["discriminator"])
+        """Update the discriminator on each part of the batch, then the generator on the last part's fakes."""
+        for part in batch["real"].chunk(self.entry.discriminator_steps):
+            real, fake = part, self.generator(**self.inputs({"real": part})["generator"])
+            scalars = self._update_discriminator(real, fake.detach())
 
         with frozen(self.discriminator):
             generator_loss = self.objective.generator(
                 self.discriminator(fake), lambda: self.discriminator(real)
             )
             descend(generator_loss, self.optimizers["generator"])
+        return {"generator_loss": generator_loss.detach(), **scalars}
 
+    def _update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        # Two forwards: batch normalisation must not see real and fake in one batch.
+        real_scores, fake_scores = self.discriminator(real), self.discriminator(fake)
+        loss = self.objective.discriminator(real_scores, fake_scores)
+        # Cross-entropy with the target 1 - s is that with the target 1, and s times the score.
+        smoothing = self.entry.label_smoothing * real_scores.mean()
+        penalty = self.entry.regularizer_weight * self.regularizer(self.discriminator, real, fake)
+        descend(loss + smoothing + penalty, self.optimizers["discriminator"])
         return {
-            "generator_loss": generator_loss.detach(),
-            "discriminator_loss": discriminator_loss.detach(),
+            "discriminator_loss": loss.detach(),
+            "penalty": penalty.detach(),
             "real_score": real_scores.detach()[:, -1].mean(),
             "fake_score": fake_scores.detach()[:, -1].mean(),
         }
@@ -103,6 +197,17 @@ class TwoPlayer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back nothing."""
+
+
+def normalise_spectrally(player: nn.Module) -> None:
+    """Put spectral normalisation on every linear and convolutional layer."""
+    for module in list(player.modules()):
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.utils.parametrizations.spectral_norm(module)
+
+
+def _ties_examples(player: nn.Module) -> bool:
+    return any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in player.modules())
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -1,12 +1,16 @@
 """DCGAN (Radford et al. 2015): transposed convolutions up, strided convolutions down, no pooling."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.adversarial import TwoPlayer, TwoPlayerEntry
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "none": nn.Identity}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +26,19 @@ class DCGAN(TwoPlayerEntry):
     width: int = 64
     """Channels of the feature maps at half the image's size; each further halving doubles them."""
 
+    discriminator_norm: Literal["batch", "none"] = "batch"
+    """Normalisation in the discriminator, from its second layer on."""
+
     betas: tuple[float, float] = (0.5, 0.999)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_size < 16 or self.image_size.bit_count() != 1:
             raise ValueError(f"image_size must be a power of two, at least 16; got {self.image_size}")
+        if self.discriminator_norm not in NORMS:
+            raise ValueError(
+                f"discriminator_norm must be {' or '.join(NORMS)}; got {self.discriminator_norm}"
+            )
         for name in ("channels", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
@@ -87,10 +98,11 @@ class Discriminator(nn.Module):
             nn.Conv2d(entry.channels, inner[0], 4, stride=2, padding=1, bias=False),
             nn.LeakyReLU(0.2),
         ]
+        bias = entry.discriminator_norm == "none"  # normalisation has its own
         for before, after in pairwise(inner):
             stages += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
+                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias),
+                NORMS[entry.discriminator_norm](after),
                 nn.LeakyReLU(0.2),
             ]
         last = nn.Conv2d(inner[-1], entry.score_size, 4, stride=1, padding=0, bias=False)

@@ -53,6 +53,11 @@ class Entry(ABC):
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one example: (C, H, W) of an image, (D,) of a vector. The data are fitted to it."""
 
+    @property
+    def examples_per_step(self) -> int:
+        """Examples that one step of the trainer is given."""
+        return self.batch_size
+
     @abstractmethod
     def build(self, device: torch.device | str = "cpu") -> Trainer:
         """Make the players, initialised from torch's global random state, on the device."""

@@ -23,6 +23,15 @@ class MLPGAN(TwoPlayerEntry):
     discriminator_widths: tuple[int, ...] = (512, 256)
     """Units in the discriminator's hidden layers, from the sample on."""
 
+    generator_slope: float = 0.2
+    """Slope of the generator's LeakyReLU below 0; 0 is ReLU."""
+
+    discriminator_slope: float = 0.2
+    """Slope of the discriminator's LeakyReLU below 0; 0 is ReLU."""
+
+    weight_deviation: float | None = None
+    """Standard deviation of the weights at the start, biases 0; by default PyTorch's own start."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.shape) not in (1, 3) or min(self.shape) < 1:
@@ -34,12 +43,38 @@ class MLPGAN(TwoPlayerEntry):
         return self.shape
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
-        """Make both players with PyTorch's default initialisation."""
-        size = math.prod(self.shape)
-        discriminator = nn.Sequential(
-            nn.Flatten(), *layers((size, *self.discriminator_widths, self.score_size))
-        )
-        return TwoPlayer(self, Generator(self), discriminator, device)
+        """Make both players."""
+        sizes = (math.prod(self.shape), *self.discriminator_widths, self.score_size)
+        generator = Generator(self)
+        discriminator = nn.Sequential(nn.Flatten(), *layers(sizes, self.discriminator_slope))
+        if self.weight_deviation is not None:
+            for module in (*generator.modules(), *discriminator.modules()):
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, 0.0, self.weight_deviation)
+                    nn.init.zeros_(module.bias)
+        return TwoPlayer(self, generator, discriminator, device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPGANCompact(MLPGAN):
+    """Fully connected GAN, small, weights from N(0, 0.01): the usual exercise in NumPy, which here learns."""
+
+    batch_size: int = 32
+    generator_widths: tuple[int, ...] = (128, 256)
+    discriminator_widths: tuple[int, ...] = (256, 128)
+    generator_slope: float = 0.0
+    weight_deviation: float | None = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPGANDeep(MLPGAN):
+    """Fully connected GAN of four hidden layers a player, ReLU, the discriminator at half the rate."""
+
+    generator_widths: tuple[int, ...] = (128, 256, 512, 1024)
+    discriminator_widths: tuple[int, ...] = (1024, 512, 256, 128)
+    generator_slope: float = 0.0
+    discriminator_slope: float = 0.0
+    discriminator_learning_rate: float | None = 1e-4
 
 
 class Generator(nn.Module):
@@ -48,16 +83,17 @@ class Generator(nn.Module):
     def __init__(self, entry: MLPGAN) -> None:
         super().__init__()
         self.shape = entry.shape
-        self.layers = layers((entry.latent_size, *entry.generator_widths, math.prod(entry.shape)))
+        sizes = (entry.latent_size, *entry.generator_widths, math.prod(entry.shape))
+        self.layers = layers(sizes, entry.generator_slope)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Give tanh of the last layer, in the sample's shape."""
         return torch.tanh(self.layers(latent)).reshape(-1, *self.shape)
 
 
-def layers(sizes: tuple[int, ...]) -> nn.Sequential:
-    """Stack linear layers of these sizes with LeakyReLU 0.2 between them."""
+def layers(sizes: tuple[int, ...], slope: float) -> nn.Sequential:
+    """Stack linear layers of these sizes with LeakyReLU of this slope between them."""
     stack: list[nn.Module] = []
     for before, after in pairwise(sizes[:-1]):
-        stack += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+        stack += [nn.Linear(before, after), nn.LeakyReLU(slope)]
     return nn.Sequential(*stack, nn.Linear(sizes[-2], sizes[-1]))

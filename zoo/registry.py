@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 ENTRIES: dict[str, str] = {
     "linear-gan": "zoo.linear_gan:LinearGAN",
     "mlp-gan": "zoo.mlp_gan:MLPGAN",
+    "mlp-gan-compact": "zoo.mlp_gan:MLPGANCompact",
+    "mlp-gan-deep": "zoo.mlp_gan:MLPGANDeep",
     "dcgan": "zoo.dcgan:DCGAN",
+    "wgan-gp": "zoo.wgan_gp:WGANGP",
+    "sngan": "zoo.sngan:SNGAN",
+    "sngan-cnn": "zoo.sngan:SNGANCNN",
 }
 
 

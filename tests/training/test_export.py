@@ -105,6 +105,15 @@ def test_a_picture_that_depends_on_its_batch_is_refused():
         measure(module, trace(module, example), example)
 
 
+def test_a_generator_that_fixes_its_batch_is_refused():
+    class Counting(nn.Module):
+        def forward(self, latent: Tensor) -> Tensor:
+            return torch.tanh(latent).reshape(len(latent), 1, 2, 2)
+
+    with pytest.raises(GraphError, match="batch of latent is fixed"):
+        trace(Counting().eval(), {"latent": torch.randn(64, 4)})
+
+
 def test_weights_that_are_not_finite_are_refused():
     module = nn.Linear(2, 2)
     module.weight.data[0, 0] = float("inf")

@@ -1,17 +1,21 @@
 import copy
+import dataclasses
 
 import pytest
 import torch
 from torch import nn
 
-from zoo.adversarial import TwoPlayer, descend, frozen
+from zoo.adversarial import SCHEDULES, ScheduleName, TwoPlayer, descend, frozen
+from zoo.dcgan import DCGAN
 from zoo.mlp_gan import MLPGAN
+from zoo.objectives import OBJECTIVES
+from zoo.regularizers import REGULARIZERS
 
 
-def small() -> TwoPlayer:
+def small(**fields: object) -> TwoPlayer:
     torch.manual_seed(0)
-    entry = MLPGAN(shape=(2,), latent_size=3, generator_widths=(8,), discriminator_widths=(8,))
-    return entry.build()
+    sizes = {"shape": (2,), "latent_size": 3, "generator_widths": (8,), "discriminator_widths": (8,)}
+    return MLPGAN(**sizes | fields).build()
 
 
 def test_the_discriminator_moves_by_its_own_gradient_alone():
@@ -78,14 +82,134 @@ def test_both_players_move_and_scalars_are_detached():
     scalars = trainer.step({"real": torch.randn(16, 2)})
     for old, new in zip(before, (trainer.generators, trainer.discriminators), strict=True):
         assert all(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
-    assert set(scalars) == {"generator_loss", "discriminator_loss", "real_score", "fake_score"}
+    assert set(scalars) == {"generator_loss", "discriminator_loss", "penalty", "real_score", "fake_score"}
     assert not any(scalar.requires_grad for scalar in scalars.values())
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("batch_size", 0), ("latent_size", -1), ("learning_rate", 0.0), ("objective", "spite")],
+    [
+        ("batch_size", 0),
+        ("latent_size", -1),
+        ("learning_rate", 0.0),
+        ("discriminator_steps", 0),
+        ("objective", "spite"),
+        ("regularizer", "r3"),
+        ("schedule", "steep"),
+        ("augment", ("blur",)),
+        ("label_smoothing", 0.5),
+    ],
 )
 def test_impossible_hyperparameters_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
         MLPGAN(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"objective": "hinge", "label_smoothing": 0.1}, "hinge has none"),
+        ({"objective": "softmax", "regularizer": "r1"}, "softmax has more"),
+        ({"objective": "wasserstein"}, "bounded slope"),
+        ({"shape": (2,), "augment": ("flip",)}, "vectors"),
+    ],
+)
+def test_combinations_that_mean_nothing_are_refused_with_the_reason(fields, reason):
+    with pytest.raises(ValueError, match=reason):
+        MLPGAN(**fields)
+
+
+def test_gradient_penalty_and_batch_normalisation_do_not_go_together():
+    entry = DCGAN(image_size=16, width=2, regularizer="gradient_penalty")
+    with pytest.raises(ValueError, match="batch normalisation"):
+        entry.build()
+    dataclasses.replace(entry, discriminator_norm="none").build()
+
+
+OBJECTIVE_GRID = [name for name in OBJECTIVES if name not in ("softmax", "wasserstein")]
+
+
+@pytest.mark.parametrize("augment", [(), ("colour", "translation", "cutout", "flip")])
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+@pytest.mark.parametrize("objective", OBJECTIVE_GRID)
+def test_the_grid_trains(objective, regularizer, augment):
+    """Every cell takes two steps, moves both players, and leaves no gradient of one in the other."""
+    torch.manual_seed(0)
+    entry = DCGAN(
+        image_size=16,
+        channels=1,
+        width=2,
+        objective=objective,
+        regularizer=regularizer,
+        augment=augment,
+        spectral_norm=True,
+        discriminator_norm="none",
+    )
+    trainer = entry.build()
+    before = copy.deepcopy(trainer.generators), copy.deepcopy(trainer.discriminators)
+    for _ in range(2):
+        scalars = trainer.step({"real": torch.rand(4, 1, 16, 16) * 2 - 1})
+    assert all(torch.isfinite(value) for value in scalars.values())
+    assert (scalars["penalty"] > 0) == (regularizer != "none")
+    for old, new in zip(before, (trainer.generators, trainer.discriminators), strict=True):
+        assert any(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+
+
+def test_label_smoothing_is_the_cross_entropy_of_a_lower_target():
+    """One update with smoothing equals one by PyTorch's own binary cross-entropy with the target 1 - s."""
+    trainer, real, fake = small(label_smoothing=0.1), torch.randn(16, 2), torch.randn(16, 2)
+    twin = copy.deepcopy(trainer)
+    trainer._update_discriminator(real, fake)
+    scores = twin.discriminator(real), twin.discriminator(fake)
+    targets = torch.full((16, 1), 0.9), torch.zeros(16, 1)
+    loss = sum(map(nn.functional.binary_cross_entropy_with_logits, scores, targets))
+    descend(loss, twin.optimizers["discriminator"])
+    for mine, theirs in zip(trainer.discriminator.parameters(), twin.discriminator.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+def test_the_penalty_counts_by_its_weight():
+    light, heavy = (small(regularizer="r1", regularizer_weight=weight) for weight in (1.0, 5.0))
+    batch = {"real": torch.randn(16, 2)}
+    torch.manual_seed(1)
+    first = light.step(batch)["penalty"]
+    torch.manual_seed(1)
+    assert heavy.step(batch)["penalty"].item() == pytest.approx(5 * first.item(), rel=1e-5)
+
+
+def test_spectral_norm_bounds_every_layer_of_the_discriminator_and_none_of_the_generator():
+    trainer = small(spectral_norm=True, discriminator_widths=(8, 8))
+    for _ in range(30):
+        trainer.step({"real": torch.randn(16, 2)})
+    trainer.discriminator.eval()
+    layers = [module for module in trainer.discriminator.modules() if isinstance(module, nn.Linear)]
+    assert len(layers) == 3
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, abs=0.05)
+    assert not any("parametrizations" in name for name, _ in trainer.generator.named_parameters())
+
+
+def test_each_of_the_discriminators_steps_sees_its_own_part_of_the_batch():
+    trainer, seen = small(discriminator_steps=3, batch_size=4), []
+    update = trainer._update_discriminator
+    trainer._update_discriminator = lambda real, fake: (seen.append(real), update(real, fake))[1]
+    batch = torch.randn(trainer.entry.examples_per_step, 2)
+    trainer.step({"real": batch})
+    assert trainer.entry.examples_per_step == 12
+    assert torch.equal(torch.cat(seen), batch)
+    assert [len(part) for part in seen] == [4, 4, 4]
+
+
+def test_the_players_may_have_learning_rates_of_their_own():
+    trainer = small(learning_rate=1e-3, discriminator_learning_rate=4e-3)
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in trainer.optimizers.items()}
+    assert rates == {"generator": 1e-3, "discriminator": 4e-3}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"), [("constant", (1, 1, 1)), ("linear", (1, 0.5, 0)), ("cosine", (1, 0.5, 0))]
+)
+def test_schedules(schedule, factors):
+    entry = MLPGAN(schedule=schedule)
+    assert [entry.learning_rate_at(progress) for progress in (0, 0.5, 1)] == pytest.approx(list(factors))
+    assert set(SCHEDULES) == set(ScheduleName.__args__)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from zoo.mlp_gan import MLPGAN
+from zoo.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep
 
 
 def test_sizes_are_the_tutorials():
@@ -10,6 +10,23 @@ def test_sizes_are_the_tutorials():
     assert sizes == [(256, 100), (512, 256), (784, 512)]
     sizes = [tuple(p.shape) for p in trainer.discriminator.parameters() if p.ndim == 2]
     assert sizes == [(512, 784), (256, 512), (1, 256)]
+
+
+def sizes_of(player) -> list[int]:
+    weights = [tuple(p.shape) for p in player.parameters() if p.ndim == 2]
+    return [weights[0][1], *(after for after, _ in weights)]
+
+
+def test_the_presets_are_their_sources():
+    compact, deep = MLPGANCompact().build(), MLPGANDeep().build()
+    assert sizes_of(compact.generator) == [100, 128, 256, 784]
+    assert sizes_of(compact.discriminator) == [784, 256, 128, 1]
+    assert sizes_of(deep.generator) == [100, 128, 256, 512, 1024, 784]
+    assert sizes_of(deep.discriminator) == [784, 1024, 512, 256, 128, 1]
+    weight = next(p for p in compact.generator.parameters() if p.ndim == 2)
+    assert weight.std().item() == pytest.approx(0.01, rel=0.05)
+    rates = [deep.optimizers[name].param_groups[0]["lr"] for name in ("generator", "discriminator")]
+    assert rates == [2e-4, 1e-4]
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 12), (16,)])

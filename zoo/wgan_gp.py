@@ -1,0 +1,20 @@
+"""WGAN-GP (Gulrajani et al. 2017): a critic whose slope is held near 1, on DCGAN's networks."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from zoo.adversarial import ObjectiveName, RegularizerName
+from zoo.dcgan import DCGAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class WGANGP(DCGAN):
+    """Wasserstein GAN with gradient penalty, five critic updates a step (Gulrajani et al. 2017)."""
+
+    objective: ObjectiveName = "wasserstein"
+    regularizer: RegularizerName = "gradient_penalty"
+    regularizer_weight: float = 10.0
+    discriminator_norm: Literal["batch", "none"] = "none"
+    discriminator_steps: int = 5
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.9)
