@@ -55,11 +55,6 @@ class Engine:
         for name, session in self.sessions.items():
             self._must_match(name, session)
 
-    @property
-    def version(self) -> str:
-        """The artifact's version."""
-        return self.manifest.version
-
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
         """Run a graph on inputs whose first dimension is the batch; give its output.
 

@@ -1,6 +1,8 @@
 """What several rooms' tests share: small entries, data that suit them, artifacts, real data."""
 
 import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,16 @@ def small_card(name: str, folder: Path, **run: object) -> Card:
         "device": "cpu",
     }
     return Card(name=name, entry=entry, run=Run(**options | run))
+
+
+def flips(whole: bytes, count: int) -> Iterator[bytes]:
+    """Copies of some bytes, each with one bit flipped, the same ones every time."""
+    chance = random.Random(0)
+    for _ in range(count):
+        bit = chance.randrange(len(whole) * 8)
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield bytes(flipped)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from training.server import free_port, wait_until_ready
+from training.server import free_port, running
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,25 +47,15 @@ def test_train_export_serve(tmp_path):
             assert sheet.size == (8 * 30 + 2, 8 * 30 + 2)
 
     (serve,) = blocks("bash serve")
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            ["bash", "-ec", f"exec {serve.replace('3000', port)}"],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_until_ready(server, f"http://127.0.0.1:{port}", tmp_path / "log")
+    command = ["bash", "-ec", f"exec {serve.replace('3000', port)}"]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, url, tmp_path / "log", environment(), tmp_path):
         assert '"first"' in run("bash", "-ec", ask, cwd=tmp_path)
         with Image.open(tmp_path / "sheet.png") as sheet:
             assert sheet.size == (4 * 30 + 2, 4 * 30 + 2)
         (client,) = blocks("python")
         run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
-        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
-    finally:
-        server.terminate()
-        server.wait(30)
+        assert httpx.get(f"{url}/").status_code == 200
 
 
 def commands() -> list[str]:

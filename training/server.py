@@ -29,16 +29,26 @@ def serving(settings: Settings, log: Path) -> Iterator[str]:
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    with running(serve_command("127.0.0.1", port), url, log, serve_environment(settings)):
+        yield url
+
+
+@contextmanager
+def running(
+    command: list[str], url: str, log: Path, environment: dict[str, str], folder: Path | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a server's command, in a folder, while the block runs, which begins when the server is ready.
+
+    Raises:
+        OSError: the server ended, or was not ready in a minute; its last words are given.
+    """
     with log.open("wb") as output:
         server = subprocess.Popen(
-            serve_command("127.0.0.1", port),
-            env=serve_environment(settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait_until_ready(server, url, log)
-        yield url
+        _wait_until_ready(server, url, log)
+        yield server
     finally:
         server.terminate()
         try:
@@ -76,12 +86,7 @@ def free_port() -> int:
     return port
 
 
-def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Wait until a started server answers that it is ready.
-
-    Raises:
-        OSError: it ended, or a minute is over; its log's last words are given.
-    """
+def _wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     start = time.monotonic()
     while server.poll() is None and time.monotonic() - start < PATIENCE:
         try:

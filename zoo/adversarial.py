@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.augment import TRANSFORMS, Augmented
-from zoo.entry import Batch, Entry, Inputs
+from zoo.entry import Batch, Entry, Inputs, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
 from zoo.regularizers import REGULARIZERS, Regularizer
 
@@ -76,9 +76,7 @@ class TwoPlayerEntry(Entry):
     """How the learning rates go from their values, constant, or to 0 at the end, linear or cosine."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "latent_size", "learning_rate", "discriminator_steps"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
+        must_be_positive(self, "batch_size", "latent_size", "learning_rate", "discriminator_steps")
         for name, table in TABLES.items():
             if getattr(self, name) not in table:
                 raise ValueError(f"{name} must be one of {', '.join(table)}; got {getattr(self, name)}")

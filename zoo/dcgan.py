@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.adversarial import TwoPlayer, TwoPlayerEntry
+from zoo.entry import doublings, must_be_positive
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "none": nn.Identity}
 
@@ -33,15 +34,12 @@ class DCGAN(TwoPlayerEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_size < 16 or self.image_size.bit_count() != 1:
-            raise ValueError(f"image_size must be a power of two, at least 16; got {self.image_size}")
+        doublings(self.image_size)
         if self.discriminator_norm not in NORMS:
             raise ValueError(
                 f"discriminator_norm must be {' or '.join(NORMS)}; got {self.discriminator_norm}"
             )
-        for name in ("channels", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
+        must_be_positive(self, "channels", "width")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -51,8 +49,7 @@ class DCGAN(TwoPlayerEntry):
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of the feature maps from half the image's size down to 4x4."""
-        halvings = self.image_size.bit_length() - 3
-        return tuple(self.width * 2**level for level in range(halvings))
+        return tuple(self.width * 2**level for level in range(doublings(self.image_size)))
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
         """Make both players; weights as in the paper's section 4, those of batch normalisation N(1, 0.02)."""

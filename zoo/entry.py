@@ -65,3 +65,25 @@ class Entry(ABC):
     def learning_rate_at(self, progress: float) -> float:
         """Give the factor on every learning rate when `progress` (0 to 1) of the run is done."""
         return 1.0
+
+
+def must_be_positive(entry: Entry, *names: str) -> None:
+    """Refuse fields that are not above 0.
+
+    Raises:
+        ValueError: one is not; it is named.
+    """
+    for name in names:
+        if getattr(entry, name) <= 0:
+            raise ValueError(f"{name} must be positive; got {getattr(entry, name)}")
+
+
+def doublings(image_size: int) -> int:
+    """Count how often 4x4 is doubled to an image's size.
+
+    Raises:
+        ValueError: the size is not a power of two, or below 16.
+    """
+    if image_size < 16 or image_size.bit_count() != 1:
+        raise ValueError(f"image_size must be a power of two, at least 16; got {image_size}")
+    return image_size.bit_length() - 3

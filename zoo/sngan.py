@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.adversarial import ObjectiveName, ScheduleName, TwoPlayer, TwoPlayerEntry
+from zoo.entry import doublings, must_be_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +35,13 @@ class SNGAN(TwoPlayerEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.image_size < 16 or self.image_size.bit_count() != 1:
-            raise ValueError(f"image_size must be a power of two, at least 16; got {self.image_size}")
-        for name in ("channels", "generator_width", "discriminator_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
+        doublings(self.image_size)
+        must_be_positive(self, "channels", "generator_width", "discriminator_width")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
         """Square images."""
         return (self.channels, self.image_size, self.image_size)
-
-    @property
-    def doublings(self) -> int:
-        """How often 4x4 is doubled to the image's size."""
-        return self.image_size.bit_length() - 3
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
         """Make both players; weights by Glorot and Bengio 2010, biases 0."""
@@ -66,7 +59,7 @@ class SNGAN(TwoPlayerEntry):
         generator = Generator(
             self.latent_size,
             width,
-            *(Block(width, width, resize="up", norm=True) for _ in range(self.doublings)),
+            *(Block(width, width, resize="up", norm=True) for _ in range(doublings(self.image_size))),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, self.channels, 3, padding=1),
@@ -75,7 +68,7 @@ class SNGAN(TwoPlayerEntry):
         width = self.discriminator_width
         discriminator = nn.Sequential(
             Block(self.channels, width, resize="down", first=True),
-            *(Block(width, width, resize="down") for _ in range(self.doublings - 2)),
+            *(Block(width, width, resize="down") for _ in range(doublings(self.image_size) - 2)),
             Block(width, width),
             Block(width, width),
             nn.ReLU(),
@@ -101,13 +94,13 @@ class SNGANCNN(SNGAN):
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Make the plain networks."""
-        widths = [max(1, self.generator_width >> level) for level in range(self.doublings + 1)]
+        widths = [max(1, self.generator_width >> level) for level in range(doublings(self.image_size) + 1)]
         up: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for before, after in pairwise(widths):
             up += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
         up += [nn.Conv2d(widths[-1], self.channels, 3, padding=1), nn.Tanh()]
 
-        widths = [self.discriminator_width << level for level in range(self.doublings + 1)]
+        widths = [self.discriminator_width << level for level in range(doublings(self.image_size) + 1)]
         down: list[nn.Module] = [nn.Conv2d(self.channels, widths[0], 3, padding=1), nn.LeakyReLU(0.1)]
         for before, after in pairwise(widths):
             down += [nn.Conv2d(before, before, 4, 2, 1), nn.LeakyReLU(0.1)]

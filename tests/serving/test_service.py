@@ -20,7 +20,7 @@ from PIL import Image
 
 from serving.settings import Settings
 from training.sample import sample
-from training.server import free_port, serve_command, serve_environment, serving, wait_until_ready
+from training.server import free_port, running, serve_command, serve_environment, serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,13 +128,10 @@ def test_a_server_that_does_not_come_up_is_said_to_with_its_last_words(tmp_path)
 
 def test_sigterm_ends_the_server_in_peace(artifacts, tmp_path):
     port = free_port()
-    with (tmp_path / "log").open("wb") as log:
-        environment = serve_environment(Settings(artifacts=artifacts))
-        server = subprocess.Popen(serve_command("127.0.0.1", port), env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    wait_until_ready(server, url, tmp_path / "log")
-    server.terminate()
-    assert server.wait(30) == 0
+    url, environment = f"http://127.0.0.1:{port}", serve_environment(Settings(artifacts=artifacts))
+    with running(serve_command("127.0.0.1", port), url, tmp_path / "log", environment) as server:
+        server.terminate()
+        assert server.wait(30) == 0
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/livez", timeout=1)
 
@@ -171,16 +168,10 @@ def test_a_bento_has_what_serving_needs_and_no_torch(bento):
 
 def test_a_bento_serves_its_own_artifacts_from_anywhere(bento, tmp_path):
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GANZOO_")}
+    environment["BENTOML_DO_NOT_TRACK"] = "True"
     command = [sys.executable, "-m", "bentoml", "serve", str(bento), "--port", str(port)]
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, cwd=tmp_path, env=environment | {"BENTOML_DO_NOT_TRACK": "True"}, stdout=log, stderr=log
-        )
-    try:
-        wait_until_ready(server, f"http://127.0.0.1:{port}", tmp_path / "log")
-        models = httpx.get(f"http://127.0.0.1:{port}/v1/models").json()["models"]
+    with running(command, url, tmp_path / "log", environment, tmp_path):
+        models = httpx.get(f"{url}/v1/models").json()["models"]
         assert [model["name"] for model in models] == ["pictures", "points"]
-    finally:
-        server.terminate()
-        server.wait(30)

@@ -1,8 +1,7 @@
-import random
-
 import pytest
 import torch
 
+from tests.conftest import flips
 from training import checkpoint
 
 STATE = {
@@ -56,11 +55,7 @@ def test_every_flipped_bit_is_found(tmp_path):
     checkpoint.save(tmp_path, 1, STATE, keep=2)
     newest = checkpoint.save(tmp_path, 2, STATE, keep=2)
     whole = newest.read_bytes()
-    chance = random.Random(0)
-    for _ in range(200):
-        bit = chance.randrange(len(whole) * 8)
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
+    for flipped in flips(whole, 200):
         newest.write_bytes(flipped)
         step, state = checkpoint.load(tmp_path)
         assert step == 1
