@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -76,15 +77,47 @@ class Engine:
             )
 
 
-def draw_latents(size: int, seeds: list[int]) -> NDArray[np.float32]:
+def draw_inputs(specs: Mapping[str, Tensor], seeds: list[int], label: int | None = None) -> dict[str, Array]:
+    """Draw what a generator wants for some seeds, a row each: `latent`, and `label` where it is told one.
+
+    Args:
+        specs: the graph's inputs, by name.
+        seeds: whole numbers from 0 to MAX_SEED.
+        label: the class of every row; by default a seed's class is its remainder by the number of classes.
+
+    Raises:
+        EngineError: an input is nothing that can be drawn.
+    """
+    return {name: _draw(spec, seeds, label) for name, spec in specs.items()}
+
+
+def _draw(spec: Tensor, seeds: list[int], label: int | None) -> Array:
+    match spec.meaning:
+        case "latent":
+            return draw_latents(spec.size, seeds, spec.distribution or "normal")
+        case "label":
+            classes = [seed % spec.classes if label is None else label for seed in seeds]
+            return np.array(classes, np.int64)
+        case _:
+            raise EngineError(f"an input of the meaning {spec.meaning} can't be drawn")
+
+
+def draw_latents(
+    size: int, seeds: list[int], distribution: Literal["normal", "uniform"] = "normal"
+) -> NDArray[np.float32]:
     """Draw one latent a seed: float32 (len(seeds), size).
 
-    The latent of a seed is the first `size` standard normal float32 numbers of NumPy's Philox keyed by the
-    seed, so a seed names a picture, whatever batch it is in, and any client can draw the same.
+    The latent of a seed is the first `size` float32 numbers of NumPy's Philox keyed by the seed, standard
+    normal, or uniform from 0 to 1 and stretched to -sqrt(3) to sqrt(3); so a seed names a picture, whatever
+    batch it is in, and any client can draw the same.
     """
     latents = np.empty((len(seeds), size), np.float32)
     for row, seed in zip(latents, seeds, strict=True):
-        np.random.Generator(np.random.Philox(key=seed)).standard_normal(dtype=np.float32, out=row)
+        numbers = np.random.Generator(np.random.Philox(key=seed))
+        draw = numbers.standard_normal if distribution == "normal" else numbers.random
+        draw(dtype=np.float32, out=row)
+    if distribution == "uniform":
+        latents = (latents - np.float32(0.5)) * np.float32(math.sqrt(12))
     return latents
 
 

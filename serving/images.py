@@ -68,23 +68,30 @@ def encode_png(pixels: Pixels) -> bytes:
     return out.getvalue()
 
 
-def picture(output: NDArray[Any], limits: tuple[float, float] | None = None) -> Pixels:
+def picture(output: NDArray[Any], limits: tuple[float, float] | None = None, columns: int = 0) -> Pixels:
     """Draw a graph's whole output as one picture: one image as itself, more as a sheet, vectors as dots.
 
     Args:
         output: uint8 images (N, H, W, C) or float32 vectors (N, D).
         limits: of vectors, what the picture's edges mean; their own least and greatest number by default.
+        columns: of a sheet; 0 is as many as make it most like a square.
     """
     if output.ndim == 4:
         alone: Pixels = output[0]
-        return alone if len(output) == 1 else sheet(output)
+        return alone if len(output) == 1 else sheet(output, columns)
     return scatter(output, limits or (float(output.min()), float(output.max())))
 
 
-def sheet(images: Pixels, columns: int | None = None, gap: int = 2) -> Pixels:
-    """Lay images (N, H, W, C) out in rows on white, as near to a square as they go: pixels (H', W', C)."""
+def sheet(images: Pixels, columns: int = 0, gap: int = 2) -> Pixels:
+    """Lay images (N, H, W, C) out in rows on white: pixels (H', W', C).
+
+    Args:
+        images: at least one.
+        columns: pictures in a row; 0 is as many as make the sheet most like a square.
+        gap: white pixels around every picture.
+    """
     count, height, width, channels = images.shape
-    columns = columns or math.ceil(math.sqrt(count))
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
     paper = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
     for index, image in enumerate(images):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,8 +35,8 @@ class Tensor(_Part):
     range: tuple[float, float] | None = None
     """Least and greatest value; of a vector's numbers, as seen at export."""
 
-    distribution: Literal["normal"] | None = None
-    """What a latent is drawn from, number by number."""
+    distribution: Literal["normal", "uniform"] | None = None
+    """What a latent is drawn from, number by number: standard normal, or uniform from -sqrt(3) to sqrt(3)."""
 
     @property
     def size(self) -> int:
@@ -44,6 +45,13 @@ class Tensor(_Part):
         if not isinstance(last, int):
             raise ManifestError(f"the last dimension of {self.shape} must be a number")
         return last
+
+    @property
+    def classes(self) -> int:
+        """Classes that a label counts."""
+        if self.range is None:
+            raise ManifestError("a label must have a range")
+        return int(self.range[1]) + 1
 
 
 class Parity(_Part):
@@ -97,6 +105,8 @@ class Manifest(_Part):
     task: Literal["sample", "translate"]
     graphs: Annotated[dict[str, Graph], Field(min_length=1)]
     labels: list[str] = []
+    """Names of the classes that an input `label` counts from 0; empty where the graphs are not told one."""
+
     training: Training
     metrics: dict[str, Any] = {}
     licence: str
@@ -111,6 +121,21 @@ class Manifest(_Part):
     def to_json(self) -> bytes:
         """Write the manifest as indented JSON."""
         return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+def class_of(labels: Sequence[str], label: str | int) -> int:
+    """Give the class of a label: its name's place among the labels, or its number itself.
+
+    Raises:
+        ValueError: there is no such class, or there are none.
+    """
+    if not labels:
+        raise ValueError("this model has no classes; leave the label out")
+    if isinstance(label, str) and label in labels:
+        return labels.index(label)
+    if isinstance(label, int) and 0 <= label < len(labels):
+        return label
+    raise ValueError(f"a label must be one of {', '.join(labels)}, or its number, 0 to {len(labels) - 1}")
 
 
 def read(folder: Path) -> Manifest:

@@ -2,15 +2,16 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.engine import MAX_SEED, draw_latents
+from serving.engine import MAX_SEED, Array, draw_inputs
 from serving.errors import Refusal
+from serving.manifest import Graph, class_of
 
 
 class SampleRequest(BaseModel):
@@ -26,6 +27,9 @@ class SampleRequest(BaseModel):
 
     latents: Annotated[list[list[float]], Field(min_length=1)] | None = None
     """The generator's inputs themselves, in place of seeds."""
+
+    label: int | Annotated[str, Field(max_length=100)] | None = None
+    """Number or name of the class of all pictures, for a conditional model; by default they take turns."""
 
     format: Literal["png", "npy", "json"] = "png"
     """`png`: one picture, or a sheet of them; `npy`: the array; `json`: base64 PNGs, or vectors' numbers."""
@@ -66,10 +70,10 @@ def parse_sample(body: bytes) -> SampleRequest:
         raise Refusal(400, "invalid_request", first["msg"], field) from None
 
 
-def latents_of(
-    request: SampleRequest, size: int, max_images: int
-) -> tuple[NDArray[np.float32], list[int] | None]:
-    """Give the latents that a request asks for, float32 (n, size), and their seeds where it is by seeds.
+def inputs_of(
+    request: SampleRequest, graph: Graph, labels: Sequence[str], max_images: int
+) -> tuple[dict[str, Array], list[int]]:
+    """Give the inputs that a request asks a graph for, and the seeds they are of, none for given latents.
 
     Raises:
         Refusal: `invalid_request` (400), with the field at fault.
@@ -77,14 +81,23 @@ def latents_of(
     count = request.n or len(request.latents or [()])
     if count > max_images:
         raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
+    label = None if request.label is None else _class_of(labels, request.label)
     if request.latents is not None:
-        return _given(request, size, request.latents), None
+        given = _given(request, graph.inputs["latent"].size, request.latents)
+        return draw_inputs(graph.inputs, list(range(count)), label) | {"latent": given}, []
     # Drawn low enough that every picture's seed is one.
     seed = secrets.randbelow(MAX_SEED - max_images) if request.seed is None else request.seed
     if seed + count - 1 > MAX_SEED:
         raise Refusal(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
     seeds = list(range(seed, seed + count))
-    return draw_latents(size, seeds), seeds
+    return draw_inputs(graph.inputs, seeds, label), seeds
+
+
+def _class_of(labels: Sequence[str], label: int | str) -> int:
+    try:
+        return class_of(labels, label)
+    except ValueError as error:
+        raise Refusal(400, "invalid_request", str(error), "label") from None
 
 
 def _given(request: SampleRequest, size: int, rows: list[list[float]]) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from serving import images
 from serving.engine import Array
 from serving.errors import Refusal
 from serving.models import Model
-from serving.requests import error_body, latents_of, parse_sample, read_body
+from serving.requests import SampleRequest, error_body, inputs_of, parse_sample, read_body
 from serving.settings import Settings
 
 logger = logging.getLogger("ganzoo")
@@ -63,18 +63,18 @@ class Contract:
             raise Refusal(400, "wrong_task", f"{model.name} translates images; it does not sample")
         asked = parse_sample(await read_body(request.headers, request.stream(), self.settings.max_body))
         ((graph, spec),) = model.manifest.graphs.items()
-        latents, seeds = latents_of(asked, spec.inputs["latent"].size, self.settings.max_images)
+        inputs, seeds = inputs_of(asked, spec, model.manifest.labels, self.settings.max_images)
         ran = time.perf_counter()
-        output = await model.run(graph, {"latent": latents})
+        output = await model.run(graph, inputs)
         encoding = time.perf_counter()
-        body, kind = await asyncio.to_thread(_encode, asked.format, output, model, seeds)
+        body, kind = await asyncio.to_thread(_encode, asked, output, model, seeds)
         done = time.perf_counter()
         timings = {"parse": ran - start, "engine": encoding - ran, "encode": done - encoding}
         headers = {
             "X-Model-Version": model.manifest.version,
             "Server-Timing": ", ".join(f"{name};dur={1e3 * took:.2f}" for name, took in timings.items()),
         }
-        if seeds is not None:
+        if seeds:
             headers["X-Seed"] = str(seeds[0])
         return Response(body, headers=headers, media_type=kind)
 
@@ -95,17 +95,22 @@ class Contract:
         return self.models[name]
 
 
-def _encode(kind: str, output: Array, model: Model, seeds: list[int] | None) -> tuple[bytes, str]:
-    """Write a graph's output in a format: the bytes and their media type."""
-    if kind == "npy":
-        file = io.BytesIO()
-        np.save(file, output, allow_pickle=False)
-        return file.getvalue(), "application/x-npy"
-    if kind == "json":
-        content = {"model": model.name, "version": model.manifest.version, "seeds": seeds}
-        return json.dumps(content | _as_json(output)).encode(), "application/json"
-    (graph,) = model.manifest.graphs.values()
-    return images.encode_png(images.picture(output, graph.output.range)), "image/png"
+def _encode(asked: SampleRequest, output: Array, model: Model, seeds: list[int]) -> tuple[bytes, str]:
+    """Write a graph's output in the format asked for: the bytes and their media type."""
+    manifest = model.manifest
+    match asked.format:
+        case "npy":
+            file = io.BytesIO()
+            np.save(file, output, allow_pickle=False)
+            return file.getvalue(), "application/x-npy"
+        case "json":
+            content = {"model": model.name, "version": manifest.version, "seeds": seeds or None}
+            return json.dumps(content | _as_json(output)).encode(), "application/json"
+        case "png":
+            (graph,) = manifest.graphs.values()
+            columns = len(manifest.labels) if asked.label is None else 0
+            picture = images.picture(output, graph.output.range, columns)
+            return images.encode_png(picture), "image/png"
 
 
 def _as_json(output: Array) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What several rooms' tests share: small entries, data that suit them, artifacts, real data."""
 
+import dataclasses
 import os
 import random
 from collections.abc import Iterator
@@ -12,9 +13,7 @@ from training.config import Card, Run
 from training.export import export
 from training.loop import train
 from zoo import registry
-from zoo.dcgan import DCGAN
 from zoo.entry import Entry
-from zoo.linear_gan import LinearGAN
 
 torch.set_num_threads(2)
 
@@ -34,8 +33,10 @@ def data_for(entry: Entry) -> str:
 
 
 def small_card(name: str, folder: Path, **run: object) -> Card:
-    """Any entry of the registry with a small batch, and a short run of it."""
-    entry = registry.load(name)(batch_size=4)
+    """Any entry of the registry, narrow and with a small batch, and a short run of it."""
+    kind = registry.load(name)
+    widths = [field.name for field in dataclasses.fields(kind) if field.name.endswith("width")]
+    entry = kind(batch_size=4, **dict.fromkeys(widths, 16))
     options: dict[str, object] = {
         "data": data_for(entry),
         "steps": 2,
@@ -58,27 +59,25 @@ def flips(whole: bytes, count: int) -> Iterator[bytes]:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two finished runs: `pictures`, of a 16x16 DCGAN, and `points`, of a linear GAN."""
+    """Runs: `pictures` of a 16x16 DCGAN, `classes` of a conditional one, `points` of a linear GAN."""
     root = tmp_path_factory.mktemp("runs")
-    dcgan = DCGAN(image_size=16, channels=1, width=4, latent_size=8, batch_size=8, learning_rate=0.01)
-    train(Card(name="dcgan", entry=dcgan, run=Run(steps=60, device="cpu", out=root / "pictures")))
-    linear = LinearGAN()
-    train(
-        Card(
-            name="linear-gan",
-            entry=linear,
-            run=Run(data="gaussian2d", steps=3, device="cpu", out=root / "points"),
-        )
-    )
+    small = {"image_size": 16, "channels": 1, "width": 4, "latent_size": 8, "batch_size": 8}
+    for run, name, fields, data, steps in (
+        ("pictures", "dcgan", small | {"learning_rate": 0.01}, "glyphs", 60),
+        ("classes", "cdcgan", small | {"classes": 3}, "glyphs:ABC", 3),
+        ("points", "linear-gan", {}, "gaussian2d", 3),
+    ):
+        entry = registry.load(name)(**fields)
+        train(Card(name=name, entry=entry, run=Run(data=data, steps=steps, device="cpu", out=root / run)))
     return root
 
 
 @pytest.fixture(scope="session")
 def artifacts(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifacts of both runs."""
+    """The artifacts of the runs."""
     root = tmp_path_factory.mktemp("artifacts")
-    for name in ("pictures", "points"):
-        export(runs / name, root / name)
+    for run in runs.iterdir():
+        export(run, root / run.name)
     return root
 
 

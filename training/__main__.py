@@ -99,18 +99,26 @@ def train(entry: Positional[str]) -> None:
     _train(entry, [])
 
 
-def sample(source: Positional[Path], *, n: int = 64, seed: int = 0, out: Path = Path("samples.png")) -> None:
+def sample(
+    source: Positional[Path],
+    *,
+    n: int = 64,
+    seed: int = 0,
+    label: str | None = None,
+    out: Path = Path("samples.png"),
+) -> None:
     """Draw samples from a run or an artifact.
 
     Args:
         source: The run's folder, or the artifact's.
         n: How many.
         seed: Sample i is that of seed + i, the one that the server gives for it too.
+        label: Name or number of their class, for a conditional model; by default the classes take turns.
         out: Where to: .png, a sheet or a plot, or .npy, the array.
     """
     from training.sample import draw
 
-    draw(source, n, seed, out)
+    draw(source, n, seed, out, label)
     print(out)
 
 

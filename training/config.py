@@ -106,6 +106,9 @@ class Card:
     data_name: str = ""
     """What the data call themselves, without a path."""
 
+    labels: tuple[str, ...] = ()
+    """Names of the data's classes; empty where they have none."""
+
     licence: str = "unknown"
     """Terms of the data."""
 
@@ -125,6 +128,7 @@ class Card:
             "hyperparameters": dataclasses.asdict(self.entry),
             "run": dataclasses.asdict(self.run) | {"out": str(self.folder)},
             "data_name": self.data_name,
+            "labels": self.labels,
             "licence": self.licence,
             "software": self.software,
         }
@@ -150,7 +154,7 @@ class Card:
         try:
             entry = registry.load(content["entry"])(**_tuples(content["hyperparameters"]))
             run = Run(**content["run"] | {"out": folder})
-            rest = {key: content[key] for key in ("data_name", "licence", "software")}
+            rest = _tuples({key: content[key] for key in ("data_name", "labels", "licence", "software")})
             return Card(name=content["entry"], entry=entry, run=run, **rest)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{folder / CARD} is of another version: {error}") from error

@@ -16,6 +16,7 @@ from training.config import Card
 from training.durable import new_folder
 from training.graph import OPSET, finish, trace
 from training.loop import Training
+from zoo.entry import Entry
 
 
 def export(run: Path, artifact: Path) -> manifest.Manifest:
@@ -82,15 +83,31 @@ def _write_graph(
     )
     with torch.no_grad():
         output = generator(**example)
-    inputs = {key: _describe_input(key, value) for key, value in example.items()}
+    inputs = describe_inputs(card.entry, example)
     return manifest.Graph(opset=OPSET, inputs=inputs, output=_describe_output(output), variants=[variant])
 
 
-def _describe_input(name: str, example: Tensor) -> manifest.Tensor:
-    if name != "latent":
-        raise ValueError(f"a generator's input must be named latent; got {name}")
+def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, manifest.Tensor]:
+    """Describe what a generator is fed, for the manifest and for whoever draws it.
+
+    Raises:
+        ValueError: an input is neither a `latent` nor a `label`.
+    """
+    return {name: _describe_input(entry, name, value) for name, value in example.items()}
+
+
+def _describe_input(entry: Entry, name: str, example: Tensor) -> manifest.Tensor:
     shape: list[int | str] = ["batch", *example.shape[1:]]
-    return manifest.Tensor(dtype="float32", shape=shape, meaning="latent", distribution="normal")
+    match name:
+        case "latent":
+            return manifest.Tensor(
+                dtype="float32", shape=shape, meaning="latent", distribution=entry.latent_distribution
+            )
+        case "label":
+            last = entry.classes - 1
+            return manifest.Tensor(dtype="int64", shape=shape, meaning="label", range=(0, last))
+        case _:
+            raise ValueError(f"a generator's input must be named latent or label; got {name}")
 
 
 def _describe_output(output: Tensor) -> manifest.Tensor:
@@ -119,6 +136,7 @@ def _label(name: str, training: Training, graphs: dict[str, manifest.Graph]) -> 
         hyperparameters=dataclasses.asdict(card.entry),
         task=card.entry.task,
         graphs=graphs,
+        labels=list(card.labels) if card.entry.classes else [],
         training=provenance,
         licence=card.licence,
     )
@@ -129,7 +147,8 @@ def _accept(folder: Path, training: Training) -> None:
     engine = Engine(folder, "cpu")
     for name, graph in engine.manifest.graphs.items():
         output = engine.run(name, {key: value.numpy() for key, value in training.probe[name].items()})
-        (folder / f"{name}.png").write_bytes(images.encode_png(images.picture(output, graph.output.range)))
+        picture = images.picture(output, graph.output.range, training.columns)
+        (folder / f"{name}.png").write_bytes(images.encode_png(picture))
 
 
 def _describe(label: manifest.Manifest) -> str:

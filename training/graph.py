@@ -44,14 +44,16 @@ def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
     for key, value in generator.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise GraphError(f"{key} holds numbers that are not finite; train again from before they came")
-    batch = torch.export.Dim("batch", min=1)
+    # One input names the batch; that the others share it is found, and naming it again would warn.
+    first, *others = example
+    batch = {first: torch.export.Dim("batch", min=1)} | dict.fromkeys(others, torch.export.Dim.AUTO)
     program = torch.onnx.export(
         Ends(generator, list(example)).eval(),
         args=tuple(example.values()),
         dynamo=True,
         opset_version=OPSET,
         external_data=False,
-        dynamic_shapes={"inputs": tuple({0: batch} for _ in example)},
+        dynamic_shapes={"inputs": tuple({0: batch[name]} for name in example)},
         input_names=list(example),
         output_names=["output", "float_output"],
         verbose=False,

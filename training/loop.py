@@ -59,10 +59,18 @@ class Training:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
 
+    @property
+    def columns(self) -> int:
+        """Pictures in a row of the probe's sheet, which is a class where there are classes."""
+        return math.ceil(PROBE_SIZE / self.card.entry.classes) if self.card.entry.classes else 8
+
     def draw_probe(self, data: Data) -> None:
         """Draw the probe for the data; torch's random state is as before."""
         before = checkpoint.random_state(self.device)
-        self.probe = self.trainer.inputs(data.batch(0, PROBE_SIZE))
+        rows = max(self.card.entry.classes, PROBE_SIZE // self.columns)
+        batch = data.batch(0, rows * self.columns)
+        batch["label"] = torch.arange(rows, device=self.device).repeat_interleave(self.columns)
+        self.probe = self.trainer.inputs(batch)
         checkpoint.restore_random_state(before, self.device)
 
     def step(self, data: Data) -> dict[str, torch.Tensor]:
@@ -118,7 +126,8 @@ def train(card: Card) -> None:
         _must_be_ours(card, folder)
         sweep(folder, folder / "checkpoints", folder / "sheets")
         data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
-        card = dataclasses.replace(card, data_name=data.name, licence=data.licence)
+        _must_have_the_classes(card, data)
+        card = dataclasses.replace(card, data_name=data.name, labels=data.labels, licence=data.licence)
         training = Training(card)
         data = data.to(training.device)
         if (found := checkpoint.load(folder / "checkpoints")) is None:
@@ -144,6 +153,15 @@ def _must_be_ours(card: Card, folder: Path) -> None:
         raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
 
 
+def _must_have_the_classes(card: Card, data: Data) -> None:
+    """Refuse data that don't have as many classes as the entry is told apart by."""
+    if card.entry.classes not in (0, len(data.labels)):
+        raise ValueError(
+            f"{card.name} wants data of {card.entry.classes} classes; {data.name} has "
+            f"{len(data.labels) or 'none'}: use other data, or --classes"
+        )
+
+
 def _run(
     training: Training, data: Data, record: Record, folder: Path, advance: Advance, received: list[int]
 ) -> None:
@@ -166,7 +184,7 @@ def _run(
             measured, start = done, time.perf_counter()
             record.scalars(done, shown | {"samples_per_second": rate})
         if draws:
-            record.sheet(done, training.average.generators, training.probe)
+            record.sheet(done, training.average.generators, training.probe, training.columns)
         if saves:
             checkpoint.save(folder / "checkpoints", done, training.state(), run.keep)
         advance(**shown)

@@ -31,13 +31,13 @@ class Record:
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
 
-    def sheet(self, step: int, generators: nn.ModuleDict, probe: Inputs) -> None:
-        """Draw what every generator makes of its probe: `sheets/STEP-GENERATOR.png`."""
+    def sheet(self, step: int, generators: nn.ModuleDict, probe: Inputs, columns: int) -> None:
+        """Draw what every generator makes of its probe, in rows: `sheets/STEP-GENERATOR.png`."""
         for name, generator in generators.items():
             with torch.no_grad():
                 output = generator(**probe[name])
             drawn = to_pixels(output) if output.ndim == 4 else output
-            png = images.encode_png(images.picture(drawn.cpu().numpy()))
+            png = images.encode_png(images.picture(drawn.cpu().numpy(), columns=columns))
             write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", png)
 
     def close(self) -> None:

@@ -1,18 +1,19 @@
 """The game of two players, latent in and sample out, whatever their networks are."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.augment import TRANSFORMS, Augmented
-from zoo.entry import Batch, Entry, Inputs, must_be_positive
+from zoo.entry import Batch, DistributionName, Entry, Inputs, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
-from zoo.regularizers import REGULARIZERS, Regularizer
+from zoo.regularizers import REGULARIZERS, Judge, Regularizer
 
 ObjectiveName = Literal[
     "non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
@@ -20,6 +21,18 @@ ObjectiveName = Literal[
 RegularizerName = Literal["none", "gradient_penalty", "r1", "r2", "r1+r2"]
 TransformName = Literal["colour", "translation", "cutout", "flip"]
 ScheduleName = Literal["constant", "linear", "cosine"]
+OptimizerName = Literal["adam", "sgd"]
+
+DISTRIBUTIONS: dict[str, Callable[[tuple[int, int], torch.device | str], Tensor]] = {
+    "normal": lambda size, device: torch.randn(size, device=device),
+    "uniform": lambda size, device: torch.rand(size, device=device).sub(0.5).mul(math.sqrt(12)),
+}
+"""Ways to draw latents (N, latent_size), each of mean 0 and variance 1; uniform is -sqrt(3) to sqrt(3)."""
+
+OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, tuple[float, float]], torch.optim.Optimizer]] = {
+    "adam": lambda parameters, rate, betas: torch.optim.Adam(parameters, lr=rate, betas=betas),
+    "sgd": lambda parameters, rate, betas: torch.optim.SGD(parameters, lr=rate, momentum=betas[0]),
+}
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -31,6 +44,8 @@ TABLES: dict[str, Mapping[str, object]] = {
     "objective": OBJECTIVES,
     "regularizer": REGULARIZERS,
     "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
+    "latent_distribution": DISTRIBUTIONS,
 }
 """Where the names that fields hold are looked up."""
 
@@ -39,8 +54,14 @@ TABLES: dict[str, Mapping[str, object]] = {
 class TwoPlayerEntry(Entry):
     """Hyperparameters that every game of a generator and a discriminator shares."""
 
+    conditions: ClassVar[tuple[str, ...]] = ()
+    """What of a batch both players are told beside their own input, by name."""
+
     latent_size: int = 100
-    """Numbers in a latent, the generator's random input; standard normal."""
+    """Numbers in a latent, the generator's random input."""
+
+    latent_distribution: DistributionName = "normal"
+    """What a latent's numbers are drawn from, mean 0 and variance 1: normal or uniform."""
 
     objective: ObjectiveName = "non_saturating"
     """What the players play for."""
@@ -63,14 +84,17 @@ class TwoPlayerEntry(Entry):
     discriminator_steps: int = 1
     """Updates of the discriminator before each one of the generator, each on a batch of its own."""
 
+    optimizer: OptimizerName = "adam"
+    """How both players descend: adam, or sgd with momentum."""
+
     learning_rate: float = 2e-4
-    """Adam's learning rate, for both players."""
+    """The optimizer's learning rate, for both players."""
 
     discriminator_learning_rate: float | None = None
     """The discriminator's own learning rate, where it has one (Heusel 2017)."""
 
     betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates of the first and the second moment."""
+    """Adam's decay rates of the first and the second moment; the first is sgd's momentum."""
 
     schedule: ScheduleName = "constant"
     """How the learning rates go from their values, constant, or to 0 at the end, linear or cosine."""
@@ -122,7 +146,8 @@ class TwoPlayer:
     """Train a generator against a discriminator by alternate updates, the discriminator first.
 
     The generator maps `latent`, (N, latent_size), to samples of the data's shape; the discriminator maps
-    those to raw scores, (N, score_size). Source: Goodfellow et al. 2014, algorithm 1.
+    those to raw scores, (N, score_size). Both take the entry's conditions as named arguments.
+    Source: Goodfellow et al. 2014, algorithm 1; Mirza and Osindero 2014 for the conditions.
     """
 
     def __init__(
@@ -152,35 +177,38 @@ class TwoPlayer:
         }
         players = {"generator": self.generator, "discriminator": self.discriminator}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(players[name].parameters(), lr=rate, betas=entry.betas)
+            name: OPTIMIZERS[entry.optimizer](players[name].parameters(), rate, entry.betas)
             for name, rate in rates.items()
         }
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Draw a latent for every example of the batch."""
+        """Draw a latent for every example of the batch, beside what the batch says of it."""
         size = (len(batch["real"]), self.entry.latent_size)
-        return {"generator": {"latent": torch.randn(size, device=self.device)}}
+        latent = DISTRIBUTIONS[self.entry.latent_distribution](size, self.device)
+        return {"generator": {"latent": latent, **self._told(batch)}}
+
+    def _told(self, batch: Batch) -> dict[str, Tensor]:
+        return {name: batch[name] for name in self.entry.conditions}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the discriminator on each part of the batch, then the generator on the last part's fakes."""
-        for part in batch["real"].chunk(self.entry.discriminator_steps):
-            real, fake = part, self.generator(**self.inputs({"real": part})["generator"])
-            scalars = self._update_discriminator(real, fake.detach())
+        for part in split(batch, self.entry.discriminator_steps):
+            real, judge = part["real"], partial(self.discriminator, **self._told(part))
+            fake = self.generator(**self.inputs(part)["generator"])
+            scalars = self._update_discriminator(judge, real, fake.detach())
 
         with frozen(self.discriminator):
-            generator_loss = self.objective.generator(
-                self.discriminator(fake), lambda: self.discriminator(real)
-            )
+            generator_loss = self.objective.generator(judge(fake), lambda: judge(real))
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars}
 
-    def _update_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _update_discriminator(self, judge: Judge, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         # Two forwards: batch normalisation must not see real and fake in one batch.
-        real_scores, fake_scores = self.discriminator(real), self.discriminator(fake)
+        real_scores, fake_scores = judge(real), judge(fake)
         loss = self.objective.discriminator(real_scores, fake_scores)
         # Cross-entropy with the target 1 - s is that with the target 1, and s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()
-        penalty = self.entry.regularizer_weight * self.regularizer(self.discriminator, real, fake)
+        penalty = self.entry.regularizer_weight * self.regularizer(judge, real, fake)
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
         return {
             "discriminator_loss": loss.detach(),
@@ -197,10 +225,17 @@ class TwoPlayer:
         """Take back nothing."""
 
 
+def split(batch: Batch, parts: int) -> Iterator[Batch]:
+    """Cut every tensor of a batch into as many equal parts."""
+    chunks = {name: value.chunk(parts) for name, value in batch.items()}
+    for index in range(parts):
+        yield {name: value[index] for name, value in chunks.items()}
+
+
 def normalise_spectrally(player: nn.Module) -> None:
-    """Put spectral normalisation on every linear and convolutional layer."""
+    """Put spectral normalisation on every linear, convolutional and embedding layer."""
     for module in list(player.modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
             nn.utils.parametrizations.spectral_norm(module)
 
 

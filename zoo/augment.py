@@ -21,11 +21,11 @@ class Augmented(nn.Module):
         self.discriminator = discriminator
         self.transforms = [TRANSFORMS[name] for name in transforms]
 
-    def forward(self, examples: Tensor) -> Tensor:
-        """Give the scores of transformed examples."""
+    def forward(self, examples: Tensor, **conditions: Tensor) -> Tensor:
+        """Give the scores of transformed examples; conditions reach the discriminator as they are."""
         for transform in self.transforms:
             examples = transform(examples)
-        scores: Tensor = self.discriminator(examples)
+        scores: Tensor = self.discriminator(examples, **conditions)
         return scores
 
 

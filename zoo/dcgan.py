@@ -53,20 +53,24 @@ class DCGAN(TwoPlayerEntry):
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
         """Make both players; weights as in the paper's section 4, those of batch normalisation N(1, 0.02)."""
-        generator, discriminator = Generator(self), Discriminator(self)
+        generator, discriminator = self.networks()
         generator.apply(initialise)
         discriminator.apply(initialise)
         return TwoPlayer(self, generator, discriminator, device)
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Make both players' networks."""
+        return Generator(self, self.latent_size), Discriminator(self, self.channels)
 
 
 class Generator(nn.Module):
     """Map latents (N, latent_size) to images (N, C, H, W) in [-1, 1]."""
 
-    def __init__(self, entry: DCGAN) -> None:
+    def __init__(self, entry: DCGAN, latent_size: int) -> None:
         super().__init__()
         inner = entry.widths[::-1]
         stages: list[nn.Module] = [
-            nn.ConvTranspose2d(entry.latent_size, inner[0], 4, stride=1, padding=0, bias=False),
+            nn.ConvTranspose2d(latent_size, inner[0], 4, stride=1, padding=0, bias=False),
             nn.BatchNorm2d(inner[0]),
             nn.ReLU(),
         ]
@@ -88,11 +92,11 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Map images (N, C, H, W) to raw scores (N, score_size)."""
 
-    def __init__(self, entry: DCGAN) -> None:
+    def __init__(self, entry: DCGAN, channels: int) -> None:
         super().__init__()
         inner = entry.widths
         stages: list[nn.Module] = [
-            nn.Conv2d(entry.channels, inner[0], 4, stride=2, padding=1, bias=False),
+            nn.Conv2d(channels, inner[0], 4, stride=2, padding=1, bias=False),
             nn.LeakyReLU(0.2),
         ]
         bias = entry.discriminator_norm == "none"  # normalisation has its own

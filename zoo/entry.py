@@ -11,6 +11,9 @@ Batch = dict[str, Tensor]
 """What data yields: `real`, (N, C, H, W) images in [-1, 1] or (N, D) vectors, and `label`, (N,) int64, where
 the data have labels. Translators find their two domains under `a` and `b`."""
 
+DistributionName = Literal["normal", "uniform"]
+"""What latents are drawn from, number by number: mean 0 and variance 1."""
+
 Inputs = dict[str, dict[str, Tensor]]
 """What each generator is fed: its name, then its arguments by name."""
 
@@ -52,6 +55,16 @@ class Entry(ABC):
     @abstractmethod
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one example: (C, H, W) of an image, (D,) of a vector. The data are fitted to it."""
+
+    @property
+    def classes(self) -> int:
+        """Classes that the generators are told apart by, as many as the data have; 0: they are told none."""
+        return 0
+
+    @property
+    def latent_distribution(self) -> DistributionName:
+        """What the generators' latents are drawn from, where they have any."""
+        return "normal"
 
     @property
     def examples_per_step(self) -> int:

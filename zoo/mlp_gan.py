@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from zoo.adversarial import TwoPlayer, TwoPlayerEntry
+from zoo.adversarial import ObjectiveName, RegularizerName, ScheduleName, TwoPlayer, TwoPlayerEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,24 @@ class MLPGANDeep(MLPGAN):
     generator_slope: float = 0.0
     discriminator_slope: float = 0.0
     discriminator_learning_rate: float | None = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPGANVector(MLPGAN):
+    """Fully connected GAN of points and other vectors, relativistic with R1 and R2 (Huang et al. 2024)."""
+
+    shape: tuple[int, ...] = (2,)
+    batch_size: int = 256
+    latent_size: int = 2
+    generator_widths: tuple[int, ...] = (128, 128)
+    discriminator_widths: tuple[int, ...] = (128, 128)
+    generator_slope: float = 0.0
+    objective: ObjectiveName = "relativistic"
+    regularizer: RegularizerName = "r1+r2"
+    regularizer_weight: float = 0.01
+    learning_rate: float = 2e-3
+    betas: tuple[float, float] = (0.0, 0.99)
+    schedule: ScheduleName = "cosine"
 
 
 class Generator(nn.Module):

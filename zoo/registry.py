@@ -14,10 +14,15 @@ ENTRIES: dict[str, str] = {
     "mlp-gan": "zoo.mlp_gan:MLPGAN",
     "mlp-gan-compact": "zoo.mlp_gan:MLPGANCompact",
     "mlp-gan-deep": "zoo.mlp_gan:MLPGANDeep",
+    "mlp-gan-vector": "zoo.mlp_gan:MLPGANVector",
+    "goodfellow-2014": "zoo.goodfellow_2014:Goodfellow2014",
     "dcgan": "zoo.dcgan:DCGAN",
+    "cdcgan": "zoo.cdcgan:CDCGAN",
     "wgan-gp": "zoo.wgan_gp:WGANGP",
+    "wgan-gp-resnet": "zoo.wgan_gp:WGANGPResNet",
     "sngan": "zoo.sngan:SNGAN",
     "sngan-cnn": "zoo.sngan:SNGANCNN",
+    "r3gan": "zoo.r3gan:R3GAN",
 }
 
 

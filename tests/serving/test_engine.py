@@ -9,7 +9,7 @@ import torch
 
 from serving import engine as engines
 from serving import manifest
-from serving.engine import Engine, EngineError, choose_provider, draw_latents
+from serving.engine import Engine, EngineError, choose_provider, draw_inputs, draw_latents
 from tests.conftest import flips
 
 
@@ -123,3 +123,19 @@ def test_cuda_that_fails_to_load_is_an_error_and_not_the_cpu(artifacts, monkeypa
         pytest.skip("there is an NVIDIA GPU")
     with pytest.raises(EngineError, match="CUDA"):
         Engine(artifacts / "pictures", "cuda")
+
+
+def test_uniform_latents_are_philoxs_numbers_stretched():
+    (row,) = draw_latents(5, [42], "uniform")
+    numbers = np.random.Generator(np.random.Philox(key=42)).random(5, dtype=np.float32)
+    assert np.allclose(row, (numbers - 0.5) * 12**0.5)
+    many = draw_latents(1000, [0, 1], "uniform")
+    assert many.dtype == np.float32
+    assert np.abs(many).max() <= 3**0.5
+    assert many.var() == pytest.approx(1, abs=0.05)
+
+
+def test_only_latents_and_labels_can_be_drawn():
+    image = manifest.Tensor(dtype="uint8", shape=["batch", 4, 4, 1], meaning="image")
+    with pytest.raises(EngineError, match="image"):
+        draw_inputs({"image": image}, [0])

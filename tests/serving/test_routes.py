@@ -43,8 +43,8 @@ def array(response: httpx.Response) -> np.ndarray:
 
 def test_every_model_is_described(ask):
     models = ask("GET", "/v1/models").json()["models"]
-    assert [model["name"] for model in models] == ["pictures", "points"]
-    pictures = models[0]
+    assert [model["name"] for model in models] == ["classes", "pictures", "points"]
+    pictures = models[1]
     assert pictures["task"] == "sample"
     assert pictures["provider"] == "cpu"
     assert pictures["graphs"]["generator"]["inputs"]["latent"]["shape"] == ["batch", 8]
@@ -55,7 +55,7 @@ def test_every_model_is_described(ask):
 
 def test_health_names_the_provider(ask):
     assert ask("GET", "/livez").json() == {"status": "alive"}
-    assert ask("GET", "/readyz").json()["models"] == {"pictures": "cpu", "points": "cpu"}
+    assert ask("GET", "/readyz").json()["models"] == dict.fromkeys(["classes", "pictures", "points"], "cpu")
 
 
 def test_a_seed_names_a_picture_in_every_format(ask):
@@ -96,6 +96,42 @@ def test_a_missing_seed_is_drawn_and_told(ask):
     again = ask("POST", SAMPLE, json={"seed": seeds[0], "format": "npy"})
     assert np.array_equal(array(again), array(answers[0]))
     assert ask("POST", SAMPLE, json={"n": 2, "format": "json"}).json()["seeds"][1] <= MAX_SEED
+
+
+def test_a_conditional_model_draws_the_class_that_is_asked_for(ask):
+    """By name, by number, or in turns; each is another picture of the same seed."""
+    path = "/v1/models/classes/sample"
+    (model,) = (m for m in ask("GET", "/v1/models").json()["models"] if m["name"] == "classes")
+    assert model["labels"] == ["A", "B", "C"]
+    assert model["graphs"]["generator"]["inputs"]["label"]["range"] == [0, 2]
+
+    def drawn(**body: object) -> np.ndarray:
+        return array(ask("POST", path, json={"format": "npy", "seed": 7, **body}))
+
+    by_name = [drawn(label=label) for label in "ABC"]
+    assert all(np.array_equal(a, drawn(label=number)) for number, a in enumerate(by_name))
+    assert not np.array_equal(by_name[0], by_name[1])
+    turns = drawn(n=6, seed=6)
+    assert np.array_equal(turns[1], by_name[1][0]), "seed 7 is of class 7 % 3"
+    latent = draw_latents(8, [7]).tolist()
+    given = ask("POST", path, json={"format": "npy", "latents": latent, "label": "C"})
+    assert np.array_equal(array(given), by_name[2])
+
+    with Image.open(io.BytesIO(ask("POST", path, json={"n": 6, "seed": 0}).content)) as sheet:
+        assert sheet.size == (3 * 18 + 2, 2 * 18 + 2), "a column a class"
+
+
+@pytest.mark.parametrize("label", ["D", "", 3, -1, 1.5, True, ["A"], "A" * 101, "0"])
+def test_other_labels_are_refused(ask, label):
+    answer = ask("POST", "/v1/models/classes/sample", json={"label": label})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == "label"
+
+
+def test_a_label_for_a_model_without_classes_is_refused(ask):
+    answer = ask("POST", SAMPLE, json={"label": 0})
+    assert answer.status_code == 400
+    assert "no classes" in answer.json()["error"]["message"]
 
 
 def test_vectors_are_numbers_and_a_plot(ask):

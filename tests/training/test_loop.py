@@ -10,10 +10,12 @@ from pathlib import Path
 import filelock
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import small_card
 from training import checkpoint
 from training.config import Card, Run
+from training.export import restore
 from training.loop import Diverged, Interrupted, Training, train
 from zoo import registry
 from zoo.adversarial import TwoPlayer
@@ -202,3 +204,20 @@ def test_every_entry_trains_and_resumes_on_cuda(name, tmp_path):
     step, state = checkpoint.load(tmp_path / "checkpoints")
     assert step == 4
     assert state["random"]["cuda"] is not None
+
+
+def test_the_sheet_of_a_conditional_entry_has_a_row_a_class(runs):
+    sheet = runs / "classes" / "sheets" / "00000003-generator.png"
+    with Image.open(sheet) as image:
+        assert image.size == (22 * 18 + 2, 3 * 18 + 2), "at least 64 in all"
+    probe = restore(runs / "classes").probe["generator"]
+    assert probe["label"].tolist() == [0] * 22 + [1] * 22 + [2] * 22
+
+
+@pytest.mark.parametrize("data", ["glyphs", "gaussian2d"])
+def test_data_without_the_classes_are_refused(tmp_path, data):
+    shape = {"image_size": 16, "channels": 1, "width": 4}
+    entry = registry.load("cdcgan")(classes=3, **shape)
+    card = Card(name="cdcgan", entry=entry, run=Run(data=data, steps=1, out=tmp_path / "run", device="cpu"))
+    with pytest.raises(ValueError, match=r"classes|vectors"):
+        train(card)

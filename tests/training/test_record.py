@@ -41,7 +41,7 @@ def test_sheets_of_images_and_of_points(shape, size, tmp_path):
 
     record = Record(tmp_path, 0)
     latent = torch.zeros(4, *shape)
-    record.sheet(7, nn.ModuleDict({"generator": Fixed()}), {"generator": {"latent": latent}})
+    record.sheet(7, nn.ModuleDict({"generator": Fixed()}), {"generator": {"latent": latent}}, columns=2)
     record.close()
     with Image.open(tmp_path / "sheets" / "00000007-generator.png") as sheet:
         assert sheet.size == size

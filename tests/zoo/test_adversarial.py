@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.adversarial import SCHEDULES, ScheduleName, TwoPlayer, descend, frozen
+from zoo.adversarial import DISTRIBUTIONS, SCHEDULES, ScheduleName, TwoPlayer, descend, frozen, split
 from zoo.dcgan import DCGAN
 from zoo.mlp_gan import MLPGAN
 from zoo.objectives import OBJECTIVES
@@ -96,6 +96,8 @@ def test_both_players_move_and_scalars_are_detached():
         ("objective", "spite"),
         ("regularizer", "r3"),
         ("schedule", "steep"),
+        ("optimizer", "newton"),
+        ("latent_distribution", "cauchy"),
         ("augment", ("blur",)),
         ("label_smoothing", 0.5),
     ],
@@ -159,7 +161,7 @@ def test_label_smoothing_is_the_cross_entropy_of_a_lower_target():
     """One update with smoothing equals one by PyTorch's own binary cross-entropy with the target 1 - s."""
     trainer, real, fake = small(label_smoothing=0.1), torch.randn(16, 2), torch.randn(16, 2)
     twin = copy.deepcopy(trainer)
-    trainer._update_discriminator(real, fake)
+    trainer._update_discriminator(trainer.discriminator, real, fake)
     scores = twin.discriminator(real), twin.discriminator(fake)
     targets = torch.full((16, 1), 0.9), torch.zeros(16, 1)
     loss = sum(map(nn.functional.binary_cross_entropy_with_logits, scores, targets))
@@ -192,7 +194,9 @@ def test_spectral_norm_bounds_every_layer_of_the_discriminator_and_none_of_the_g
 def test_each_of_the_discriminators_steps_sees_its_own_part_of_the_batch():
     trainer, seen = small(discriminator_steps=3, batch_size=4), []
     update = trainer._update_discriminator
-    trainer._update_discriminator = lambda real, fake: (seen.append(real), update(real, fake))[1]
+    trainer._update_discriminator = lambda judge, real, fake: (seen.append(real), update(judge, real, fake))[
+        1
+    ]
     batch = torch.randn(trainer.entry.examples_per_step, 2)
     trainer.step({"real": batch})
     assert trainer.entry.examples_per_step == 12
@@ -213,3 +217,32 @@ def test_schedules(schedule, factors):
     entry = MLPGAN(schedule=schedule)
     assert [entry.learning_rate_at(progress) for progress in (0, 0.5, 1)] == pytest.approx(list(factors))
     assert set(SCHEDULES) == set(ScheduleName.__args__)
+
+
+def test_descent_with_momentum_is_a_choice():
+    """One step of sgd moves every weight by the rate times its gradient; the second adds the momentum's."""
+    trainer, batch = small(optimizer="sgd", learning_rate=0.1, betas=(0.5, 0.9)), {"real": torch.randn(16, 2)}
+    weight = next(trainer.discriminator.parameters())
+    places, gradients = [weight.detach().clone()], []
+    for _ in range(2):
+        trainer.step(batch)
+        places.append(weight.detach().clone())
+        gradients.append(weight.grad.clone())
+    assert torch.allclose(places[0] - places[1], 0.1 * gradients[0], atol=1e-7)
+    assert torch.allclose(places[1] - places[2], 0.1 * (gradients[1] + 0.5 * gradients[0]), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_latents_of_every_distribution_have_mean_zero_and_variance_one(name):
+    torch.manual_seed(0)
+    latent = DISTRIBUTIONS[name]((4000, 10), "cpu")
+    assert latent.shape == (4000, 10)
+    assert latent.mean().item() == pytest.approx(0, abs=0.02)
+    assert latent.var().item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_batch_is_cut_into_parts_that_belong_together():
+    batch = {"real": torch.arange(6.0), "label": torch.arange(6)}
+    parts = list(split(batch, 3))
+    assert [part["real"].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+    assert [part["label"].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]

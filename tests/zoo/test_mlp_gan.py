@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from zoo.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep
+from zoo.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep, MLPGANVector
 
 
 def test_sizes_are_the_tutorials():
@@ -42,3 +42,8 @@ def test_images_and_vectors(shape):
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="shape"):
         MLPGAN(shape=shape)
+
+
+def test_vectors_are_points_of_the_plane_unless_asked_otherwise():
+    assert MLPGANVector().sample_shape == (2,)
+    assert MLPGANVector(shape=(16,)).build().generator(torch.randn(3, 2)).shape == (3, 16)

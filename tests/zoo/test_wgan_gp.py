@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from zoo.wgan_gp import WGANGP
+from zoo.wgan_gp import WGANGP, WGANGPResNet
 
 
 def test_it_is_the_papers_setting():
@@ -36,3 +36,17 @@ def test_the_penalty_pulls_the_slope_towards_one():
     for _ in range(60):
         trainer.step({"real": torch.randn(entry.examples_per_step, 1, 16, 16)})
     assert 0.5 < slope() < 1.5
+
+
+def test_the_residual_form_is_the_papers_setting():
+    entry = WGANGPResNet()
+    assert (entry.learning_rate, entry.betas, entry.schedule) == (2e-4, (0.0, 0.9), "linear")
+    assert (entry.objective, entry.regularizer, entry.discriminator_steps) == (
+        "wasserstein",
+        "gradient_penalty",
+        5,
+    )
+    trainer = WGANGPResNet(image_size=16, channels=1, generator_width=8, discriminator_width=8).build()
+    names = dict(trainer.discriminator.named_parameters())
+    assert not any("parametrizations" in name for name in names)
+    assert torch.isfinite(trainer.step({"real": torch.randn(10, 1, 16, 16)})["penalty"])
