@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: install demo test check serve gpu-check build lock
+.PHONY: install demo test check serve gpu-check bench-ablation build lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -37,6 +37,10 @@ serve: install
 # What only a machine with an NVIDIA GPU can show.
 gpu-check: install
 	$(BIN)/python -m pytest -m gpu
+
+# What each remedy is worth: DCGAN on MNIST at one budget of CPU time, three seeds a cell; about an hour.
+bench-ablation: install
+	$(BIN)/python -m tests.bench.ablation --data mnist:data
 
 build: install
 	$(BIN)/bentoml build

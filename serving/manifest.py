@@ -95,6 +95,32 @@ class Training(_Part):
     software: dict[str, str]
 
 
+class Evaluation(_Part):
+    """How good an artifact's samples are, measured on its own graph, beside held-out real data."""
+
+    data: str
+    samples: int
+    """How many were compared, with as many real ones."""
+
+    seed: int
+    """Of the first sample; the others follow."""
+
+    features: dict[str, str | int | float] | None
+    """What images were compared by: the extractor's name, SHA-256 and whatever else it says of itself."""
+
+    scores: dict[str, float]
+    floor: dict[str, float]
+    """The same scores of held-out real data in the samples' place."""
+
+    def replaces(self, other: "Evaluation") -> bool:
+        """Tell whether this is a newer measurement of the same."""
+        return self.data == other.data and self._extractor == other._extractor
+
+    @property
+    def _extractor(self) -> object:
+        return self.features and self.features.get("name")
+
+
 class Manifest(_Part):
     """Everything one needs to know of an artifact to use it and to judge it."""
 
@@ -108,7 +134,9 @@ class Manifest(_Part):
     """Names of the classes that an input `label` counts from 0; empty where the graphs are not told one."""
 
     training: Training
-    metrics: dict[str, Any] = {}
+    metrics: list[Evaluation] = []
+    """Scores, one for each data set and extractor."""
+
     licence: str
     """Terms of the training data; those of the code are the package's."""
 

@@ -135,7 +135,7 @@ def _summary(model: Model) -> dict[str, Any]:
             for name, graph in manifest.graphs.items()
         },
         "labels": manifest.labels,
-        "metrics": manifest.metrics,
+        "metrics": [evaluation.model_dump() for evaluation in manifest.metrics],
     }
 
 

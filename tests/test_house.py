@@ -33,7 +33,19 @@ STAIRS = {
 BROUGHT = {
     "zoo": {"torch"},
     "serving": {"numpy", "PIL", "onnxruntime", "bentoml", "pydantic", "starlette"},
-    "training": {"torch", "torchvision", "onnx", "numpy", "PIL", "safetensors", "filelock", "tqdm", "tyro"},
+    "training": {
+        "torch",
+        "torchvision",
+        "onnx",
+        "numpy",
+        "PIL",
+        "safetensors",
+        "filelock",
+        "tqdm",
+        "tyro",
+        "torchmetrics",
+        "torch_fidelity",
+    },
 }
 """What each room may import of others', beside the standard library."""
 
@@ -115,6 +127,8 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "training/__main__.py": "tests/training/test_main.py",
         "training/flags.py": "tests/training/test_main.py",
         "training/demo.py": "tests/test_journey.py",
+        "training/draw.py": "tests/training/test_sample.py",
+        "training/folder.py": "tests/training/test_loop.py",
         "training/server.py": "tests/serving/test_service.py",
         "training/graph.py": "tests/training/test_export.py",
         "training/parity.py": "tests/training/test_export.py",

@@ -31,6 +31,11 @@ def environment() -> dict[str, str]:
     }
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+
+
 def run(*command: str, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -40,7 +45,7 @@ def run(*command: str, cwd: Path) -> str:
 def test_train_export_serve(tmp_path):
     """Every block from training to the client, in order, in a folder of its own."""
     port = str(free_port())
-    train, ask = (text.replace("3000", port) for text in blocks("bash"))
+    train, ask, *scores = (text.replace("3000", port) for text in blocks("bash"))
     run("bash", "-ec", train, cwd=tmp_path)
     for name in ("first.png", "again.png"):
         with Image.open(tmp_path / name) as sheet:
@@ -56,6 +61,12 @@ def test_train_export_serve(tmp_path):
         (client,) = blocks("python")
         run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
         assert httpx.get(f"{url}/").status_code == 200
+
+    evaluated, compared = (run("bash", "-ec", text, cwd=tmp_path) for text in scores)
+    named = re.search(r"^\| score \| of .*?\n\n", README, re.MULTILINE | re.DOTALL)
+    for score in (line.split()[0] for line in (evaluated.splitlines()[1:])):
+        assert f"`{score}`" in named[0]
+    assert "total_variation" in compared
 
 
 def commands() -> list[str]:

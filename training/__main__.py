@@ -1,5 +1,6 @@
 """The command line `ganzoo`: verbs with flags made from signatures and dataclasses; others do the work."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -7,7 +8,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import SubcommandApp
@@ -137,6 +138,47 @@ def export(run: Positional[Path], artifact: Positional[Path | None] = None) -> N
         print(f"{folder / name}.onnx: greatest difference from PyTorch {proof.max_abs_error:.1e}")
 
 
+def evaluate(
+    artifact: Positional[Path],
+    *,
+    data: str,
+    n: int = 10_000,
+    seed: int = 0,
+    features: Literal["auto", "classifier", "inception"] = "auto",
+    device: str = "auto",
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Score an artifact's samples against real data; the scores go into its manifest.
+
+    Args:
+        artifact: The artifact's folder.
+        data: What to compare with, as for a run; held-out examples of it make the floor.
+        n: How many samples, and as many real ones.
+        seed: Of the first sample.
+        features: What images are compared by: a small classifier that is trained where the data have labels,
+            Inception, or auto, the classifier where it can be.
+        device: Where the features are extracted: auto, cpu, cuda, ...
+        as_json: Print JSON instead of a table.
+    """
+    from training.evaluate import evaluate, table
+
+    evaluation = evaluate(artifact, data, n, seed, features, device)
+    print(evaluation.model_dump_json(indent=2) if as_json else table(evaluation))
+
+
+def compare(runs: Positional[list[Path]], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:
+    """Compare finished runs that were scored as they went (`--score-every`), a row for each method.
+
+    Args:
+        runs: The runs' folders; those that differ by nothing but their seeds share a row.
+        as_json: Print JSON instead of a table.
+    """
+    from training.compare import compare, table
+
+    rows = compare(runs)
+    print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) if as_json else table(rows))
+
+
 def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> None:
     """Serve every artifact of a folder; `bentoml serve serving.service:GANZoo` is the same.
 
@@ -167,7 +209,7 @@ def _verbs(settings: Settings) -> SubcommandApp:
     """Gather the verbs; their signatures and docstrings are the flags and the help."""
     app = SubcommandApp()
     app.command(name="list")(list_entries)
-    for verb in (train, sample, export):
+    for verb in (train, sample, export, evaluate, compare):
         app.command(verb)
     app.command(name="serve")(functools.partial(serve, settings=settings))
     app.command(demo)

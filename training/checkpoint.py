@@ -24,9 +24,9 @@ State = dict[str, Any]
 
 
 def save(folder: Path, step: int, state: State, keep: int) -> Path:
-    """Write a checkpoint; then keep it and the ones before it, `keep` in all.
+    """Write a checkpoint; then keep it and the ones of earlier steps, `keep` in all.
 
-    One of a later step is from before a fall back to an earlier one, and goes too.
+    Another of its step or a later one is from before a fall back to an earlier one, and goes too.
 
     Raises:
         OSError: it can't be written; the checkpoints before it are as they were.
@@ -38,21 +38,21 @@ def save(folder: Path, step: int, state: State, keep: int) -> Path:
     folder.mkdir(exist_ok=True)
     write_file(path, data)
     paths = _newest_first(folder)
-    kept = {path, *[other for other in paths if _parts(other)[0] <= step][:keep]}
+    kept = {path, *[other for other in paths if _parts(other)[0] < step][: keep - 1]}
     for other in set(paths) - kept:
         other.unlink()
     return path
 
 
-def load(folder: Path) -> tuple[int, State] | None:
+def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
     """Read the newest checkpoint that is sound: its step and its state, or None where there is none.
 
-    One that is damaged is named in a warning and passed over.
+    One that is damaged is named in a warning and passed over; one after the step `latest` is not looked at.
 
     Raises:
         ValueError: there are checkpoints, and none is sound.
     """
-    paths = _newest_first(folder)
+    paths = [path for path in _newest_first(folder) if _parts(path)[0] <= latest]
     for path in paths:
         data = path.read_bytes()
         step, digest = _parts(path)
@@ -62,6 +62,11 @@ def load(folder: Path) -> tuple[int, State] | None:
     if paths:
         raise ValueError(f"every checkpoint in {folder} is damaged; remove them to start anew")
     return None
+
+
+def steps(folder: Path) -> list[int]:
+    """List the steps that have a checkpoint."""
+    return [_parts(path)[0] for path in _newest_first(folder)]
 
 
 def _unpack(data: bytes) -> State:

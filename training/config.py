@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,7 +23,7 @@ class Run:
 
     data: str = "glyphs"
     """What to learn from: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT],
-    folder:PATH, gaussian2d, ring8 or grid25."""
+    folder:PATH, gaussian2d, ring8, grid25 or mixture16."""
 
     steps: int = 5000
     """Rounds of updates in all; a run that has them already does nothing."""
@@ -49,13 +49,28 @@ class Run:
     checkpoint_every: int = 1000
     """Steps between two checkpoints."""
 
+    score_every: int = 0
+    """Steps between two scores of the averaged generator against the data, as `ganzoo evaluate` has them: the
+    Frechet distance of images, the truth's headline for points; 0: never."""
+
+    score_samples: int = 2000
+    """Samples in a score."""
+
+    on_collapse: Literal["warn", "rollback"] = "warn"
+    """What to do when the discriminator saturates, diversity is lost or the score doubles: warn, once, or go
+    back to the last good checkpoint at half the learning rates, three times at most."""
+
     keep: int = 2
     """Checkpoints that are kept, the newest ones."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "sheet_every", "checkpoint_every", "keep"):
+        for name in ("steps", "log_every", "sheet_every", "checkpoint_every", "score_samples", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.score_every < 0:
+            raise ValueError(f"score_every must be at least 0; got {self.score_every}")
+        if self.on_collapse not in ("warn", "rollback"):
+            raise ValueError(f"on_collapse must be warn or rollback; got {self.on_collapse}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}")
         if not 0 <= self.seed <= MAX_SEED:

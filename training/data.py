@@ -6,15 +6,17 @@ there is no reader to save, no worker to wait for and no last, smaller batch.
 
 import importlib
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from serving.engine import Array
 from serving.errors import Refusal
 from serving.images import FORMATS, decode
 from training.progress import progress
@@ -29,6 +31,7 @@ SOURCES: dict[str, str] = {
     "gaussian2d": "training.mixtures:gaussian2d",
     "ring8": "training.mixtures:ring8",
     "grid25": "training.mixtures:grid25",
+    "mixture16": "training.mixtures:mixture16",
 }
 """Where each spec's data come from: functions of (argument, sample shape, seed)."""
 
@@ -49,12 +52,33 @@ class Data(Protocol):
     licence: str
     """Terms of the data, carried into the artifact's manifest."""
 
+    size: float
+    """Examples there are; infinitely many where they are drawn without end."""
+
+    truth: "Truth | None"
+    """The distribution that they are drawn from, where it is known."""
+
+    def held_out(self) -> "Data | None":
+        """Open examples of the same kind that no run learns from, None where there are none."""
+        ...
+
     def batch(self, step: int, size: int) -> Batch:
         """Give the batch of a step (counted from 0) on the CPU or on the device the data were put on."""
         ...
 
     def to(self, device: torch.device) -> "Data":
         """Put what is held in memory on a device."""
+        ...
+
+
+class Truth(Protocol):
+    """A known distribution of vectors."""
+
+    headline: str
+    """The one of its scores that is lower the better."""
+
+    def score(self, points: Array) -> dict[str, float]:
+        """Hold float32 points (N, D) against it."""
         ...
 
 
@@ -89,15 +113,23 @@ class Pool:
         seed: int,
         labels: tuple[str, ...] = (),
         licence: str = "unknown",
+        truth: Truth | None = None,
+        held_out: "Callable[[], Pool | None]" = lambda: None,
     ) -> None:
         if len(real) == 0:
             raise ValueError("the data are empty")
         self.real, self.label, self.name = real, label, name
         self.seed, self.labels, self.licence = seed, labels, licence
+        self.truth, self.held_out = truth, held_out
         self._shuffle = lru_cache(maxsize=2)(self._shuffle_anew)
 
     def __len__(self) -> int:
         return len(self.real)
+
+    @property
+    def size(self) -> float:
+        """Examples there are."""
+        return len(self)
 
     def batch(self, step: int, size: int) -> Batch:
         """Give the examples that a step sees: `real`, and `label` where there are labels."""
@@ -184,6 +216,8 @@ def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
 
+    Where it has the subfolders `train` and `test`, a run learns from the first alone.
+
     Raises:
         ValueError: there is none, or one can't be read; the file is named.
     """
@@ -191,6 +225,15 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     root = Path(path).expanduser()
     if not path or not root.is_dir():
         raise ValueError(f"folder: wants a folder of images; {path or 'nothing'} is none")
+    name = f"folder:{root.resolve().name}"
+    train, test = root / "train", root / "test"
+    if train.is_dir() and test.is_dir():
+        held_out = partial(_read_folder, test, shape, name=f"{name}/test", seed=seed)
+        return _read_folder(train, shape, name=name, seed=seed, held_out=held_out)
+    return _read_folder(root, shape, name=name, seed=seed)
+
+
+def _read_folder(root: Path, shape: tuple[int, int, int], **described: Any) -> Pool:
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
     if not files:
         raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
@@ -203,4 +246,4 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
                 raise ValueError(f"{file}: {refusal}") from refusal
             images[index] = fit(torch.tensor(pixels).permute(2, 0, 1)[None], shape)[0]
             advance()
-    return Pool(images, name=f"folder:{root.resolve().name}", seed=seed)
+    return Pool(images, **described)

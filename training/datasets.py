@@ -1,5 +1,6 @@
 """The only door to torchvision: the public labelled image sets, downloaded where they are missing."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,29 @@ def cifar10(root: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     return _open(datasets.CIFAR10, "cifar10", root, sample_shape, seed, "unknown")
 
 
-def _open(kind: Any, name: str, root: str, sample_shape: tuple[int, ...], seed: int, licence: str) -> Pool:
+def _open(
+    kind: Any,
+    name: str,
+    root: str,
+    sample_shape: tuple[int, ...],
+    seed: int,
+    licence: str,
+    train: bool = True,
+) -> Pool:
     shape = image_shape(sample_shape)
     place = Path(root or DEFAULT_ROOT).expanduser()
     try:
-        source = kind(place, train=True, download=True)
+        source = kind(place, train=train, download=True)
     except (OSError, RuntimeError) as error:
         raise OSError(f"{kind.__name__} is not in {place} and can't be downloaded: {error}") from error
     pixels = torch.as_tensor(source.data)
     images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    label = torch.as_tensor(source.targets)
-    labels = tuple(source.classes)
-    return Pool(fit(images, shape), label, name=name, seed=seed, labels=labels, licence=licence)
+    return Pool(
+        fit(images, shape),
+        torch.as_tensor(source.targets),
+        name=name,
+        seed=seed,
+        labels=tuple(source.classes),
+        licence=licence,
+        held_out=partial(_open, kind, name, root, sample_shape, seed, licence, train=False),
+    )

@@ -13,10 +13,10 @@ from serving import images, manifest
 from serving.engine import Engine
 from training import checkpoint, parity
 from training.config import Card
+from training.draw import describe_inputs
 from training.durable import new_folder
 from training.graph import OPSET, finish, trace
 from training.loop import Training
-from zoo.entry import Entry
 
 
 def export(run: Path, artifact: Path) -> manifest.Manifest:
@@ -40,7 +40,7 @@ def export(run: Path, artifact: Path) -> manifest.Manifest:
         label = _label(artifact.name, training, graphs)
         (folder / manifest.FILE).write_bytes(label.to_json())
         _accept(folder, training)
-        (folder / "README.md").write_text(_describe(label), encoding="utf-8")
+        (folder / "README.md").write_text(describe(label), encoding="utf-8")
     return label
 
 
@@ -87,29 +87,6 @@ def _write_graph(
     return manifest.Graph(opset=OPSET, inputs=inputs, output=_describe_output(output), variants=[variant])
 
 
-def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, manifest.Tensor]:
-    """Describe what a generator is fed, for the manifest and for whoever draws it.
-
-    Raises:
-        ValueError: an input is neither a `latent` nor a `label`.
-    """
-    return {name: _describe_input(entry, name, value) for name, value in example.items()}
-
-
-def _describe_input(entry: Entry, name: str, example: Tensor) -> manifest.Tensor:
-    shape: list[int | str] = ["batch", *example.shape[1:]]
-    match name:
-        case "latent":
-            return manifest.Tensor(
-                dtype="float32", shape=shape, meaning="latent", distribution=entry.latent_distribution
-            )
-        case "label":
-            last = entry.classes - 1
-            return manifest.Tensor(dtype="int64", shape=shape, meaning="label", range=(0, last))
-        case _:
-            raise ValueError(f"a generator's input must be named latent or label; got {name}")
-
-
 def _describe_output(output: Tensor) -> manifest.Tensor:
     shape: list[int | str]
     if output.ndim == 4:
@@ -151,7 +128,7 @@ def _accept(folder: Path, training: Training) -> None:
         (folder / f"{name}.png").write_bytes(images.encode_png(picture))
 
 
-def _describe(label: manifest.Manifest) -> str:
+def describe(label: manifest.Manifest) -> str:
     """Write the artifact's README."""
     pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in label.graphs)
     command = f"ganzoo train {label.entry} --data {label.training.data} --steps {label.training.steps}"
@@ -161,4 +138,17 @@ def _describe(label: manifest.Manifest) -> str:
         f"{label.training.seed}. Licence of the data: {label.licence}. Everything else, the hyperparameters "
         f"and the parity with PyTorch among it, is in [{manifest.FILE}]({manifest.FILE}).\n\n"
         f"    {command}  # and the hyperparameters of {manifest.FILE}\n"
+        + "".join(_describe_scores(evaluation) for evaluation in label.metrics)
+    )
+
+
+def _describe_scores(evaluation: manifest.Evaluation) -> str:
+    by = f" by the features of {evaluation.features['name']}" if evaluation.features else ""
+    rows = "".join(
+        f"| {name} | {value:.4g} | {evaluation.floor[name]:.4g} |\n"
+        for name, value in evaluation.scores.items()
+    )
+    return (
+        f"\n{evaluation.samples} samples held against `{evaluation.data}`{by}, beside as many held-out real "
+        f"examples:\n\n| score | samples | real |\n|---|---|---|\n{rows}"
     )

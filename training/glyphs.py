@@ -4,6 +4,7 @@ Each character is rendered once, large and in a few weights; an example is one o
 scaled, shifted, brought to size and sprinkled with noise. No download, no end, and labels for nothing.
 """
 
+import math
 from functools import lru_cache
 
 import torch
@@ -35,8 +36,13 @@ class Glyphs:
     """An endless, labelled stream of drawn characters; a batch depends on the seed and the step alone."""
 
     licence = "CC0-1.0"
+    size = math.inf
+    truth = None
 
-    def __init__(self, characters: str, shape: tuple[int, int, int], seed: int) -> None:
+    def __init__(
+        self, characters: str, shape: tuple[int, int, int], seed: int, stream: tuple[int, ...] = ()
+    ) -> None:
+        self.stream = stream
         self.name = "glyphs" if characters == CHARACTERS else f"glyphs:{characters}"
         self.labels, self.shape, self.seed = tuple(characters), shape, seed
         self.device = torch.device("cpu")
@@ -50,9 +56,13 @@ class Glyphs:
         self.device = device
         return self
 
+    def held_out(self) -> "Glyphs":
+        """Draw from another stream."""
+        return Glyphs("".join(self.labels), self.shape, self.seed, stream=(1,))
+
     def batch(self, step: int, size: int) -> Batch:
         """Draw `size` examples: `real` (N, C, H, W) in [-1, 1] and `label` (N,)."""
-        draws = generator(self.seed, step)
+        draws = generator(self.seed, step, *self.stream)
         label = torch.randint(len(self.labels), (size,), generator=draws)
         images = self._draw(label, draws)
         return {"real": normalise(images.to(self.device)), "label": label.to(self.device)}

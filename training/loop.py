@@ -2,33 +2,29 @@
 
 import dataclasses
 import math
-import os
 import signal
-import time
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
 from training import checkpoint
-from training.config import CARD, Card, find_device
-from training.data import Data, open_data
-from training.durable import PARTIAL, sweep
+from training.config import Card, find_device
+from training.data import Data, generator, open_data
+from training.draw import sampler_of
 from training.ema import MovingAverage
-from training.progress import Advance, progress
+from training.folder import held
+from training.progress import Speed, progress
 from training.record import Record
+from training.score import Yardstick, open_scorer
+from training.watch import Diverged, Watch
 from zoo.entry import Inputs, Trainer
 
 PROBE_SIZE = 64
-
-
-class Diverged(ArithmeticError):
-    """A loss or a weight is no longer a finite number; what is saved is from before."""
-
-    exit_status = 3
+MOST_ROLLBACKS = 3
 
 
 class Interrupted(Exception):
@@ -50,7 +46,7 @@ class Training:
     """The fixed inputs that the run is watched through, and that an export is proven on."""
 
     def __init__(self, card: Card) -> None:
-        self.card, self.done = card, 0
+        self.card, self.done, self.rollbacks = card, 0, 0
         self.device = find_device(card.run.device)
         torch.manual_seed(card.run.seed)
         self.trainer: Trainer = card.entry.build(self.device)
@@ -84,6 +80,13 @@ class Training:
         self.done += 1
         return scalars
 
+    @torch.no_grad()
+    def look(self) -> torch.Tensor:
+        """Give what the first averaged generator makes of its probe."""
+        name, average = next(iter(self.average.generators.items()))
+        samples: torch.Tensor = average(**self.probe[name])
+        return samples
+
     def state(self) -> checkpoint.State:
         """Take everything that a bit-equal continuation needs."""
         return {
@@ -93,12 +96,13 @@ class Training:
             "trainer": self.trainer.state_dict(),
             "average": self.average.generators.state_dict(),
             "probe": self.probe,
+            "rollbacks": self.rollbacks,
             "random": checkpoint.random_state(self.device),
         }
 
     def restore(self, done: int, state: checkpoint.State) -> None:
         """Continue from a state."""
-        self.done = done
+        self.done, self.rollbacks = done, state["rollbacks"]
         self.trainer.generators.load_state_dict(state["generators"])
         self.trainer.discriminators.load_state_dict(state["discriminators"])
         for name, optimizer in self.trainer.optimizers.items():
@@ -117,14 +121,10 @@ def train(card: Card) -> None:
 
     Raises:
         ValueError: the folder holds another run, or the data or the device can't be had.
-        Diverged: a loss is NaN or infinite.
+        Diverged: a loss is NaN or infinite, or going back did not help.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    folder = card.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        _must_be_ours(card, folder)
-        sweep(folder, folder / "checkpoints", folder / "sheets")
+    with held(card) as folder:
         data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
         _must_have_the_classes(card, data)
         card = dataclasses.replace(card, data_name=data.name, labels=data.labels, licence=data.licence)
@@ -135,22 +135,15 @@ def train(card: Card) -> None:
         else:
             training.restore(*found)
         card.write()
-        record = Record(folder, training.done)
-        try:
-            shown = progress(card.run.steps, card.name, "steps", training.done)
-            with shown as advance, _signals() as received:
-                _run(training, data, record, folder, advance, received)
-        finally:
-            record.close()
-
-
-def _must_be_ours(card: Card, folder: Path) -> None:
-    """Refuse a folder that holds another run, or something else."""
-    if not (folder / CARD).exists():
-        if others := {path.name for path in folder.iterdir()} - {"lock", "holder", CARD + PARTIAL}:
-            raise ValueError(f"{folder} holds {min(others)} and no run; choose another --out")
-    elif differences := card.differences(Card.read(folder)):
-        raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
+        yardstick = _yardstick(training)
+        while training.done < card.run.steps:
+            try:
+                with closing(Record(folder, training.done)) as record, _signals() as received:
+                    _run(training, data, record, yardstick, received)
+            except Diverged as trouble:
+                if card.run.on_collapse != "rollback":
+                    raise
+                _roll_back(training, folder / "checkpoints", trouble)
 
 
 def _must_have_the_classes(card: Card, data: Data) -> None:
@@ -162,61 +155,81 @@ def _must_have_the_classes(card: Card, data: Data) -> None:
         )
 
 
+def _yardstick(training: Training) -> Yardstick | None:
+    """Make what scores the run as it goes, where it is to be scored."""
+    card = training.card
+    if not card.run.score_every:
+        return None
+    if card.entry.task != "sample":
+        raise ValueError(f"score_every is for entries that sample; {card.name} translates")
+    ((name, average),) = training.average.generators.items()
+    scorer = open_scorer(
+        card.run.data, card.entry.sample_shape, card.run.score_samples, "auto", training.device
+    )
+    return Yardstick(scorer, sampler_of(card.entry, average, training.probe[name]))
+
+
 def _run(
-    training: Training, data: Data, record: Record, folder: Path, advance: Advance, received: list[int]
+    training: Training, data: Data, record: Record, yardstick: Yardstick | None, received: list[int]
 ) -> None:
-    run, examples = training.card.run, training.card.entry.examples_per_step
-    measured, start = training.done, time.perf_counter()
-    while training.done < run.steps:
-        scalars = training.step(data)
-        done, stopping = training.done, bool(received)
-        last = stopping or done == run.steps
-        logs, draws, saves = (
-            last or done % every == 0 for every in (run.log_every, run.sheet_every, run.checkpoint_every)
-        )
-        shown: dict[str, float] = {}
-        if logs or saves:
-            # Reading the scalars waits for the device, so it is not done at every step.
-            shown = {name: float(value) for name, value in scalars.items()}
-            _must_be_finite(training, shown)
-        if logs:
-            rate = (done - measured) * examples / (time.perf_counter() - start)
-            measured, start = done, time.perf_counter()
-            record.scalars(done, shown | {"samples_per_second": rate})
-        if draws:
-            record.sheet(done, training.average.generators, training.probe, training.columns)
-        if saves:
-            checkpoint.save(folder / "checkpoints", done, training.state(), run.keep)
-        advance(**shown)
-        if stopping:
-            raise Interrupted(received[0])
+    """Train to the end, a signal, or trouble; look, score, draw and save on the way, in this order."""
+    card, run, average = training.card, training.card.run, training.average.generators
+    watch = Watch(stern=run.on_collapse == "rollback")
+    speed = Speed(training.done, card.entry.examples_per_step)
+    with progress(run.steps, card.name, "steps", training.done) as advance:
+        while training.done < run.steps:
+            scalars = training.step(data)
+            done, stopping = training.done, bool(received)
+            last = done == run.steps
+            scores = run.score_every and (last or done % run.score_every == 0)
+            logs, draws, saves = (
+                stopping or last or done % every == 0
+                for every in (run.log_every, run.sheet_every, run.checkpoint_every)
+            )
+            shown: dict[str, float] = {}
+            if logs or saves:
+                # Reading the scalars waits for the device, so it is not done at every step.
+                shown = {name: float(value) for name, value in scalars.items()}
+                watch.losses(done, shown)
+            if logs:
+                record.scalars(done, shown | speed.since(done))
+            if yardstick and scores:
+                record.scalars(done, yardstick.measure())
+                watch.score(done, record.history(yardstick.name), yardstick.floor)
+                speed.restart(done)
+            if draws:
+                record.sheet(done, average, training.probe, training.columns)
+            if saves:
+                watch.weights(done, training.trainer.generators, training.trainer.discriminators)
+                watch.samples(done, training.look())
+                checkpoint.save(record.folder / "checkpoints", done, training.state(), run.keep)
+            advance(**shown)
+            if stopping:
+                raise Interrupted(received[0])
+    if yardstick:
+        print(yardstick.standing(record.history(yardstick.name)), file=sys.stderr)
 
 
-def _must_be_finite(training: Training, scalars: dict[str, float]) -> None:
-    """Refuse to go on from a number that is none, in the losses or in the weights about to be saved."""
-    for name, value in scalars.items():
-        if not math.isfinite(value):
-            raise Diverged(f"{name} is {value} at step {training.done}; what is saved is from before")
-    for players in (training.trainer.generators, training.trainer.discriminators):
-        for name, weights in players.named_parameters():
-            if not torch.isfinite(weights).all():
-                raise Diverged(f"{name} is not finite at step {training.done}; what is saved is from before")
+def _roll_back(training: Training, checkpoints: Path, trouble: Diverged) -> None:
+    """Go back to the last checkpoint from before the trouble, to go on slower and with other random numbers.
 
+    Where all that are kept are from after its onset, it is the oldest of them.
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second run; the lock goes with the process, however it ends."""
-    lock, holder = filelock.FileLock(folder / "lock"), folder / "holder"
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        pid = holder.read_text() if holder.exists() else "unknown"
-        raise ValueError(f"{folder} is in use by process {pid}") from None
-    try:
-        holder.write_text(str(os.getpid()))
-        yield
-    finally:
-        lock.release()
+    Raises:
+        Diverged: there is none, or it has been done too often.
+    """
+    count, kept = training.rollbacks + 1, checkpoint.steps(checkpoints)
+    found = checkpoint.load(checkpoints, max(trouble.onset, min(kept))) if kept else None
+    if found is None or count > MOST_ROLLBACKS:
+        raise trouble
+    training.restore(*found)
+    training.rollbacks = count
+    for optimizer in training.trainer.optimizers.values():
+        for group in optimizer.param_groups:
+            group["initial_lr"] /= 2
+    torch.manual_seed(int(generator(training.card.run.seed, count).initial_seed()))
+    checkpoint.save(checkpoints, training.done, training.state(), training.card.run.keep)
+    print(f"warning: {trouble}; back to step {training.done} at half the learning rates", file=sys.stderr)
 
 
 @contextmanager

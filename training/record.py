@@ -11,12 +11,14 @@ from serving import images
 from training.durable import write_file
 from zoo.entry import Inputs
 
+METRICS = "metrics.jsonl"
+
 
 class Record:
     """The open record of a run, continued after a step: what an interrupted run wrote past it is dropped."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        self.folder, self.path = folder, folder / "metrics.jsonl"
+        self.folder, self.path = folder, folder / METRICS
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step(line) <= step]
@@ -30,6 +32,11 @@ class Record:
         self.lines.write(json.dumps({"step": step} | values) + "\n")
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
+
+    def history(self, name: str) -> list[tuple[int, float]]:
+        """Give the steps and values of a scalar."""
+        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return [(line["step"], line[name]) for line in lines if name in line]
 
     def sheet(self, step: int, generators: nn.ModuleDict, probe: Inputs, columns: int) -> None:
         """Draw what every generator makes of its probe, in rows: `sheets/STEP-GENERATOR.png`."""

@@ -170,6 +170,8 @@ class TwoPlayer:
         self.generators = nn.ModuleDict({"generator": self.generator})
         self.discriminators = nn.ModuleDict({"discriminator": self.discriminator})
         self.objective: Objective = OBJECTIVES[entry.objective]
+        # Where an undecided discriminator has no loss, its loss has no end either: it can't saturate.
+        self.undecided = self.objective.undecided or math.inf
         self.regularizer: Regularizer = REGULARIZERS[entry.regularizer]
         rates = {
             "generator": entry.learning_rate,
@@ -213,6 +215,7 @@ class TwoPlayer:
         return {
             "discriminator_loss": loss.detach(),
             "penalty": penalty.detach(),
+            "saturation": (1 - loss.detach() / self.undecided).clamp(min=0) * math.isfinite(self.undecided),
             "real_score": real_scores.detach()[:, -1].mean(),
             "fake_score": fake_scores.detach()[:, -1].mean(),
         }

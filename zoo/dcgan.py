@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.adversarial import TwoPlayer, TwoPlayerEntry
+from zoo.adversarial import ScheduleName, TwoPlayer, TwoPlayerEntry
 from zoo.entry import doublings, must_be_positive
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "none": nn.Identity}
@@ -30,7 +30,9 @@ class DCGAN(TwoPlayerEntry):
     discriminator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the discriminator, from its second layer on."""
 
+    learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.5, 0.999)
+    schedule: ScheduleName = "linear"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +63,14 @@ class DCGAN(TwoPlayerEntry):
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Make both players' networks."""
         return Generator(self, self.latent_size), Discriminator(self, self.channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCGAN2015(DCGAN):
+    """DCGAN with the learning rate that its paper has, and without a schedule (Radford et al. 2015)."""
+
+    learning_rate: float = 2e-4
+    schedule: ScheduleName = "constant"
 
 
 class Generator(nn.Module):

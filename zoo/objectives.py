@@ -20,6 +20,12 @@ class Objective(NamedTuple):
     discriminator: Callable[[Tensor, Tensor], Tensor]
     score_size: int = 1
 
+    @property
+    def undecided(self) -> float:
+        """The discriminator's loss while it can't tell real from fake and scores both 0."""
+        scores = torch.zeros(1, self.score_size)
+        return self.discriminator(scores, scores).item()
+
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
     """Both sides' binary cross-entropy: softplus(-s) is -log sigmoid(s)."""

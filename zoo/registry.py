@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 ENTRIES: dict[str, str] = {
     "linear-gan": "zoo.linear_gan:LinearGAN",
+    "linear-gan-softmax": "zoo.linear_gan:LinearGANSoftmax",
     "mlp-gan": "zoo.mlp_gan:MLPGAN",
     "mlp-gan-compact": "zoo.mlp_gan:MLPGANCompact",
     "mlp-gan-deep": "zoo.mlp_gan:MLPGANDeep",
     "mlp-gan-vector": "zoo.mlp_gan:MLPGANVector",
     "goodfellow-2014": "zoo.goodfellow_2014:Goodfellow2014",
     "dcgan": "zoo.dcgan:DCGAN",
+    "dcgan-2015": "zoo.dcgan:DCGAN2015",
     "cdcgan": "zoo.cdcgan:CDCGAN",
     "wgan-gp": "zoo.wgan_gp:WGANGP",
     "wgan-gp-resnet": "zoo.wgan_gp:WGANGPResNet",

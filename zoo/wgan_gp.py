@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from zoo.adversarial import ObjectiveName, RegularizerName
+from zoo.adversarial import ObjectiveName, RegularizerName, ScheduleName
 from zoo.dcgan import DCGAN
 from zoo.sngan import SNGAN
 
@@ -19,6 +19,7 @@ class WGANGP(DCGAN):
     discriminator_steps: int = 5
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.9)
+    schedule: ScheduleName = "constant"
 
 
 @dataclass(frozen=True, kw_only=True)

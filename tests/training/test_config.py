@@ -19,6 +19,9 @@ from zoo.dcgan import DCGAN
         ("ema", -0.1),
         ("seed", -1),
         ("seed", 2**53),
+        ("score_every", -1),
+        ("score_samples", 0),
+        ("on_collapse", "despair"),
     ],
 )
 def test_impossible_decisions_are_refused_by_name(field, value):

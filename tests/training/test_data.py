@@ -61,7 +61,7 @@ def test_no_examples_are_refused():
     [
         ("glyph", (1, 32, 32), "glyphs"),
         ("gaussian2d", (1, 32, 32), "vectors of 2"),
-        ("gaussian2d:9", (2,), "no argument"),
+        ("gaussian2d:none", (2,), "number of points"),
         ("glyphs", (2,), "images"),
         ("glyphs", (2, 32, 32), "channels"),
         ("glyphs:AA", (1, 32, 32), "once"),
@@ -130,6 +130,26 @@ def test_a_bad_image_is_named_before_training(photographs):
     (photographs / "deep" / "cut.png").write_bytes((photographs / "b.png").read_bytes()[:40])
     with pytest.raises(ValueError, match=r"cut\.png"):
         open_data(f"folder:{photographs}", (3, 16, 16), 0)
+
+
+def test_a_folder_with_train_and_test_holds_the_latter_out(photographs, tmp_path):
+    for split, count in (("train", 3), ("test", 2)):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        for index in range(count):
+            Image.new("L", (16, 16), 10 * index).save(tmp_path / "set" / split / f"{index}.png")
+    data = open_data(f"folder:{tmp_path / 'set'}", (1, 16, 16), 0)
+    assert (len(data), len(data.held_out()), data.name) == (3, 2, "folder:set")
+    assert open_data(f"folder:{photographs / 'deep'}", (1, 16, 16), 0).held_out() is None
+
+
+@pytest.mark.parametrize("spec", ["glyphs", "ring8", "gaussian2d"])
+def test_what_is_held_out_is_of_the_same_kind_and_not_the_same(spec):
+    data = open_data(spec, (1, 16, 16) if spec == "glyphs" else (2,), 0)
+    held_out = data.held_out()
+    assert (held_out.name, held_out.labels, held_out.size) == (data.name, data.labels, data.size)
+    ours, theirs = data.batch(0, 50)["real"], held_out.batch(0, 50)["real"]
+    assert not torch.equal(ours, theirs)
+    assert (ours.flatten(1)[:, None] == theirs.flatten(1)).all(2).sum() == 0, "none in both"
 
 
 def test_an_empty_folder_is_refused(tmp_path):

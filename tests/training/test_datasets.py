@@ -23,6 +23,9 @@ def test_mnist_as_torchvision_lays_it_out(mnist):
     assert data.label[:5].tolist() == [5, 0, 4, 1, 9]
     assert data.name == "mnist", "no path of this machine"
     assert data.licence == "CC-BY-SA-3.0"
+    held_out = data.held_out()
+    assert held_out.real.shape == (10_000, 1, 32, 32)
+    assert held_out.label[:5].tolist() == [7, 2, 1, 0, 4]
 
 
 def test_cifar10_lays_its_channels_and_labels_out_otherwise(tmp_path, monkeypatch):

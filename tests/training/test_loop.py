@@ -16,7 +16,8 @@ from tests.conftest import small_card
 from training import checkpoint
 from training.config import Card, Run
 from training.export import restore
-from training.loop import Diverged, Interrupted, Training, train
+from training.loop import MOST_ROLLBACKS, Interrupted, Training, train
+from training.watch import Diverged, Watch
 from zoo import registry
 from zoo.adversarial import TwoPlayer
 from zoo.mlp_gan import MLPGAN
@@ -221,3 +222,125 @@ def test_data_without_the_classes_are_refused(tmp_path, data):
     card = Card(name="cdcgan", entry=entry, run=Run(data=data, steps=1, out=tmp_path / "run", device="cpu"))
     with pytest.raises(ValueError, match=r"classes|vectors"):
         train(card)
+
+
+def poison(monkeypatch, *steps):
+    """Make a scalar of some of the trainer's steps, counted from 1 over the whole test, no number."""
+    step, calls = TwoPlayer.step, []
+
+    def poisoned(self, batch):
+        calls.append(1)
+        scalars = step(self, batch)
+        return scalars | {"generator_loss": torch.tensor(float("nan"))} if len(calls) in steps else scalars
+
+    monkeypatch.setattr(TwoPlayer, "step", poisoned)
+
+
+def test_a_collapse_is_undone_from_the_checkpoint_before_it(tmp_path, monkeypatch, capsys):
+    """Back to step 4 at half the rates, with other random numbers, and on to the end."""
+    poison(monkeypatch, 6)
+    card = small_card("linear-gan", tmp_path, steps=8, checkpoint_every=2, on_collapse="rollback")
+    train(card)
+    assert "back to step 4 at half the learning rates" in capsys.readouterr().err
+    step, state = checkpoint.load(tmp_path / "checkpoints")
+    assert (step, state["rollbacks"]) == (8, 1)
+    for optimizer in state["optimizers"].values():
+        assert optimizer["param_groups"][0]["initial_lr"] == card.entry.learning_rate / 2
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9)), "each step once"
+
+
+def test_the_way_back_differs_from_the_way_there(tmp_path, monkeypatch):
+    """The control: with a run that never went wrong it shares what was before the fall, and no more."""
+    well = small_card("linear-gan", tmp_path / "well", steps=8, checkpoint_every=2)
+    train(well)
+    poison(monkeypatch, 6)
+    train(small_card("linear-gan", tmp_path / "ill", steps=8, checkpoint_every=2, on_collapse="rollback"))
+    records = [
+        [
+            json.loads(line)["fake_score"]
+            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        ]
+        for name in ("well", "ill")
+    ]
+    assert records[0][:4] == records[1][:4]
+    assert records[0][4:] != records[1][4:]
+
+
+def test_where_all_that_is_kept_is_from_after_the_onset_the_oldest_has_to_do(tmp_path, monkeypatch, capsys):
+    told = []
+
+    def gloomy(self, step, scalars):
+        if step == 9 and not told:
+            told.append(step)
+            raise Diverged("it began long ago", onset=1)
+
+    monkeypatch.setattr(Watch, "losses", gloomy)
+    train(small_card("linear-gan", tmp_path, steps=10, checkpoint_every=2, keep=3, on_collapse="rollback"))
+    assert "back to step 4" in capsys.readouterr().err
+
+
+def test_going_back_has_an_end(tmp_path, monkeypatch):
+    poison(monkeypatch, *range(3, 100))
+    card = small_card("linear-gan", tmp_path, steps=8, checkpoint_every=2, on_collapse="rollback")
+    with pytest.raises(Diverged, match="generator_loss is nan"):
+        train(card)
+    assert checkpoint.load(tmp_path / "checkpoints")[1]["rollbacks"] == MOST_ROLLBACKS
+
+
+def test_without_a_checkpoint_there_is_no_way_back(tmp_path, monkeypatch):
+    poison(monkeypatch, 1)
+    with pytest.raises(Diverged):
+        train(small_card("linear-gan", tmp_path, on_collapse="rollback"))
+
+
+def test_a_run_after_a_fall_resumes_equal_to_the_bit(tmp_path, monkeypatch):
+    options = {"steps": 8, "checkpoint_every": 2, "on_collapse": "rollback"}
+    with monkeypatch.context() as patch:
+        poison(patch, 6)
+        train(small_card("linear-gan", tmp_path / "whole", **options))
+    with monkeypatch.context() as patch:
+        poison(patch, 6)
+        train(small_card("linear-gan", tmp_path / "parts", **options | {"steps": 6}))
+    # The schedule of the linear GAN is constant, so that a shorter run is the beginning of a longer one.
+    train(small_card("linear-gan", tmp_path / "parts", **options))
+    assert final(tmp_path / "parts") == final(tmp_path / "whole")
+
+
+def test_scores_along_the_way_do_not_disturb_the_run(tmp_path, capsys):
+    options = {"data": "ring8", "steps": 4}
+    train(small_card("mlp-gan-vector", tmp_path / "plain", **options))
+    scored = small_card("mlp-gan-vector", tmp_path / "scored", score_every=2, score_samples=500, **options)
+    train(scored)
+    assert final(tmp_path / "plain") == final(tmp_path / "scored")
+    lines = map(json.loads, (tmp_path / "scored" / "metrics.jsonl").read_text().splitlines())
+    scores = [(line["step"], line["total_variation"]) for line in lines if "total_variation" in line]
+    assert [step for step, _ in scores] == [2, 4]
+    assert "last/best" in capsys.readouterr().err
+
+
+def test_a_real_collapse_is_seen_and_undone(tmp_path, capsys):
+    """A discriminator far too fast for its generator saturates: warned of, or undone at lower rates.
+
+    The control is the same run without the fault, which says nothing.
+    """
+    small = {"image_size": 16, "channels": 1, "width": 4, "latent_size": 8, "batch_size": 16}
+    rates = {"well": 2e-4, "warned": 0.02, "undone": 0.02}
+    for name, rate in rates.items():
+        entry = registry.load("dcgan")(**small, learning_rate=1e-5, discriminator_learning_rate=rate)
+        run = Run(
+            steps=60,
+            log_every=1,
+            checkpoint_every=5,
+            keep=20,
+            device="cpu",
+            out=tmp_path / name,
+            on_collapse="rollback" if name == "undone" else "warn",
+        )
+        try:
+            train(Card(name="dcgan", entry=entry, run=run))
+        except Diverged:
+            assert name == "undone"
+        said = capsys.readouterr().err
+        assert ("saturated" in said) == (name != "well"), name
+        assert ("half the learning rates" in said) == (name == "undone")

@@ -6,14 +6,17 @@ import inspect
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 from training.__main__ import main
 from training.config import Run
+from training.sample import sample
 from zoo import registry
 
 
@@ -91,6 +94,9 @@ MISTAKES = {
     "got 'my run'": ["export", "my run"],
     "got x.gif": ["sample", "nowhere", "--out", "x.gif"],
     "seed must be": ["train", "linear-gan", "--data", "gaussian2d", "--seed", str(2**60)],
+    "is no artifact": ["evaluate", "nowhere", "--data", "glyphs"],
+    "nowhere holds no run": ["compare", "nowhere"],
+    "3 classes": ["train", "cdcgan", "--classes", "3"],
     "is no entry": ["train", "zoo.dcgan:Generator"],
     "allocate": ["train", "mlp-gan", "--batch-size", str(10**10)],
 }
@@ -131,6 +137,25 @@ def test_a_diverged_training_has_a_status_of_its_own(tmp_path, capsys):
     assert "step" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_scores_and_rows_can_be_had_as_json(tmp_path, capsys, artifacts):
+    points = shutil.copytree(artifacts / "points", tmp_path / "points")
+    assert ganzoo("evaluate", points, "--data", "gaussian2d", "--n", 500, "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)["scores"]) == {"wasserstein2"}
+    run = tmp_path / "run"
+    flags = ["--data", "gaussian2d", "--steps", 2, "--score-every", 1, "--score-samples", 100, "--out", run]
+    assert ganzoo("train", "linear-gan", *flags) == 0
+    capsys.readouterr()
+    assert ganzoo("compare", run, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["score"], row["steps"], row["seeds"]) == ("wasserstein2", 2, [0])
+
+
+def test_a_class_can_be_asked_for(tmp_path, artifacts):
+    out = tmp_path / "b.npy"
+    assert ganzoo("sample", artifacts / "classes", "--n", 2, "--label", "B", "--out", out) == 0
+    assert np.array_equal(np.load(out), sample(artifacts / "classes", 2, 0, "B"))
+
+
 def test_a_traceback_is_there_for_the_asking(monkeypatch, capsys):
     monkeypatch.setenv("GANZOO_TRACEBACK", "1")
     assert ganzoo("train", "no-such") == 2
@@ -145,4 +170,7 @@ def test_what_is_nobodys_mistake_keeps_its_traceback(monkeypatch):
 
 def test_the_console_script_is_installed():
     done = subprocess.run([f"{sys.prefix}/bin/ganzoo", "--help"], capture_output=True, text=True, check=True)
-    assert all(verb in done.stdout for verb in ("list", "train", "sample", "export", "serve", "demo"))
+    assert all(
+        verb in done.stdout
+        for verb in ("list", "train", "sample", "export", "evaluate", "compare", "serve", "demo")
+    )

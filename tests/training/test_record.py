@@ -31,6 +31,15 @@ def test_tensorboard_has_the_same_scalars(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(5, 0.25)]
 
 
+def test_a_scalars_history_is_what_was_written_of_it(tmp_path):
+    record = Record(tmp_path, 0)
+    for step, values in ((5, {"loss": 1.0}), (10, {"loss": 0.5, "frechet": 30.0}), (20, {"frechet": 20.0})):
+        record.scalars(step, values)
+    assert record.history("frechet") == [(10, 30.0), (20, 20.0)]
+    assert record.history("beauty") == []
+    record.close()
+
+
 @pytest.mark.parametrize(
     ("shape", "size"), [((1, 4, 4), (14, 14)), ((3, 4, 6), (18, 14)), ((2,), (256, 256))]
 )

@@ -82,7 +82,14 @@ def test_both_players_move_and_scalars_are_detached():
     scalars = trainer.step({"real": torch.randn(16, 2)})
     for old, new in zip(before, (trainer.generators, trainer.discriminators), strict=True):
         assert all(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
-    assert set(scalars) == {"generator_loss", "discriminator_loss", "penalty", "real_score", "fake_score"}
+    assert set(scalars) == {
+        "generator_loss",
+        "discriminator_loss",
+        "penalty",
+        "saturation",
+        "real_score",
+        "fake_score",
+    }
     assert not any(scalar.requires_grad for scalar in scalars.values())
 
 
@@ -246,3 +253,15 @@ def test_a_batch_is_cut_into_parts_that_belong_together():
     parts = list(split(batch, 3))
     assert [part["real"].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
     assert [part["label"].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_saturation_is_how_far_the_loss_is_from_an_undecided_discriminators():
+    trainer, real = small(objective="hinge"), torch.randn(16, 2)
+    sure = lambda examples: torch.where(examples[:, :1] > 5, 2.0, -2.0)  # noqa: E731
+    undecided = lambda examples: 0 * trainer.discriminator(examples)  # noqa: E731
+    judge = lambda examples: sure(examples) + undecided(examples)  # noqa: E731
+    assert trainer._update_discriminator(judge, real + 100, real)["saturation"] == 1
+    assert trainer._update_discriminator(undecided, real, real)["saturation"] == 0
+    assert trainer._update_discriminator(judge, real, real + 100)["saturation"] == 0, "never below"
+    critic = small(objective="wasserstein", regularizer="r1")
+    assert critic._update_discriminator(judge, real + 100, real)["saturation"] == 0, "a critic has no end"

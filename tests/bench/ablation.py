@@ -1,0 +1,105 @@
+"""Cells of the grid of remedies for DCGAN at one budget of CPU time, over seeds: a table of scores.
+
+    python -m tests.bench.ablation --data mnist:ROOT
+
+Every run has the steps that the budget pays for, calibrated on this machine; the schedules know them.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.bench.machine import describe_machine
+from training.compare import compare, table
+from training.config import Card, Run
+from training.data import open_data
+from training.loop import Training, train
+from zoo import registry
+from zoo.dcgan import DCGAN
+
+PAPER: dict[str, Any] = dataclasses.asdict(registry.load("dcgan-2015")(image_size=32, channels=1, width=32))
+FAST = {"learning_rate": 2e-3, "schedule": "linear"}
+PLAIN = {"discriminator_norm": "none"}
+
+CELLS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "1e-3": {"learning_rate": 1e-3},
+    "2e-3-linear": FAST,
+    "smoothing": FAST | {"label_smoothing": 0.1, "betas": (0.0, 0.99)},
+    "translation": FAST | {"augment": ("translation",)},
+    "hinge-spectral": FAST | PLAIN | {"objective": "hinge", "spectral_norm": True},
+    "r1": FAST | {"regularizer": "r1", "regularizer_weight": 0.01},
+    "r1+r2": FAST | {"objective": "relativistic", "regularizer": "r1+r2", "regularizer_weight": 0.02},
+}
+
+
+def affordable_steps(entry: DCGAN, data: str, budget: float) -> int:
+    """Give the steps that a budget of CPU seconds pays for on this machine."""
+    training, source = Training(card(entry, data, Run(device="cpu"))), open_data(data, entry.sample_shape, 0)
+    for _ in range(5):
+        training.step(source)
+    start, count = time.process_time(), 30
+    for _ in range(count):
+        training.step(source)
+    return max(1, round(budget * count / (time.process_time() - start)))
+
+
+def card(entry: DCGAN, data: str, run: Run) -> Card:
+    """Describe a run of the bench."""
+    return Card(name="dcgan", entry=entry, run=dataclasses.replace(run, data=data))
+
+
+def main() -> None:
+    """Run every cell that is not there yet, and write the table and its figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="such as mnist:ROOT")
+    parser.add_argument("--budget", type=float, default=100.0, help="CPU seconds of a run")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--cells", nargs="*", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/ablation"))
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+
+    folders = []
+    for name in asked.cells:
+        entry = DCGAN(**PAPER | CELLS[name])
+        steps = None
+        for seed in range(asked.seeds):
+            folder = asked.runs / f"{name}-{seed}"
+            folders.append(folder)
+            if folder.exists():
+                continue
+            steps = steps or affordable_steps(entry, asked.data, asked.budget)
+            run = Run(
+                steps=steps,
+                seed=seed,
+                out=folder,
+                device="cpu",
+                score_every=max(1, steps // 5),
+                score_samples=5000,
+                sheet_every=steps,
+                checkpoint_every=steps,
+            )
+            train(card(entry, asked.data, run))
+
+    rows = compare(folders)
+    title = (
+        f"DCGAN 32x32, width 32, on {asked.data.partition(':')[0]}: {asked.budget:g} CPU seconds a run, "
+        f"{asked.seeds} seeds, {asked.threads} thread(s)"
+    )
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.with_suffix(".md").write_text(f"# {title}\n\n{describe_machine()}\n\n{table(rows)}\n")
+    figures = {"machine": describe_machine(), "title": title, "rows": [dataclasses.asdict(r) for r in rows]}
+    asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+import dataclasses
+import json
+
+import pytest
+
+from tests.conftest import small_card
+from training.compare import compare, table
+from training.loop import train
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """Two seeds of one method and one of another, scored as they went."""
+    root = tmp_path_factory.mktemp("scored")
+    options = {"data": "ring8", "steps": 4, "score_every": 2, "score_samples": 500}
+    for seed in (0, 1):
+        train(small_card("mlp-gan-vector", root / f"plain-{seed}", seed=seed, **options))
+    other = small_card("mlp-gan-vector", root / "hinge", **options)
+    train(dataclasses.replace(other, entry=dataclasses.replace(other.entry, objective="hinge")))
+    return root
+
+
+def values(folder, name):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line[name] for line in lines if name in line]
+
+
+def test_rows_are_methods_over_their_seeds(scored):
+    rows = compare(sorted(scored.iterdir()))
+    assert {row.method["objective"] for row in rows} == {"relativistic", "hinge"}
+    (row,) = (row for row in rows if row.method["objective"] == "relativistic")
+    assert set(row.method) == {"objective"}, "only what differs is named"
+    runs = [values(scored / f"plain-{seed}", "total_variation") for seed in (0, 1)]
+    assert (row.seeds, row.steps, row.score) == ([0, 1], 4, "total_variation")
+    assert row.last == pytest.approx(sum(run[-1] for run in runs) / 2)
+    assert row.last_by_best == pytest.approx(max(run[-1] / min(run) for run in runs))
+    assert row.spread == pytest.approx(abs(runs[0][-1] - runs[1][-1]) / 2**0.5)
+    assert 0 < row.floor < 0.2
+    assert row.samples_per_second > 0
+    text = table(rows)
+    assert text.count("\n") == 3
+    assert "objective hinge" in text
+
+
+def test_the_best_comes_first(scored):
+    rows = compare(sorted(scored.iterdir()))
+    assert [row.last for row in rows] == sorted(row.last for row in rows)
+
+
+def test_one_method_alone_needs_no_name(scored):
+    assert "the one method" in table(compare([scored / "plain-0"]))
+
+
+def test_runs_without_scores_are_refused(tmp_path, scored):
+    train(small_card("linear-gan", tmp_path / "run"))
+    with pytest.raises(ValueError, match="--score-every"):
+        compare([tmp_path / "run"])
+    with pytest.raises(ValueError, match="holds no run"):
+        compare([tmp_path])

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training import features, metrics
+from training.data import open_data
+from training.record import to_pixels
+from training.score import Yardstick, open_scorer
+
+SHAPE = (1, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "STEPS", 150)
+        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return open_scorer("glyphs", SHAPE, 1000, "auto", torch.device("cpu"))
+
+
+def test_fresh_real_images_score_as_the_floor_does(scorer):
+    real = to_pixels(open_data("glyphs", SHAPE, 7).batch(0, 1000)["real"]).numpy()
+    scores = scorer.score([real])
+    assert set(scores) | {"label_accuracy"} == set(scorer.floor)
+    assert scores["frechet"] < 3 * scorer.floor["frechet"]
+    assert scores["entropy"] > 0.98
+    assert scores["coverage"] > 0.8
+    assert scorer.watch([real]) == pytest.approx(scores["frechet"])
+    assert scorer.floor["label_accuracy"] > 0.9
+
+
+def test_noise_scores_badly_in_every_metric(scorer):
+    """The control: what knows nothing of the data is far from them by each of the scores."""
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 16, 16, 1), dtype=np.uint8)
+    bad, floor = scorer.score([noise]), scorer.floor
+    assert bad["frechet"] > 20 * floor["frechet"]
+    assert bad["kernel"] > 20 * abs(floor["kernel"])
+    for name in ("precision", "recall", "density", "coverage"):
+        assert bad[name] < 0.5 * floor[name], name
+    assert bad["entropy"] < 0.8
+    assert bad["classes_covered"] < 10
+
+
+def test_one_picture_over_and_over_scores_badly_too(scorer):
+    """The control of lost diversity: precise, and of one class."""
+    one = to_pixels(open_data("glyphs", SHAPE, 0).batch(0, 1)["real"]).numpy().repeat(1000, 0)
+    bad = scorer.score([one])
+    assert bad["classes_covered"] == 1
+    assert bad["coverage"] < 0.1
+    assert bad["frechet"] > 20 * scorer.floor["frechet"]
+
+
+def test_labels_are_held_against_what_was_told(scorer):
+    batch = open_data("glyphs", SHAPE, 7).batch(0, 1000)
+    pixels, told = to_pixels(batch["real"]).numpy(), batch["label"].numpy()
+    assert scorer.score([pixels], told)["label_accuracy"] > 0.9
+    assert scorer.score([pixels], (told + 1) % 10)["label_accuracy"] < 0.1
+
+
+def folder_of_noise(path, count):
+    path.mkdir(parents=True)
+    for index in range(count):
+        pixels = np.random.default_rng([index, len(path.name)]).integers(0, 256, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(path / f"{index}.png")
+
+
+class Means:
+    """An extractor of two numbers."""
+
+    classes = 0
+
+    def describe(self):
+        return {"name": "means"}
+
+    def __call__(self, images):
+        flat = images.float().flatten(1)
+        return features.Seen(torch.stack([flat.mean(1), flat.std(1)], 1), None)
+
+
+def test_a_folder_is_scored_against_its_test_images_or_against_its_other_half(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.score.open_extractor", lambda *arguments: Means())
+    folder_of_noise(tmp_path / "whole", 30)
+    assert open_scorer(f"folder:{tmp_path / 'whole'}", SHAPE, 1000, "auto", torch.device("cpu")).samples == 15
+    folder_of_noise(tmp_path / "split" / "train", 20)
+    folder_of_noise(tmp_path / "split" / "test", 12)
+    scorer = open_scorer(f"folder:{tmp_path / 'split'}", SHAPE, 1000, "auto", torch.device("cpu"))
+    assert scorer.samples == 12
+    assert scorer.data == "folder:split"
+    assert "entropy" not in scorer.floor
+    folder_of_noise(tmp_path / "few", 2 * metrics.NEIGHBOURS)
+    with pytest.raises(ValueError, match="too few"):
+        open_scorer(f"folder:{tmp_path / 'few'}", SHAPE, 1000, "auto", torch.device("cpu"))
+
+
+def test_points_are_scored_by_their_truth():
+    scorer = open_scorer("ring8", (2,), 5000, "auto", torch.device("cpu"))
+    assert (scorer.samples, scorer.headline, scorer.describe()) == (5000, "total_variation", None)
+    noise = [np.zeros((100, 2), np.float32)] * 3
+    assert scorer.watch(noise) == 1
+    assert scorer.floor["modes_covered"] == 8
+
+
+def test_a_yardstick_tells_last_best_and_floor():
+    class Fixed:
+        def draw(self, seeds):
+            yield np.zeros((len(seeds), 2), np.float32)
+
+    yardstick = Yardstick(open_scorer("ring8", (2,), 1000, "auto", torch.device("cpu")), Fixed())
+    assert yardstick.measure()["total_variation"] == 1
+    assert yardstick.measure()["total_variation_floor"] == yardstick.floor < 0.1
+    said = yardstick.standing([(10, 0.5), (20, 0.25), (30, 0.3)])
+    assert "last 0.3, best 0.25 at step 20, last/best 1.2" in said

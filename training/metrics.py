@@ -1,0 +1,87 @@
+"""Distances between real and generated samples, as sets of features: float32 (N, D) each."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+NEIGHBOURS = 5
+SUBSET = 1000
+
+
+class _AsTheyAre(nn.Module):
+    """Stands where torchmetrics would extract features: ours are features already."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.num_features = size
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet(real: Tensor, fake: Tensor) -> float:
+    """Fréchet distance of the normal distributions with the features' moments (Heusel et al. 2017)."""
+    metric = FrechetInceptionDistance(_AsTheyAre(real.shape[1]))
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    return float(metric.compute())
+
+
+def kernel(real: Tensor, fake: Tensor) -> float:
+    """Squared maximum mean discrepancy by a cubic kernel, the KID, over subsets of 1,000 (Binkowski 2018)."""
+    size = min(SUBSET, len(real), len(fake))
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(0)  # the subsets are drawn at random
+        warnings.filterwarnings("ignore", ".*large memory footprint.*")
+        metric = KernelInceptionDistance(_AsTheyAre(real.shape[1]), subsets=50, subset_size=size)
+        metric.update(real, real=True)
+        metric.update(fake, real=False)
+        mean, _ = metric.compute()
+    return float(mean)
+
+
+def neighbourhoods(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> dict[str, float]:
+    """Precision and recall (Kynkäänniemi 2019), density and coverage (Naeem 2020), 5 nearest neighbours.
+
+    Every example's neighbourhood reaches to its fifth neighbour of its own kind. `precision` is the share of
+    fakes in some real neighbourhood, `recall` that of real ones in some fake's, `density` the number of real
+    neighbourhoods that a fake is in, by 5, and `coverage` the share of real ones with a fake in theirs.
+    """
+    real_reach, fake_reach = reach(real, neighbours), reach(fake, neighbours)
+    inside_real = torch.zeros(len(fake))
+    recalled, covered = torch.empty(len(real)), torch.empty(len(real))
+    for index in torch.split(torch.arange(len(real)), SUBSET):
+        distance = torch.cdist(real[index], fake)
+        inside = distance <= real_reach[index, None]
+        inside_real += inside.sum(0)
+        recalled[index] = (distance <= fake_reach).any(1).float()
+        covered[index] = inside.any(1).float()
+    return {
+        "precision": (inside_real > 0).float().mean().item(),
+        "recall": recalled.mean().item(),
+        "density": inside_real.mean().item() / neighbours,
+        "coverage": covered.mean().item(),
+    }
+
+
+def reach(features: Tensor, neighbours: int) -> Tensor:
+    """Give every example's distance to its neighbour of that rank, itself not counted: (N,)."""
+    nearest = [
+        torch.cdist(part, features).topk(neighbours + 1, largest=False).values[:, -1]
+        for part in torch.split(features, SUBSET)
+    ]
+    return torch.cat(nearest)
+
+
+def histogram(classes: Tensor, number: int) -> dict[str, float]:
+    """Describe which classes samples were taken for, (N,): how many of them, and how evenly.
+
+    A class is covered by a tenth of an equal share; `entropy` is that of the shares, by its greatest: 1 is
+    even.
+    """
+    shares = torch.bincount(classes, minlength=number) / len(classes)
+    entropy = torch.special.entr(shares).sum().item() / torch.tensor(float(number)).log().item()
+    return {"classes_covered": float((shares >= 0.1 / number).sum()), "entropy": entropy}

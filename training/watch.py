@@ -1,0 +1,111 @@
+"""Tells when a training goes wrong: numbers that are none, a saturated discriminator, lost diversity."""
+
+import math
+import sys
+
+import torch
+from torch import Tensor, nn
+
+SATURATED, PATIENCE = 0.98, 10
+"""A discriminator this sure, from 0 undecided to 1, at so many looks in a row has nothing to teach."""
+
+LEAST_DIVERSITY = 0.2
+"""Below this share of the greatest diversity seen, a generator has lost it."""
+
+WORSE = 2.0
+"""A score that is this many times the best is a collapse."""
+
+REMEDIES = {
+    "saturation": "the discriminator is saturated, it tells every fake and teaches nothing more: try "
+    "--regularizer r1, --augment translation, or a lower --discriminator-learning-rate",
+    "diversity": "the generator has lost its diversity, its samples are alike: try --objective relativistic "
+    "--regularizer r1+r2, or a lower --learning-rate",
+    "score": "the score is more than twice its best: try --schedule linear, or a regularizer",
+}
+"""What goes wrong where a run may go on, and what helps."""
+
+
+class Diverged(ArithmeticError):
+    """A training went wrong.
+
+    Attributes:
+        onset: the step at which it may have begun; a checkpoint of it or of an earlier one is from before.
+    """
+
+    exit_status = 3
+
+    def __init__(self, message: str, onset: int) -> None:
+        super().__init__(message)
+        self.onset = onset
+
+
+class Watch:
+    """Looks at a run as it goes; what is wrong is raised, or warned of once where it may go on.
+
+    Args:
+        stern: raise whatever is wrong; else only what no run recovers from.
+    """
+
+    def __init__(self, stern: bool) -> None:
+        self.stern = stern
+        self.warned: set[str] = set()
+        self.sure: list[int] = []
+        self.greatest = 0.0
+        self.healthy = 0
+
+    def losses(self, step: int, scalars: dict[str, float]) -> None:
+        """Look at what a step tells.
+
+        Raises:
+            Diverged: a number is not finite, or, where sternly looked at, the discriminator is saturated.
+        """
+        for name, value in scalars.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} is {value} at step {step}; what is saved is from before", step - 1)
+        sure = scalars.get("saturation", 0.0) > SATURATED
+        self.sure = [*self.sure, step][-PATIENCE:] if sure else []
+        if len(self.sure) == PATIENCE:
+            self._tell("saturation", step, self.sure[0])
+
+    def weights(self, step: int, *players: nn.ModuleDict) -> None:
+        """Look at the weights about to be saved.
+
+        Raises:
+            Diverged: one is not finite.
+        """
+        for player in players:
+            for name, weights in player.named_parameters():
+                if not torch.isfinite(weights).all():
+                    raise Diverged(
+                        f"{name} is not finite at step {step}; what is saved is from before", step - 1
+                    )
+
+    def samples(self, step: int, samples: Tensor) -> None:
+        """Look at what a generator makes of its probe, (N, ...): how far apart the samples are.
+
+        Raises:
+            Diverged: sternly looked at, they have become alike.
+        """
+        diversity = samples.float().flatten(1).std(0).mean().item()
+        self.greatest = max(self.greatest, diversity)
+        if diversity < LEAST_DIVERSITY * self.greatest:
+            self._tell("diversity", step, self.healthy)
+        self.healthy = step
+
+    def score(self, step: int, history: list[tuple[int, float]], floor: float) -> None:
+        """Look at how a run's score, lower the better, has come along: its steps and values.
+
+        Raises:
+            Diverged: sternly looked at, it is far from its best.
+        """
+        before, (_, last) = history[:-1], history[-1]
+        if before and last > WORSE * max(min(value for _, value in before), floor):
+            self._tell("score", step, before[-1][0])
+
+    def _tell(self, kind: str, step: int, onset: int) -> None:
+        message = f"{REMEDIES[kind]} (seen at step {step})"
+        if self.stern:
+            raise Diverged(message, onset)
+        if kind not in self.warned:
+            self.warned.add(kind)
+            print(f"warning: {message}", file=sys.stderr)
