@@ -26,7 +26,7 @@ State = dict[str, Any]
 def save(folder: Path, step: int, state: State, keep: int) -> Path:
     """Write a checkpoint; then keep it and the ones of earlier steps, `keep` in all.
 
-    Another of its step or a later one is from before a fall back to an earlier one, and goes too.
+    Another of its own step is from before a fall back, and goes too.
 
     Raises:
         OSError: it can't be written; the checkpoints before it are as they were.
@@ -62,6 +62,13 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
     if paths:
         raise ValueError(f"every checkpoint in {folder} is damaged; remove them to start anew")
     return None
+
+
+def drop(folder: Path, after: int) -> None:
+    """Remove the checkpoints of later steps than that one, the last first."""
+    for path in _newest_first(folder):
+        if _parts(path)[0] > after:
+            path.unlink()
 
 
 def steps(folder: Path) -> list[int]:

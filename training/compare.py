@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from training.config import Card
 from training.record import METRICS
+from training.score import FLOOR, by
 
-FLOOR = "_floor"
-PLACE = {"out", "device", "seed", "steps"}
-"""Fields of a run that are no choice of method: runs that differ in them alone stand in one row."""
+CHOICES = ("data", "ema", "on_collapse", "score_samples")
+"""Fields of a run that are a choice of method; the entry's are all."""
 
 
 class Scored(NamedTuple):
@@ -54,15 +54,15 @@ class Row:
 
 
 def compare(runs: list[Path]) -> list[Row]:
-    """Read finished runs and put them in rows, the best first, one for each method.
+    """Read finished runs and put them in rows, the best first, one for each method and number of steps.
 
     Raises:
-        ValueError: a folder holds no run, or its run was not scored.
+        ValueError: a folder holds no run, or its run is not finished, or was not scored.
     """
     methods: dict[str, list[Card]] = {}
     for folder in runs:
         card = Card.read(folder)
-        methods.setdefault(json.dumps(_method(card), default=str), []).append(card)
+        methods.setdefault(json.dumps([_method(card), card.run.steps], default=str), []).append(card)
     rows = [_row(cards) for cards in methods.values()]
     varying = _varying([row.method for row in rows])
     rows = [
@@ -73,7 +73,7 @@ def compare(runs: list[Path]) -> list[Row]:
 
 
 def _method(card: Card) -> dict[str, Any]:
-    run = {key: value for key, value in dataclasses.asdict(card.run).items() if key not in PLACE}
+    run = {name: getattr(card.run, name) for name in CHOICES}
     return {"entry": card.name, **dataclasses.asdict(card.entry), **run}
 
 
@@ -84,23 +84,26 @@ def _varying(methods: list[dict[str, Any]]) -> list[str]:
 
 
 def _row(cards: list[Card]) -> Row:
-    scored = [_read(card.folder) for card in cards]
+    scored = [_read(card) for card in cards]
     last = [run.last for run in scored]
     return Row(
         method=_method(cards[0]),
         seeds=sorted(card.run.seed for card in cards),
-        steps=round(statistics.mean(card.run.steps for card in cards)),
+        steps=cards[0].run.steps,
         score=scored[0].name,
         last=statistics.mean(last),
         spread=statistics.stdev(last) if len(last) > 1 else 0.0,
-        last_by_best=max(run.last / run.best for run in scored),
+        last_by_best=max(by(run.last, run.best) for run in scored),
         floor=statistics.mean(run.floor for run in scored),
         samples_per_second=statistics.median(run.samples_per_second for run in scored),
     )
 
 
-def _read(folder: Path) -> Scored:
+def _read(card: Card) -> Scored:
+    folder = card.folder
     lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    if not lines or lines[-1]["step"] < card.run.steps:
+        raise ValueError(f"{folder} is not finished: train it to its {card.run.steps} steps first")
     floors = [(key, line) for line in lines for key in line if key.endswith(FLOOR)]
     if not floors:
         raise ValueError(f"{folder} has no scores; train with --score-every")

@@ -6,7 +6,7 @@ there is no reader to save, no worker to wait for and no last, smaller batch.
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ SOURCES: dict[str, str] = {
     "mixture16": "training.mixtures:mixture16",
 }
 """Where each spec's data come from: functions of (argument, sample shape, seed)."""
+
+READ = 250
 
 FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
 FOLDER_PIXELS = 2**27
@@ -95,6 +97,13 @@ def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Data:
     module, _, function = SOURCES[name].partition(":")
     data: Data = getattr(importlib.import_module(module), function)(argument, sample_shape, seed)
     return data
+
+
+def read(data: Data, n: int) -> Iterator[Batch]:
+    """Read the first n examples of the data's first pass, a few hundred at a time."""
+    for step in range(math.ceil(n / READ)):
+        left = n - step * READ
+        yield {name: value[:left] for name, value in data.batch(step, READ).items()}
 
 
 class Pool:

@@ -29,7 +29,8 @@ def evaluate(
         device: where features are extracted; the samples' provider is the engine's own choice.
 
     Raises:
-        ValueError: there is no artifact, it does not sample, or the data don't suit it.
+        ValueError: there is no artifact, it does not sample, the data don't suit it, or it was exported anew
+            meanwhile.
         OSError: the data can't be read.
     """
     if n < 1:
@@ -39,7 +40,9 @@ def evaluate(
     ((_, graph),) = label.graphs.items()
     scorer = open_scorer(data, _sample_shape(graph.output), n, features, find_device(device))
     seeds = range(seed, seed + scorer.samples)
-    told = draw_inputs({"label": graph.inputs["label"]}, list(seeds))["label"] if label.labels else None
+    told = None
+    if label.labels and tuple(label.labels) == scorer.labels:
+        told = draw_inputs({"label": graph.inputs["label"]}, list(seeds))["label"]
     evaluation = manifest.Evaluation(
         data=scorer.data,
         samples=scorer.samples,
@@ -48,11 +51,20 @@ def evaluate(
         scores=scorer.score(_draw(sampler, seeds), told),
         floor=scorer.floor,
     )
-    kept = [other for other in label.metrics if not evaluation.replaces(other)]
-    label = label.model_copy(update={"metrics": [*kept, evaluation]})
-    write_file(artifact / manifest.FILE, label.to_json())
-    write_file(artifact / "README.md", describe(label).encode())
+    _keep(evaluation, artifact, label.version)
     return evaluation
+
+
+def _keep(evaluation: manifest.Evaluation, artifact: Path, version: str) -> None:
+    """Write an evaluation into the manifest as it is now, in place of an older one of the same."""
+    label = manifest.read(artifact)
+    if label.version != version:
+        raise ValueError(f"{artifact} was exported anew while it was scored; score it again")
+    others = [other for other in label.metrics if not evaluation.replaces(other)]
+    label = label.model_copy(update={"metrics": [*others, evaluation]})
+    card = describe(label)
+    write_file(artifact / manifest.FILE, label.to_json())
+    write_file(artifact / "README.md", card.encode())
 
 
 def _sample_shape(output: manifest.Tensor) -> tuple[int, ...]:

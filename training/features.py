@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training import checkpoint
-from training.data import Data, normalise
+from training.data import Data, normalise, read
 from training.progress import progress
 
 STEPS, BATCH, TEST = 600, 128, 10_000
 FEATURES = 128
+SMALLEST = 8
 FORMAT = 1
 """Raised whenever the classifier changes, so that one kept from before is not taken for it."""
 
@@ -101,8 +102,10 @@ class Classifier:
         """
         if not data.labels or len(shape) != 3:
             raise ValueError(f"a classifier wants labelled images; {data.name} has none: use inception")
+        if min(shape[1:]) < SMALLEST:
+            raise ValueError(f"a classifier wants images of at least {SMALLEST} pixels a side; got {shape}")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # the CPU's alone
             network = Network(shape[0], len(data.labels))
         identity = {"data": data.name, "shape": shape, "steps": STEPS, "format": FORMAT}
         folder = _kept() / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -146,11 +149,11 @@ class Inception:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise ValueError(
-                "the data have no labels to train a classifier by, and Inception's features want another "
-                "package: pip install 'gan-zoo[inception]'"
+                "Inception's features, which data without labels are compared by, want another package: "
+                "pip install 'gan-zoo[inception]'"
             ) from error
         self.device = device
-        self.network: Any = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device)
+        self.network: Any = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device).eval()
 
     def describe(self) -> dict[str, str | float]:
         """Name the network."""
@@ -187,7 +190,7 @@ def _accuracy(network: Network, data: Data) -> float:
     held_out = data.held_out() or data
     right = [
         network(batch["real"])[1].argmax(1) == batch["label"]
-        for batch in (held_out.batch(step, 250) for step in range(int(min(TEST, held_out.size)) // 250))
+        for batch in read(held_out, int(min(TEST, held_out.size)))
     ]
     return torch.cat(right).float().mean().item()
 

@@ -50,6 +50,7 @@ class Training:
         self.device = find_device(card.run.device)
         torch.manual_seed(card.run.seed)
         self.trainer: Trainer = card.entry.build(self.device)
+        self.watch = Watch(stern=card.run.on_collapse == "rollback")
         self.average = MovingAverage(self.trainer.generators, card.run.ema)
         for optimizer in self.trainer.optimizers.values():
             for group in optimizer.param_groups:
@@ -97,6 +98,7 @@ class Training:
             "average": self.average.generators.state_dict(),
             "probe": self.probe,
             "rollbacks": self.rollbacks,
+            "watch": self.watch.state_dict(),
             "random": checkpoint.random_state(self.device),
         }
 
@@ -108,6 +110,7 @@ class Training:
         for name, optimizer in self.trainer.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.trainer.load_state_dict(state["trainer"])
+        self.watch.load_state_dict(state["watch"])
         self.average.generators.load_state_dict(state["average"])
         self.probe = {
             name: {key: value.to(self.device) for key, value in inputs.items()}
@@ -135,15 +138,27 @@ def train(card: Card) -> None:
         else:
             training.restore(*found)
         card.write()
-        yardstick = _yardstick(training)
-        while training.done < card.run.steps:
-            try:
-                with closing(Record(folder, training.done)) as record, _signals() as received:
-                    _run(training, data, record, yardstick, received)
-            except Diverged as trouble:
-                if card.run.on_collapse != "rollback":
-                    raise
-                _roll_back(training, folder / "checkpoints", trouble)
+        if training.done < card.run.steps:
+            with _signals() as received:
+                _run(training, data, folder, received)
+
+
+def _run(training: Training, data: Data, folder: Path, received: list[int]) -> None:
+    """Train to the end, going back from trouble where that is asked for.
+
+    Raises:
+        Diverged: there was trouble, and no way back from it.
+        Interrupted: a signal has been received.
+    """
+    run, yardstick = training.card.run, _yardstick(training)
+    while training.done < run.steps:
+        try:
+            with closing(Record(folder, training.done)) as record:
+                _train_on(training, data, record, yardstick, received)
+        except Diverged as trouble:
+            if run.on_collapse != "rollback":
+                raise
+            _roll_back(training, folder / "checkpoints", trouble)
 
 
 def _must_have_the_classes(card: Card, data: Data) -> None:
@@ -169,12 +184,12 @@ def _yardstick(training: Training) -> Yardstick | None:
     return Yardstick(scorer, sampler_of(card.entry, average, training.probe[name]))
 
 
-def _run(
+def _train_on(
     training: Training, data: Data, record: Record, yardstick: Yardstick | None, received: list[int]
 ) -> None:
     """Train to the end, a signal, or trouble; look, score, draw and save on the way, in this order."""
-    card, run, average = training.card, training.card.run, training.average.generators
-    watch = Watch(stern=run.on_collapse == "rollback")
+    card, run, watch = training.card, training.card.run, training.watch
+    players = training.trainer.generators, training.trainer.discriminators, training.average.generators
     speed = Speed(training.done, card.entry.examples_per_step)
     with progress(run.steps, card.name, "steps", training.done) as advance:
         while training.done < run.steps:
@@ -187,10 +202,12 @@ def _run(
                 for every in (run.log_every, run.sheet_every, run.checkpoint_every)
             )
             shown: dict[str, float] = {}
-            if logs or saves:
+            if logs or scores or saves:
                 # Reading the scalars waits for the device, so it is not done at every step.
                 shown = {name: float(value) for name, value in scalars.items()}
                 watch.losses(done, shown)
+            if scores or saves:
+                watch.weights(done, *players)
             if logs:
                 record.scalars(done, shown | speed.since(done))
             if yardstick and scores:
@@ -198,9 +215,8 @@ def _run(
                 watch.score(done, record.history(yardstick.name), yardstick.floor)
                 speed.restart(done)
             if draws:
-                record.sheet(done, average, training.probe, training.columns)
+                record.sheet(done, training.average.generators, training.probe, training.columns)
             if saves:
-                watch.weights(done, training.trainer.generators, training.trainer.discriminators)
                 watch.samples(done, training.look())
                 checkpoint.save(record.folder / "checkpoints", done, training.state(), run.keep)
             advance(**shown)
@@ -222,6 +238,7 @@ def _roll_back(training: Training, checkpoints: Path, trouble: Diverged) -> None
     found = checkpoint.load(checkpoints, max(trouble.onset, min(kept))) if kept else None
     if found is None or count > MOST_ROLLBACKS:
         raise trouble
+    checkpoint.drop(checkpoints, after=found[0])
     training.restore(*found)
     training.rollbacks = count
     for optimizer in training.trainer.optimizers.values():

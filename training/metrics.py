@@ -1,11 +1,13 @@
-"""Distances between real and generated samples, as sets of features: float32 (N, D) each."""
+"""Distances between real and generated samples, as sets of features: float32 (N, D) each.
 
+torchmetrics takes seconds to import, so it is only where it is called: not every run is scored.
+"""
+
+import math
 import warnings
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 NEIGHBOURS = 5
 SUBSET = 1000
@@ -24,6 +26,8 @@ class _AsTheyAre(nn.Module):
 
 def frechet(real: Tensor, fake: Tensor) -> float:
     """Fréchet distance of the normal distributions with the features' moments (Heusel et al. 2017)."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     metric = FrechetInceptionDistance(_AsTheyAre(real.shape[1]))
     metric.update(real, real=True)
     metric.update(fake, real=False)
@@ -32,9 +36,11 @@ def frechet(real: Tensor, fake: Tensor) -> float:
 
 def kernel(real: Tensor, fake: Tensor) -> float:
     """Squared maximum mean discrepancy by a cubic kernel, the KID, over subsets of 1,000 (Binkowski 2018)."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     size = min(SUBSET, len(real), len(fake))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        torch.manual_seed(0)  # the subsets are drawn at random
+        torch.default_generator.manual_seed(0)  # the subsets are drawn at random
         warnings.filterwarnings("ignore", ".*large memory footprint.*")
         metric = KernelInceptionDistance(_AsTheyAre(real.shape[1]), subsets=50, subset_size=size)
         metric.update(real, real=True)
@@ -83,5 +89,6 @@ def histogram(classes: Tensor, number: int) -> dict[str, float]:
     even.
     """
     shares = torch.bincount(classes, minlength=number) / len(classes)
-    entropy = torch.special.entr(shares).sum().item() / torch.tensor(float(number)).log().item()
+    most = math.log(number) or 1.0  # of one class alone the entropy is 0, and so is the greatest
+    entropy = torch.special.entr(shares).sum().item() / most
     return {"classes_covered": float((shares >= 0.1 / number).sum()), "entropy": entropy}

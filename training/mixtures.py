@@ -49,7 +49,7 @@ class Gaussian:
         mean, covariance = samples.mean(0), torch.cov(samples.T)
         both = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
         squared = (mean - self.mean).square().sum() + (covariance + self.covariance).trace() - 2 * both
-        return {"wasserstein2": math.sqrt(max(0.0, squared.item()))}
+        return {"wasserstein2": squared.clamp(min=0).sqrt().item()}
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from serving.engine import Array
 from training import metrics
-from training.data import Data, open_data
+from training.data import Data, open_data, read
 from training.draw import Sampler
 from training.features import Extractor, Seen, open_extractor
 from training.record import to_pixels
 
-READ = 250
+FLOOR = "_floor"
+"""Suffix of the name under which a score's floor is logged."""
 
 
 class Scorer(Protocol):
@@ -22,6 +23,9 @@ class Scorer(Protocol):
 
     data: str
     """Name of the data."""
+
+    labels: tuple[str, ...]
+    """Their classes."""
 
     headline: str
     """The one score that is lower the better, by which a run is watched."""
@@ -73,9 +77,12 @@ class VectorScorer:
 
     def __init__(self, data: Data, n: int) -> None:
         assert data.truth is not None
-        self.data, self.truth, self.samples = data.name, data.truth, int(min(n, data.size))
+        if n < 2:
+            raise ValueError(f"a distribution is told by two samples at least; got {n}")
+        self.data, self.labels = data.name, data.labels
+        self.truth, self.samples = data.truth, int(min(n, data.size))
         self.headline = data.truth.headline
-        real = (batch["real"].numpy() for batch in _read(data.held_out() or data, self.samples))
+        real = (batch["real"].numpy() for batch in read(data.held_out() or data, self.samples))
         self.floor = self.score(real)
 
     def describe(self) -> None:
@@ -103,27 +110,26 @@ class ImageScorer:
     headline = "frechet"
 
     def __init__(self, data: Data, extractor: Extractor, n: int) -> None:
-        self.data, self.extractor = data.name, extractor
+        self.data, self.labels, self.extractor = data.name, data.labels, extractor
+        self.described = extractor.describe()
         self.real, held_out = self._look_at(data, n)
         self.samples = len(self.real.features)
         self.floor = self._compare(held_out)
-        if "accuracy" in extractor.describe():
-            self.floor["label_accuracy"] = float(extractor.describe()["accuracy"])
+        if "accuracy" in self.described:
+            self.floor["label_accuracy"] = float(self.described["accuracy"])
 
     def _look_at(self, data: Data, n: int) -> Split:
         """See real and held-out examples; halves of the data where none are held out."""
         if (held_out := data.held_out()) is not None:
-            count = int(min(n, data.size, held_out.size))
+            count = _enough(data, min(n, data.size, held_out.size))
             return Split(self._see(_pixels(data, count)), self._see(_pixels(held_out, count)))
-        count = int(min(n, data.size // 2))
-        if count < 2 * metrics.NEIGHBOURS:
-            raise ValueError(f"{data.name} has {data.size} images, too few to score by")
+        count = _enough(data, min(n, data.size // 2))
         both = self._see(_pixels(data, 2 * count))
-        return Split(*(Seen(both.features[half], None) for half in (slice(count), slice(count, 2 * count))))
+        return Split(_part(both, slice(count)), _part(both, slice(count, None)))
 
     def describe(self) -> dict[str, str | float]:
         """Name the extractor."""
-        return self.extractor.describe()
+        return self.described
 
     def watch(self, samples: Iterable[Array]) -> float:
         """Give the Fréchet distance."""
@@ -164,26 +170,34 @@ class Yardstick:
     def measure(self) -> dict[str, float]:
         """Score the samples of the first seeds: the headline, lower the better, and its floor."""
         value = self.scorer.watch(self.sampler.draw(range(self.scorer.samples)))
-        return {self.name: value, f"{self.name}_floor": self.floor}
+        return {self.name: value, self.name + FLOOR: self.floor}
 
     def standing(self, history: list[tuple[int, float]]) -> str:
         """Say how the last score compares with the best and with the floor."""
         (at, best), (_, last) = min(history, key=lambda point: point[1]), history[-1]
         return (
-            f"{self.name}: last {last:.4g}, best {best:.4g} at step {at}, last/best {last / best:.3g}; "
+            f"{self.name}: last {last:.4g}, best {best:.4g} at step {at}, last/best {by(last, best):.3g}; "
             f"real data {self.floor:.4g}"
         )
 
 
-def _read(data: Data, n: int) -> Iterator[dict[str, Tensor]]:
-    """Read n examples of the data's first pass."""
-    for step in range(-(-n // READ)):
-        left = n - step * READ
-        yield {name: value[:left] for name, value in data.batch(step, READ).items()}
+def _part(seen: Seen, places: slice) -> Seen:
+    return Seen(seen.features[places], None if seen.classes is None else seen.classes[places])
+
+
+def by(last: float, best: float) -> float:
+    """Divide the last score by the best, which may be 0."""
+    return 1.0 if last == best else last / max(best, 1e-12)
+
+
+def _enough(data: Data, count: float) -> int:
+    if count < 2 * metrics.NEIGHBOURS:
+        raise ValueError(f"{data.name}: {count:g} images are too few to compare; ask for more, or give more")
+    return int(count)
 
 
 def _pixels(data: Data, n: int) -> Iterator[Tensor]:
-    for batch in _read(data, n):
+    for batch in read(data, n):
         yield to_pixels(batch["real"]).permute(0, 3, 1, 2)
 
 

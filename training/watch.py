@@ -49,9 +49,18 @@ class Watch:
     def __init__(self, stern: bool) -> None:
         self.stern = stern
         self.warned: set[str] = set()
-        self.sure: list[int] = []
+        self.looks = 0
+        self.unsure = 0
+        self.diverse = 0
         self.greatest = 0.0
-        self.healthy = 0
+
+    def state_dict(self) -> dict[str, float]:
+        """Give what has been seen; a resumed run sees on from there."""
+        return {name: getattr(self, name) for name in ("looks", "unsure", "diverse", "greatest")}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take back what `state_dict` gave."""
+        vars(self).update(state)
 
     def losses(self, step: int, scalars: dict[str, float]) -> None:
         """Look at what a step tells.
@@ -62,19 +71,21 @@ class Watch:
         for name, value in scalars.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} is {value} at step {step}; what is saved is from before", step - 1)
-        sure = scalars.get("saturation", 0.0) > SATURATED
-        self.sure = [*self.sure, step][-PATIENCE:] if sure else []
-        if len(self.sure) == PATIENCE:
-            self._tell("saturation", step, self.sure[0])
+        if scalars.get("saturation", 0.0) <= SATURATED:
+            self.looks, self.unsure = 0, step
+            return
+        self.looks += 1
+        if self.looks >= PATIENCE:
+            self._tell("saturation", step, self.unsure)
 
     def weights(self, step: int, *players: nn.ModuleDict) -> None:
-        """Look at the weights about to be saved.
+        """Look at weights, and at running statistics, about to be used or saved.
 
         Raises:
             Diverged: one is not finite.
         """
         for player in players:
-            for name, weights in player.named_parameters():
+            for name, weights in player.state_dict().items():
                 if not torch.isfinite(weights).all():
                     raise Diverged(
                         f"{name} is not finite at step {step}; what is saved is from before", step - 1
@@ -89,8 +100,9 @@ class Watch:
         diversity = samples.float().flatten(1).std(0).mean().item()
         self.greatest = max(self.greatest, diversity)
         if diversity < LEAST_DIVERSITY * self.greatest:
-            self._tell("diversity", step, self.healthy)
-        self.healthy = step
+            self._tell("diversity", step, self.diverse)
+        else:
+            self.diverse = step
 
     def score(self, step: int, history: list[tuple[int, float]], floor: float) -> None:
         """Look at how a run's score, lower the better, has come along: its steps and values.

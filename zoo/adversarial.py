@@ -124,6 +124,8 @@ class TwoPlayerEntry(Entry):
                 "wasserstein wants a discriminator of bounded slope; add --regularizer gradient_penalty "
                 "or --spectral-norm"
             )
+        if "label" in self.conditions and self.classes < 1:
+            raise ValueError(f"an entry that is told labels must have classes; got {self.classes}")
         if self.augment and len(self.sample_shape) != 3:
             raise ValueError(f"augment transforms images; this entry makes vectors of {self.sample_shape}")
 

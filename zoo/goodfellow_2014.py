@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.adversarial import OptimizerName, TwoPlayer, TwoPlayerEntry
 from zoo.entry import Batch, DistributionName, must_be_positive
-from zoo.mlp_gan import layers
+from zoo.mlp_gan import layers, must_be_shape
 
 LEAST_RATE = 1e-6
 """Learning rate that the decay stops at."""
@@ -48,10 +48,11 @@ class Goodfellow2014(TwoPlayerEntry):
     betas: tuple[float, float] = (0.5, 0.999)
 
     final_momentum: float = 0.7
-    """Momentum after 125,000 updates, reached linearly from the first of betas."""
+    """Momentum of sgd after 125,000 updates, reached linearly from the first of betas."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        must_be_shape(self.shape)
         must_be_positive(self, "width", "maxout_units", "maxout_pieces")
         if self.decay < 1:
             raise ValueError(f"decay divides the learning rate, so it must be at least 1; got {self.decay}")

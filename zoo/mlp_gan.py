@@ -34,8 +34,7 @@ class MLPGAN(TwoPlayerEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.shape) not in (1, 3) or min(self.shape) < 1:
-            raise ValueError(f"shape must be one size or channels, height and width; got {self.shape}")
+        must_be_shape(self.shape)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -107,6 +106,16 @@ class Generator(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """Give tanh of the last layer, in the sample's shape."""
         return torch.tanh(self.layers(latent)).reshape(-1, *self.shape)
+
+
+def must_be_shape(shape: tuple[int, ...]) -> None:
+    """Refuse what is no sample's shape.
+
+    Raises:
+        ValueError: it is neither one size nor channels, height and width.
+    """
+    if len(shape) not in (1, 3) or min(shape) < 1:
+        raise ValueError(f"shape must be one size or channels, height and width; got {shape}")
 
 
 def layers(sizes: tuple[int, ...], slope: float) -> nn.Sequential:

@@ -46,8 +46,9 @@ class R3GAN(TwoPlayerEntry):
         super().__post_init__()
         doublings(self.image_size)
         must_be_positive(self, "channels", "width", "blocks", "group_width")
-        if self.width % self.group_width:
-            raise ValueError(f"width must be a multiple of group_width {self.group_width}; got {self.width}")
+        if any(width % self.group_width for width in self.widths):
+            widths = ", ".join(map(str, self.widths))
+            raise ValueError(f"widths, {widths}, must be multiples of group_width {self.group_width}")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -24,17 +24,20 @@ from zoo.dcgan import DCGAN
 
 PAPER: dict[str, Any] = dataclasses.asdict(registry.load("dcgan-2015")(image_size=32, channels=1, width=32))
 FAST = {"learning_rate": 2e-3, "schedule": "linear"}
-PLAIN = {"discriminator_norm": "none"}
+BETAS = {"betas": (0.0, 0.99)}
+HUANG = {"objective": "relativistic", "regularizer": "r1+r2", "regularizer_weight": 0.02}
 
 CELLS: dict[str, dict[str, Any]] = {
     "paper": {},
     "1e-3": {"learning_rate": 1e-3},
     "2e-3-linear": FAST,
-    "smoothing": FAST | {"label_smoothing": 0.1, "betas": (0.0, 0.99)},
+    "betas": FAST | BETAS,
+    "smoothing": FAST | BETAS | {"label_smoothing": 0.1},
     "translation": FAST | {"augment": ("translation",)},
-    "hinge-spectral": FAST | PLAIN | {"objective": "hinge", "spectral_norm": True},
+    "hinge-spectral": FAST | {"objective": "hinge", "spectral_norm": True, "discriminator_norm": "none"},
     "r1": FAST | {"regularizer": "r1", "regularizer_weight": 0.01},
-    "r1+r2": FAST | {"objective": "relativistic", "regularizer": "r1+r2", "regularizer_weight": 0.02},
+    "r1+r2": FAST | HUANG,
+    "r1+r2-betas": FAST | BETAS | HUANG,
 }
 
 
@@ -74,7 +77,8 @@ def main() -> None:
         for seed in range(asked.seeds):
             folder = asked.runs / f"{name}-{seed}"
             folders.append(folder)
-            if folder.exists():
+            if (folder / "run.json").exists():  # resume it, if it is not done
+                train(Card.read(folder))
                 continue
             steps = steps or affordable_steps(entry, asked.data, asked.budget)
             run = Run(

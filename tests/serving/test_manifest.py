@@ -3,7 +3,7 @@ import json
 import pytest
 
 from serving import manifest
-from serving.manifest import Manifest, ManifestError
+from serving.manifest import Evaluation, Manifest, ManifestError
 
 
 @pytest.fixture
@@ -71,5 +71,21 @@ def test_a_folder_without_one_is_no_artifact(tmp_path):
 def test_the_version_is_that_of_the_graphs(content, tmp_path):
     before = read(content, tmp_path).version
     assert len(before) == 12
-    assert read(changed(content, ("metrics",), {"frechet": 3.5}), tmp_path).version == before
+    scored = {
+        "data": "glyphs",
+        "samples": 9,
+        "seed": 0,
+        "features": None,
+        "scores": {"x": 1},
+        "floor": {"x": 0},
+    }
+    assert read(changed(content, ("metrics",), [scored]), tmp_path).version == before
     assert read(changed(content, (*VARIANT, "sha256"), "0" * 64), tmp_path).version != before
+
+
+def test_an_evaluation_replaces_those_of_the_same_data_and_extractor():
+    first = Evaluation(data="mnist", samples=9, seed=0, features={"name": "classifier"}, scores={}, floor={})
+    assert first.model_copy(update={"samples": 5, "seed": 3}).replaces(first)
+    assert not first.model_copy(update={"data": "glyphs"}).replaces(first)
+    assert not first.model_copy(update={"features": {"name": "inception"}}).replaces(first)
+    assert not first.model_copy(update={"features": None}).replaces(first)

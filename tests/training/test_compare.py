@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -13,8 +14,9 @@ def scored(tmp_path_factory):
     """Two seeds of one method and one of another, scored as they went."""
     root = tmp_path_factory.mktemp("scored")
     options = {"data": "ring8", "steps": 4, "score_every": 2, "score_samples": 500}
-    for seed in (0, 1):
-        train(small_card("mlp-gan-vector", root / f"plain-{seed}", seed=seed, **options))
+    for seed, every in ((0, 1), (1, 3)):
+        bookkeeping = {"seed": seed, "log_every": every, "checkpoint_every": every}
+        train(small_card("mlp-gan-vector", root / f"plain-{seed}", **options | bookkeeping))
     other = small_card("mlp-gan-vector", root / "hinge", **options)
     train(dataclasses.replace(other, entry=dataclasses.replace(other.entry, objective="hinge")))
     return root
@@ -49,6 +51,21 @@ def test_the_best_comes_first(scored):
 
 def test_one_method_alone_needs_no_name(scored):
     assert "the one method" in table(compare([scored / "plain-0"]))
+
+
+def test_runs_of_other_lengths_stand_apart(tmp_path, scored):
+    options = {"data": "ring8", "score_every": 2, "score_samples": 500}
+    train(small_card("mlp-gan-vector", tmp_path / "short", **options | {"steps": 2}))
+    rows = compare([scored / "plain-0", tmp_path / "short"])
+    assert sorted(row.steps for row in rows) == [2, 4]
+
+
+def test_a_run_that_is_not_finished_is_refused(scored, tmp_path):
+    part = shutil.copytree(scored / "plain-0", tmp_path / "part")
+    lines = (part / "metrics.jsonl").read_text().splitlines()
+    (part / "metrics.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    with pytest.raises(ValueError, match="is not finished"):
+        compare([part])
 
 
 def test_runs_without_scores_are_refused(tmp_path, scored):

@@ -9,7 +9,7 @@ import pytest
 from serving import manifest
 from serving.engine import Engine
 from training import features
-from training.evaluate import evaluate, table
+from training.evaluate import _keep, evaluate, table
 from training.sample import sample
 
 
@@ -65,6 +65,18 @@ def test_it_is_the_graph_that_is_scored(copies, quick):
     bad = evaluate(copies / "pictures", "glyphs", n=200).scores
     assert bad["frechet"] > good["frechet"]
     assert bad["classes_covered"] == 1
+
+
+def test_an_artifact_that_is_exported_anew_meanwhile_is_left_alone(copies):
+    evaluation = evaluate(copies / "points", "gaussian2d", n=100)
+    before = (copies / "points" / "manifest.json").read_bytes()
+    with pytest.raises(ValueError, match="exported anew"):
+        _keep(evaluation, copies / "points", "another")
+    assert (copies / "points" / "manifest.json").read_bytes() == before
+
+
+def test_labels_of_other_data_are_not_held_against_it(copies, quick):
+    assert "label_accuracy" not in evaluate(copies / "classes", "glyphs:CBA", n=100).scores
 
 
 def test_a_conditional_artifact_is_asked_for_its_classes(copies, quick):

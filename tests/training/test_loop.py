@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from tests.conftest import small_card
-from training import checkpoint
+from training import checkpoint, features
 from training.config import Card, Run
 from training.export import restore
-from training.loop import MOST_ROLLBACKS, Interrupted, Training, train
+from training.loop import MOST_ROLLBACKS, Interrupted, Training, _roll_back, train
 from training.watch import Diverged, Watch
 from zoo import registry
 from zoo.adversarial import TwoPlayer
@@ -250,6 +250,49 @@ def test_a_collapse_is_undone_from_the_checkpoint_before_it(tmp_path, monkeypatc
     assert steps == list(range(1, 9)), "each step once"
 
 
+def test_the_way_back_has_other_random_numbers(tmp_path):
+    card = small_card("linear-gan", tmp_path, steps=4, checkpoint_every=2, keep=5)
+    train(card)
+    (before,) = (tmp_path / "checkpoints").glob("00000002-*")
+    _, state = checkpoint.load(tmp_path / "checkpoints", latest=2)
+    training = Training(card)
+    training.restore(*checkpoint.load(tmp_path / "checkpoints"))
+    _roll_back(training, tmp_path / "checkpoints", Diverged("a bad day", onset=3))
+    step, undone = checkpoint.load(tmp_path / "checkpoints")
+    assert step == 2
+    assert not before.exists(), "what it was is replaced"
+    weight = "generator.linear.weight"
+    assert torch.equal(undone["generators"][weight], state["generators"][weight])
+    assert not torch.equal(undone["random"]["cpu"], state["random"]["cpu"])
+
+
+def test_a_signal_during_a_collapse_is_not_forgotten(tmp_path, monkeypatch):
+    step, calls = TwoPlayer.step, []
+
+    def poisoned(self, batch):
+        calls.append(1)
+        scalars = step(self, batch)
+        if len(calls) != 3:
+            return scalars
+        signal.raise_signal(signal.SIGTERM)
+        return scalars | {"generator_loss": torch.tensor(float("nan"))}
+
+    monkeypatch.setattr(TwoPlayer, "step", poisoned)
+    card = small_card("linear-gan", tmp_path, steps=50, checkpoint_every=1, on_collapse="rollback")
+    with pytest.raises(Interrupted):
+        train(card)
+    assert checkpoint.load(tmp_path / "checkpoints")[1]["rollbacks"] == 1
+
+
+def test_what_the_watch_has_seen_is_remembered(tmp_path):
+    card = small_card("dcgan", tmp_path, steps=2)
+    train(card)
+    resumed = Training(card)
+    resumed.restore(*checkpoint.load(tmp_path / "checkpoints"))
+    assert resumed.watch.greatest > 0
+    assert resumed.watch.state_dict()["diverse"] == 2
+
+
 def test_the_way_back_differs_from_the_way_there(tmp_path, monkeypatch):
     """The control: with a run that never went wrong it shares what was before the fall, and no more."""
     well = small_card("linear-gan", tmp_path / "well", steps=8, checkpoint_every=2)
@@ -307,14 +350,22 @@ def test_a_run_after_a_fall_resumes_equal_to_the_bit(tmp_path, monkeypatch):
     assert final(tmp_path / "parts") == final(tmp_path / "whole")
 
 
-def test_scores_along_the_way_do_not_disturb_the_run(tmp_path, capsys):
-    options = {"data": "ring8", "steps": 4}
-    train(small_card("mlp-gan-vector", tmp_path / "plain", **options))
-    scored = small_card("mlp-gan-vector", tmp_path / "scored", score_every=2, score_samples=500, **options)
-    train(scored)
+SCORED = [("mlp-gan-vector", "ring8", "total_variation"), ("dcgan", "glyphs", "frechet")]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(("name", "data", "score"), SCORED)
+def test_scores_along_the_way_do_not_disturb_the_run(
+    name, data, score, device, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(features, "STEPS", 5)
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    options = {"data": data, "steps": 4, "device": device}
+    train(small_card(name, tmp_path / "plain", **options))
+    train(small_card(name, tmp_path / "scored", score_every=2, score_samples=100, **options))
     assert final(tmp_path / "plain") == final(tmp_path / "scored")
     lines = map(json.loads, (tmp_path / "scored" / "metrics.jsonl").read_text().splitlines())
-    scores = [(line["step"], line["total_variation"]) for line in lines if "total_variation" in line]
+    scores = [(line["step"], line[score]) for line in lines if score in line]
     assert [step for step, _ in scores] == [2, 4]
     assert "last/best" in capsys.readouterr().err
 

@@ -68,5 +68,6 @@ def test_the_histogram_counts_classes_and_how_even_they_are():
     assert metrics.histogram(torch.zeros(50, dtype=torch.int64), 10) == {"classes_covered": 1, "entropy": 0}
     halves = metrics.histogram(torch.arange(1000) % 2, 10)
     assert halves["entropy"] == pytest.approx(math.log(2) / math.log(10))
+    assert metrics.histogram(torch.zeros(5, dtype=torch.int64), 1) == {"classes_covered": 1, "entropy": 0}
     rare = torch.cat([torch.zeros(995, dtype=torch.int64), torch.ones(5, dtype=torch.int64)])
     assert metrics.histogram(rare, 2)["classes_covered"] == 1

@@ -79,6 +79,12 @@ def test_real_data_score_well_and_noise_badly():
     assert gaussian.truth.score(noise)["wasserstein2"] > 2
 
 
+def test_numbers_that_are_none_are_no_perfect_score():
+    points = np.full((10, 2), np.nan, np.float32)
+    assert math.isnan(open_data("gaussian2d", (2,), 0).truth.score(points)["wasserstein2"])
+    assert open_data("ring8", (2,), 0).truth.score(points)["total_variation"] == pytest.approx(1)
+
+
 def test_a_lost_mode_is_missed():
     truth = Modes(mixtures.RING8_MODES, 0.008)
     points = mixtures.RING8_MODES[torch.arange(7000) % 7].numpy()

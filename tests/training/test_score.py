@@ -6,7 +6,7 @@ from PIL import Image
 from training import features, metrics
 from training.data import open_data
 from training.record import to_pixels
-from training.score import Yardstick, open_scorer
+from training.score import Yardstick, by, open_scorer
 
 SHAPE = (1, 16, 16)
 
@@ -91,6 +91,19 @@ def test_a_folder_is_scored_against_its_test_images_or_against_its_other_half(tm
     folder_of_noise(tmp_path / "few", 2 * metrics.NEIGHBOURS)
     with pytest.raises(ValueError, match="too few"):
         open_scorer(f"folder:{tmp_path / 'few'}", SHAPE, 1000, "auto", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("spec", "shape", "n"), [("glyphs", SHAPE, 5), ("ring8", (2,), 1)])
+def test_too_few_samples_are_refused(spec, shape, n, monkeypatch):
+    monkeypatch.setattr("training.score.open_extractor", lambda *arguments: Means())
+    with pytest.raises(ValueError, match=r"too few|two samples"):
+        open_scorer(spec, shape, n, "auto", torch.device("cpu"))
+
+
+def test_the_best_may_be_nothing():
+    assert by(0.0, 0.0) == 1
+    assert by(3.0, 2.0) == 1.5
+    assert by(1.0, 0.0) > 1e6
 
 
 def test_points_are_scored_by_their_truth():

@@ -42,9 +42,10 @@ def test_a_discriminator_that_is_sure_now_and_then_is_well(capsys):
 def test_sternly_the_onset_is_where_it_began():
     watch = Watch(stern=True)
     with pytest.raises(Diverged, match="saturated") as found:
+        watch.losses(40, {"saturation": 0.5})
         for step in range(50, 50 + PATIENCE):
             watch.losses(step, {"saturation": 0.99})
-    assert found.value.onset == 50
+    assert found.value.onset == 40, "the last step at which it was not yet"
 
 
 def test_samples_that_grow_alike_have_lost_their_diversity(capsys):
