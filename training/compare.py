@@ -121,14 +121,15 @@ def table(rows: Iterable[Row]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {_named(row.method)} | {row.steps} | {len(row.seeds)} | {row.score} | {row.last:.4g} ± "
+        f"| {named(row.method)} | {row.steps} | {len(row.seeds)} | {row.score} | {row.last:.4g} ± "
         f"{row.spread:.2g} | {row.last_by_best:.3g} | {row.floor:.3g} | {row.samples_per_second:.0f} |"
         for row in rows
     ]
     return "\n".join(lines)
 
 
-def _named(method: Mapping[str, Any]) -> str:
+def named(method: Mapping[str, Any]) -> str:
+    """Say by what a method differs from the others."""
     return ", ".join(f"{key} {_plain(value)}" for key, value in method.items()) or "the one method"
 
 

@@ -22,8 +22,7 @@ def demo(folder: Path, steps: int) -> None:
         ValueError: the folder holds another run.
         OSError: the server did not come up.
     """
-    # The paper's learning rate, 2e-4, is right for longer runs; this one has a few minutes.
-    entry = DCGAN(image_size=32, channels=1, width=32, learning_rate=1e-3)
+    entry = DCGAN(image_size=32, channels=1, width=32)
     run = Run(data="glyphs", steps=steps, sheet_every=500, out=folder / "run")
     print(f"1/4  training dcgan on glyphs for {steps} steps", flush=True)
     train(Card(name="dcgan", entry=entry, run=run))

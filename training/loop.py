@@ -20,7 +20,7 @@ from training.folder import held
 from training.progress import Speed, progress
 from training.record import Record
 from training.score import Yardstick, open_scorer
-from training.watch import Diverged, Watch
+from training.watch import Diverged, Watch, must_be_finite
 from zoo.entry import Inputs, Trainer
 
 PROBE_SIZE = 64
@@ -50,7 +50,7 @@ class Training:
         self.device = find_device(card.run.device)
         torch.manual_seed(card.run.seed)
         self.trainer: Trainer = card.entry.build(self.device)
-        self.watch = Watch(stern=card.run.on_collapse == "rollback")
+        self.watch = Watch(card.run)
         self.average = MovingAverage(self.trainer.generators, card.run.ema)
         for optimizer in self.trainer.optimizers.values():
             for group in optimizer.param_groups:
@@ -205,9 +205,8 @@ def _train_on(
             if logs or scores or saves:
                 # Reading the scalars waits for the device, so it is not done at every step.
                 shown = {name: float(value) for name, value in scalars.items()}
+                must_be_finite(done, shown, *players)
                 watch.losses(done, shown)
-            if scores or saves:
-                watch.weights(done, *players)
             if logs:
                 record.scalars(done, shown | speed.since(done))
             if yardstick and scores:

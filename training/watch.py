@@ -6,6 +6,8 @@ import sys
 import torch
 from torch import Tensor, nn
 
+from training.config import Run
+
 SATURATED, PATIENCE = 0.98, 10
 """A discriminator this sure, from 0 undecided to 1, at so many looks in a row has nothing to teach."""
 
@@ -39,15 +41,34 @@ class Diverged(ArithmeticError):
         self.onset = onset
 
 
+def must_be_finite(step: int, scalars: dict[str, float], *players: nn.ModuleDict) -> None:
+    """Refuse to go on from a number that is none, in what a step tells or in the players themselves.
+
+    Raises:
+        Diverged: there is one; it is named.
+    """
+    for name, value in scalars.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value} at step {step}; what is saved is from before", step - 1)
+    for player in players:
+        for name, weights in player.state_dict().items():
+            if not torch.isfinite(weights).all():
+                message = f"{name} is not finite at step {step}; what is saved is from before"
+                raise Diverged(message, step - 1)
+
+
 class Watch:
     """Looks at a run as it goes; what is wrong is raised, or warned of once where it may go on.
 
+    What it has seen is part of a run's state, so it looks at the steps that the run's intervals name, and not
+    at those of an interruption.
+
     Args:
-        stern: raise whatever is wrong; else only what no run recovers from.
+        run: its intervals, and whether what is wrong is warned of or raised.
     """
 
-    def __init__(self, stern: bool) -> None:
-        self.stern = stern
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.warned: set[str] = set()
         self.looks = 0
         self.unsure = 0
@@ -63,14 +84,13 @@ class Watch:
         vars(self).update(state)
 
     def losses(self, step: int, scalars: dict[str, float]) -> None:
-        """Look at what a step tells.
+        """Look at how sure the discriminator is.
 
         Raises:
-            Diverged: a number is not finite, or, where sternly looked at, the discriminator is saturated.
+            Diverged: it is saturated, in a run that goes back.
         """
-        for name, value in scalars.items():
-            if not math.isfinite(value):
-                raise Diverged(f"{name} is {value} at step {step}; what is saved is from before", step - 1)
+        if step % self.run.log_every:
+            return
         if scalars.get("saturation", 0.0) <= SATURATED:
             self.looks, self.unsure = 0, step
             return
@@ -78,25 +98,14 @@ class Watch:
         if self.looks >= PATIENCE:
             self._tell("saturation", step, self.unsure)
 
-    def weights(self, step: int, *players: nn.ModuleDict) -> None:
-        """Look at weights, and at running statistics, about to be used or saved.
-
-        Raises:
-            Diverged: one is not finite.
-        """
-        for player in players:
-            for name, weights in player.state_dict().items():
-                if not torch.isfinite(weights).all():
-                    raise Diverged(
-                        f"{name} is not finite at step {step}; what is saved is from before", step - 1
-                    )
-
     def samples(self, step: int, samples: Tensor) -> None:
         """Look at what a generator makes of its probe, (N, ...): how far apart the samples are.
 
         Raises:
-            Diverged: sternly looked at, they have become alike.
+            Diverged: they have become alike, in a run that goes back.
         """
+        if step % self.run.checkpoint_every:
+            return
         diversity = samples.float().flatten(1).std(0).mean().item()
         self.greatest = max(self.greatest, diversity)
         if diversity < LEAST_DIVERSITY * self.greatest:
@@ -108,7 +117,7 @@ class Watch:
         """Look at how a run's score, lower the better, has come along: its steps and values.
 
         Raises:
-            Diverged: sternly looked at, it is far from its best.
+            Diverged: it is far from its best, in a run that goes back.
         """
         before, (_, last) = history[:-1], history[-1]
         if before and last > WORSE * max(min(value for _, value in before), floor):
@@ -116,7 +125,7 @@ class Watch:
 
     def _tell(self, kind: str, step: int, onset: int) -> None:
         message = f"{REMEDIES[kind]} (seen at step {step})"
-        if self.stern:
+        if self.run.on_collapse == "rollback":
             raise Diverged(message, onset)
         if kind not in self.warned:
             self.warned.add(kind)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tests.bench.machine import describe_machine
-from training.compare import compare, table
+from training.compare import compare, named, table
 from training.config import Card, Run
 from training.data import open_data
 from training.loop import Training, train
@@ -93,15 +93,23 @@ def main() -> None:
             )
             train(card(entry, asked.data, run))
 
+    of = f"{asked.budget:g} CPU seconds a run on {asked.threads} thread(s), {asked.seeds} seeds"
+    data = asked.data.partition(":")[0]
+    report(folders, f"DCGAN, 32x32 pixels, width 32, on {data}: {of}", asked.out)
+
+
+def report(folders: list[Path], title: str, out: Path) -> None:
+    """Write the table and its figures, and print the table."""
     rows = compare(folders)
-    title = (
-        f"DCGAN 32x32, width 32, on {asked.data.partition(':')[0]}: {asked.budget:g} CPU seconds a run, "
-        f"{asked.seeds} seeds, {asked.threads} thread(s)"
+    baseline = next(row for row in rows if row.method.get("learning_rate") == PAPER["learning_rate"])
+    by_paper = "\n".join(f"- {row.last / baseline.last:.2f}: {named(row.method)}" for row in rows)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".md").write_text(
+        f"# {title}\n\n{describe_machine()}\n\n{table(rows)}\n\n"
+        f"The last score by that of the paper's recipe:\n\n{by_paper}\n"
     )
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.with_suffix(".md").write_text(f"# {title}\n\n{describe_machine()}\n\n{table(rows)}\n")
     figures = {"machine": describe_machine(), "title": title, "rows": [dataclasses.asdict(r) for r in rows]}
-    asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+    out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
     print(table(rows))
 
 

@@ -76,7 +76,7 @@ def test_a_dry_run_prints_the_resolved_configuration_and_does_nothing(tmp_path, 
     assert ganzoo("train", "dcgan", "--image-size", 32, "--seed", 7, "--out", out, "--dry-run") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["hyperparameters"]["image_size"] == 32
-    assert said["hyperparameters"]["betas"] == [0.5, 0.999]
+    assert said["hyperparameters"]["betas"] == [0.0, 0.99]
     assert said["run"]["seed"] == 7
     assert not out.exists()
 

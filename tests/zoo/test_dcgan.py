@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.dcgan import DCGAN
+from zoo.dcgan import DCGAN, DCGAN2015
 
 
 def count(module: nn.Module) -> int:
@@ -64,3 +64,12 @@ def test_in_training_mode_it_would_not():
     with torch.no_grad():
         together, pairs = generator(latents), torch.cat([generator(two) for two in latents.split(2)])
     assert not torch.allclose(together, pairs, atol=1e-3)
+
+
+def test_the_papers_own_game_and_rates_are_a_preset():
+    paper, ours = DCGAN2015(), DCGAN()
+    assert (paper.objective, paper.regularizer, paper.schedule) == ("non_saturating", "none", "constant")
+    assert (paper.learning_rate, paper.betas) == (2e-4, (0.5, 0.999))
+    assert (ours.objective, ours.regularizer, ours.schedule) == ("relativistic", "r1+r2", "linear")
+    networks = [[tuple(p.shape) for p in entry.build().generator.parameters()] for entry in (paper, ours)]
+    assert networks[0] == networks[1]
