@@ -29,8 +29,8 @@ class Scored(NamedTuple):
 class Row:
     """Runs of one method, over their seeds."""
 
-    method: dict[str, Any]
-    """Everything by which one method differs from another."""
+    changes: dict[str, Any]
+    """Everything by which its method differs from that of the first run."""
 
     seeds: list[int]
     steps: int
@@ -52,23 +52,25 @@ class Row:
     samples_per_second: float
     """Examples that the run learned from in a second, the median."""
 
+    by_first: float = 1.0
+    """The last score by that of the first run's row."""
+
 
 def compare(runs: list[Path]) -> list[Row]:
     """Read finished runs and put them in rows, the best first, one for each method and number of steps.
 
+    The first run's method is what the others are described by, and its row what they are measured by.
+
     Raises:
         ValueError: a folder holds no run, or its run is not finished, or was not scored.
     """
+    cards = [Card.read(folder) for folder in runs]
     methods: dict[str, list[Card]] = {}
-    for folder in runs:
-        card = Card.read(folder)
+    for card in cards:
         methods.setdefault(json.dumps([_method(card), card.run.steps], default=str), []).append(card)
-    rows = [_row(cards) for cards in methods.values()]
-    varying = _varying([row.method for row in rows])
-    rows = [
-        dataclasses.replace(row, method={key: row.method[key] for key in varying if key in row.method})
-        for row in rows
-    ]
+    rows = [_row(together, _method(cards[0])) for together in methods.values()]
+    first = rows[0]
+    rows = [dataclasses.replace(row, by_first=by(row.last, first.last)) for row in rows]
     return sorted(rows, key=lambda row: (row.score, row.last))
 
 
@@ -77,17 +79,11 @@ def _method(card: Card) -> dict[str, Any]:
     return {"entry": card.name, **dataclasses.asdict(card.entry), **run}
 
 
-def _varying(methods: list[dict[str, Any]]) -> list[str]:
-    """Name what is not the same in all, in order."""
-    names = dict.fromkeys(name for method in methods for name in method)
-    return [name for name in names if any(method.get(name) != methods[0].get(name) for method in methods)]
-
-
-def _row(cards: list[Card]) -> Row:
+def _row(cards: list[Card], first: dict[str, Any]) -> Row:
     scored = [_read(card) for card in cards]
     last = [run.last for run in scored]
     return Row(
-        method=_method(cards[0]),
+        changes={key: value for key, value in _method(cards[0]).items() if first.get(key, value) != value},
         seeds=sorted(card.run.seed for card in cards),
         steps=cards[0].run.steps,
         score=scored[0].name,
@@ -117,20 +113,20 @@ def _read(card: Card) -> Scored:
 def table(rows: Iterable[Row]) -> str:
     """Lay rows out as a Markdown table."""
     lines = [
-        "| method | steps | seeds | score | last | last/best | real data | examples/s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| changes | steps | seeds | score | last | by the first | last/best | real data | examples/s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {named(row.method)} | {row.steps} | {len(row.seeds)} | {row.score} | {row.last:.4g} ± "
-        f"{row.spread:.2g} | {row.last_by_best:.3g} | {row.floor:.3g} | {row.samples_per_second:.0f} |"
+        f"| {_named(row.changes)} | {row.steps} | {len(row.seeds)} | {row.score} | {row.last:.4g} ± "
+        f"{row.spread:.2g} | {row.by_first:.2f} | {row.last_by_best:.3g} | {row.floor:.3g} | "
+        f"{row.samples_per_second:.0f} |"
         for row in rows
     ]
     return "\n".join(lines)
 
 
-def named(method: Mapping[str, Any]) -> str:
-    """Say by what a method differs from the others."""
-    return ", ".join(f"{key} {_plain(value)}" for key, value in method.items()) or "the one method"
+def _named(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_plain(value)}" for key, value in changes.items()) or "none (the first)"
 
 
 def _plain(value: Any) -> str:

@@ -7,7 +7,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from zoo.adversarial import ObjectiveName, RegularizerName, ScheduleName, TwoPlayer, TwoPlayerEntry
+from zoo.adversarial import (
+    ObjectiveName,
+    OptimizerName,
+    RegularizerName,
+    ScheduleName,
+    TwoPlayer,
+    TwoPlayerEntry,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +99,21 @@ class MLPGANVector(MLPGAN):
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.0, 0.99)
     schedule: ScheduleName = "cosine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPGANVectorSGD(MLPGANVector):
+    """Fully connected GAN of vectors as small as its source: a few units, plain descent, batches of two."""
+
+    batch_size: int = 2
+    latent_size: int = 4
+    generator_widths: tuple[int, ...] = (8, 8)
+    discriminator_widths: tuple[int, ...] = (32, 32)
+    objective: ObjectiveName = "non_saturating"
+    regularizer: RegularizerName = "none"
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = 0.1
+    schedule: ScheduleName = "constant"
 
 
 class Generator(nn.Module):

@@ -16,6 +16,7 @@ ENTRIES: dict[str, str] = {
     "mlp-gan-compact": "zoo.mlp_gan:MLPGANCompact",
     "mlp-gan-deep": "zoo.mlp_gan:MLPGANDeep",
     "mlp-gan-vector": "zoo.mlp_gan:MLPGANVector",
+    "mlp-gan-vector-sgd": "zoo.mlp_gan:MLPGANVectorSGD",
     "goodfellow-2014": "zoo.goodfellow_2014:Goodfellow2014",
     "dcgan": "zoo.dcgan:DCGAN",
     "dcgan-2015": "zoo.dcgan:DCGAN2015",

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tests.bench.machine import describe_machine
-from training.compare import compare, named, table
+from training.compare import compare, table
 from training.config import Card, Run
 from training.data import open_data
 from training.loop import Training, train
@@ -101,13 +101,8 @@ def main() -> None:
 def report(folders: list[Path], title: str, out: Path) -> None:
     """Write the table and its figures, and print the table."""
     rows = compare(folders)
-    baseline = next(row for row in rows if row.method.get("learning_rate") == PAPER["learning_rate"])
-    by_paper = "\n".join(f"- {row.last / baseline.last:.2f}: {named(row.method)}" for row in rows)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".md").write_text(
-        f"# {title}\n\n{describe_machine()}\n\n{table(rows)}\n\n"
-        f"The last score by that of the paper's recipe:\n\n{by_paper}\n"
-    )
+    out.with_suffix(".md").write_text(f"# {title}\n\n{describe_machine()}\n\n{table(rows)}\n")
     figures = {"machine": describe_machine(), "title": title, "rows": [dataclasses.asdict(r) for r in rows]}
     out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
     print(table(rows))

@@ -29,9 +29,10 @@ def values(folder, name):
 
 def test_rows_are_methods_over_their_seeds(scored):
     rows = compare(sorted(scored.iterdir()))
-    assert {row.method["objective"] for row in rows} == {"relativistic", "hinge"}
-    (row,) = (row for row in rows if row.method["objective"] == "relativistic")
-    assert set(row.method) == {"objective"}, "only what differs is named"
+    (row,) = (row for row in rows if row.changes)
+    assert row.changes == {"objective": "relativistic"}, "only what differs from the first is named"
+    (first,) = (row for row in rows if not row.changes)
+    assert (first.by_first, row.by_first) == (1, pytest.approx(row.last / first.last))
     runs = [values(scored / f"plain-{seed}", "total_variation") for seed in (0, 1)]
     assert (row.seeds, row.steps, row.score) == ([0, 1], 4, "total_variation")
     assert row.last == pytest.approx(sum(run[-1] for run in runs) / 2)
@@ -41,7 +42,8 @@ def test_rows_are_methods_over_their_seeds(scored):
     assert row.samples_per_second > 0
     text = table(rows)
     assert text.count("\n") == 3
-    assert "objective hinge" in text
+    assert "objective relativistic" in text
+    assert "none (the first)" in text
 
 
 def test_the_best_comes_first(scored):
@@ -50,7 +52,7 @@ def test_the_best_comes_first(scored):
 
 
 def test_one_method_alone_needs_no_name(scored):
-    assert "the one method" in table(compare([scored / "plain-0"]))
+    assert "none (the first)" in table(compare([scored / "plain-0"]))
 
 
 def test_runs_of_other_lengths_stand_apart(tmp_path, scored):

@@ -6,7 +6,7 @@ from training.config import Card, Run
 from training.data import open_data
 from training.draw import sampler_of
 from training.loop import Training
-from zoo.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep, MLPGANVector
+from zoo.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep, MLPGANVector, MLPGANVectorSGD
 
 
 def test_sizes_are_the_tutorials():
@@ -73,8 +73,17 @@ def test_the_vector_gan_finds_every_mode_of_the_ring():
     assert found["high_quality"] > 0.9
 
 
-def test_without_its_game_it_does_not():
-    """The control: the same networks, as many steps, by the original game without a penalty."""
-    plain = MLPGANVector(objective="non_saturating", regularizer="none")
-    found = scores(plain, 5000)
-    assert found["high_quality"] < 0.9
+def test_as_small_as_its_source_it_does_not():
+    """The control: as many steps of the source's networks and descent."""
+    found = scores(MLPGANVectorSGD(), 5000)
+    assert found["high_quality"] < 0.5
+    assert found["total_variation"] > 0.5
+
+
+def test_the_small_one_is_its_sources():
+    trainer = MLPGANVectorSGD(shape=(16,)).build()
+    assert sizes_of(trainer.generator) == [4, 8, 8, 16]
+    assert sizes_of(trainer.discriminator) == [16, 32, 32, 1]
+    optimizer = trainer.optimizers["generator"]
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.1, 0.0)
