@@ -194,12 +194,12 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> N
     os.execve(command[0], command, serve_environment(settings))
 
 
-def demo(*, out: Path = Path("runs/demo"), steps: int = 1000) -> None:
+def demo(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
     """Train a small DCGAN on drawn digits, export it, serve it, and ask the server for pictures.
 
     Args:
         out: Where everything lands.
-        steps: Rounds of updates; 1000 take about two minutes on two CPU cores.
+        steps: Rounds of updates; 2000 take about two minutes on two CPU cores.
     """
     from training.demo import demo
 
