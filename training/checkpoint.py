@@ -26,7 +26,7 @@ State = dict[str, Any]
 def save(folder: Path, step: int, state: State, keep: int) -> Path:
     """Write a checkpoint; then keep it and the ones of earlier steps, `keep` in all.
 
-    Another of its own step is from before a fall back, and goes too.
+    Another of its own step, or one of a later step, is from before a fall back, and goes too.
 
     Raises:
         OSError: it can't be written; the checkpoints before it are as they were.

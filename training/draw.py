@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from serving import manifest
 from serving.engine import Array, draw_inputs
-from training.record import to_pixels
+from training.record import as_served
 from zoo.entry import Entry
 
 CHUNK = 64
@@ -38,9 +38,9 @@ def sampler_of(entry: Entry, generator: nn.Module, example: dict[str, Tensor]) -
 
 @torch.no_grad()
 def _generate(generator: nn.Module, device: torch.device, inputs: dict[str, Array]) -> Array:
-    output: Tensor = generator(**{name: torch.from_numpy(value).to(device) for name, value in inputs.items()})
-    samples: Array = (to_pixels(output) if output.ndim == 4 else output).cpu().numpy()
-    return samples
+    return as_served(
+        generator(**{name: torch.from_numpy(value).to(device) for name, value in inputs.items()})
+    )
 
 
 def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, manifest.Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from serving import images
+from serving.engine import Array
 from training.durable import write_file
 from zoo.entry import Inputs
 
@@ -43,14 +44,19 @@ class Record:
         for name, generator in generators.items():
             with torch.no_grad():
                 output = generator(**probe[name])
-            drawn = to_pixels(output) if output.ndim == 4 else output
-            png = images.encode_png(images.picture(drawn.cpu().numpy(), columns=columns))
+            png = images.encode_png(images.picture(as_served(output), columns=columns))
             write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", png)
 
     def close(self) -> None:
         """Write out what is still held back."""
         self.lines.close()
         self.board.close()
+
+
+def as_served(output: Tensor) -> Array:
+    """Take what a generator gives to what its graph would: uint8 (N, H, W, C), or float32 vectors (N, D)."""
+    samples: Array = (to_pixels(output) if output.ndim == 4 else output).cpu().numpy()
+    return samples
 
 
 def to_pixels(samples: Tensor) -> Tensor:

@@ -19,10 +19,9 @@ from training.compare import compare, table
 from training.config import Card, Run
 from training.data import open_data
 from training.loop import Training, train
-from zoo import registry
-from zoo.dcgan import DCGAN
+from zoo.dcgan import DCGAN, DCGAN2015
 
-PAPER: dict[str, Any] = dataclasses.asdict(registry.load("dcgan-2015")(image_size=32, channels=1, width=32))
+PAPER: dict[str, Any] = dataclasses.asdict(DCGAN2015(image_size=32, channels=1, width=32))
 FAST = {"learning_rate": 2e-3, "schedule": "linear"}
 BETAS = {"betas": (0.0, 0.99)}
 HUANG = {"objective": "relativistic", "regularizer": "r1+r2", "regularizer_weight": 0.02}
@@ -100,10 +99,10 @@ def main() -> None:
 
 def report(folders: list[Path], title: str, out: Path) -> None:
     """Write the table and its figures, and print the table."""
-    rows = compare(folders)
+    rows, machine = compare(folders), describe_machine()
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".md").write_text(f"# {title}\n\n{describe_machine()}\n\n{table(rows)}\n")
-    figures = {"machine": describe_machine(), "title": title, "rows": [dataclasses.asdict(r) for r in rows]}
+    out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n{table(rows)}\n")
+    figures = {"machine": machine, "title": title, "rows": [dataclasses.asdict(r) for r in rows]}
     out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
     print(table(rows))
 

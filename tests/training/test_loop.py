@@ -135,15 +135,20 @@ def test_what_a_killed_run_left_half_written_is_swept(tmp_path):
     assert not any(path.exists() for path in left)
 
 
-def test_numbers_that_are_none_stop_the_run_before_they_are_saved(tmp_path, monkeypatch):
+def poison(monkeypatch, *steps):
+    """Make a scalar of some of the trainer's steps, counted from 1 over the whole test, no number."""
     step, calls = TwoPlayer.step, []
 
     def poisoned(self, batch):
         calls.append(1)
         scalars = step(self, batch)
-        return scalars | {"generator_loss": torch.tensor(float("nan"))} if len(calls) == 5 else scalars
+        return scalars | {"generator_loss": torch.tensor(float("nan"))} if len(calls) in steps else scalars
 
     monkeypatch.setattr(TwoPlayer, "step", poisoned)
+
+
+def test_numbers_that_are_none_stop_the_run_before_they_are_saved(tmp_path, monkeypatch):
+    poison(monkeypatch, 5)
     card = small_card("linear-gan", tmp_path, steps=8, checkpoint_every=4)
     with pytest.raises(Diverged, match="generator_loss is nan at step 5"):
         train(card)
@@ -222,18 +227,6 @@ def test_data_without_the_classes_are_refused(tmp_path, data):
     card = Card(name="cdcgan", entry=entry, run=Run(data=data, steps=1, out=tmp_path / "run", device="cpu"))
     with pytest.raises(ValueError, match=r"classes|vectors"):
         train(card)
-
-
-def poison(monkeypatch, *steps):
-    """Make a scalar of some of the trainer's steps, counted from 1 over the whole test, no number."""
-    step, calls = TwoPlayer.step, []
-
-    def poisoned(self, batch):
-        calls.append(1)
-        scalars = step(self, batch)
-        return scalars | {"generator_loss": torch.tensor(float("nan"))} if len(calls) in steps else scalars
-
-    monkeypatch.setattr(TwoPlayer, "step", poisoned)
 
 
 def test_a_collapse_is_undone_from_the_checkpoint_before_it(tmp_path, monkeypatch, capsys):
