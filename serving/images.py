@@ -61,6 +61,19 @@ def _flatten(image: Image.Image, channels: int) -> Pixels:
     return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
 
 
+def pad(pixels: Pixels, multiple: int, least: int) -> Pixels:
+    """Mirror images (N, H, W, C) at their right and lower edges until their sides are what a graph takes.
+
+    Args:
+        pixels: of any size; what is wanted of a result is its first H rows and W columns.
+        multiple: of which the sides must be multiples.
+        least: below which they must not be.
+    """
+    missing = [max(least, -(-side // multiple) * multiple) - side for side in pixels.shape[1:3]]
+    padded: Pixels = np.pad(pixels, ((0, 0), *((0, side) for side in missing), (0, 0)), mode="reflect")
+    return padded
+
+
 def encode_png(pixels: Pixels) -> bytes:
     """Encode pixels (H, W, C) losslessly; zlib level 1, since a request waits for it."""
     out = io.BytesIO()

@@ -38,6 +38,20 @@ class Tensor(_Part):
     distribution: Literal["normal", "uniform"] | None = None
     """What a latent is drawn from, number by number: standard normal, or uniform from -sqrt(3) to sqrt(3)."""
 
+    multiple: Annotated[int, Field(ge=1)] | None = None
+    """Of which an image's height and width must be multiples, where they may vary."""
+
+    least: Annotated[int, Field(ge=1)] | None = None
+    """Below which they must not be, a multiple itself."""
+
+    trained_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """Height and width of the images that it was trained on, where they may vary."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The multiple and the least of an image's sides."""
+        return self.multiple or 1, self.least or 1
+
     @property
     def size(self) -> int:
         """Numbers in one latent or vector, or in an image's last dimension."""
@@ -64,6 +78,10 @@ class Parity(_Part):
     """Greatest difference of the uint8 output, in levels; 0 for vectors."""
 
     batches: list[int]
+    """Sizes of batches that were tried."""
+
+    sizes: list[tuple[int, int]] = []
+    """Heights and widths of images that were tried, where they may vary."""
 
 
 class Variant(_Part):
@@ -95,22 +113,33 @@ class Training(_Part):
     software: dict[str, str]
 
 
+class Imported(_Part):
+    """Where weights come from that were not trained here."""
+
+    layout: str
+    """Whose names the weights had."""
+
+    files: dict[str, Sha256]
+    """SHA-256 of the file that each graph's weights were read from."""
+
+
 class Evaluation(_Part):
-    """How good an artifact's samples are, measured on its own graph, beside held-out real data."""
+    """How good what an artifact makes is, measured on its own graphs, beside controls."""
 
     data: str
     samples: int
     """How many were compared, with as many real ones."""
 
     seed: int
-    """Of the first sample; the others follow."""
+    """Of the first sample, and the others follow; 0 for translations, which have none."""
 
     features: dict[str, str | int | float] | None
     """What images were compared by: the extractor's name, SHA-256 and whatever else it says of itself."""
 
     scores: dict[str, float]
-    floor: dict[str, float]
-    """The same scores of held-out real data in the samples' place."""
+    controls: dict[str, dict[str, float]]
+    """The same scores of something else in the samples' place, by its name: `real`, held-out data; and, of
+    translations, `untranslated` and `recoloured`."""
 
     def replaces(self, other: "Evaluation") -> bool:
         """Tell whether this is a newer measurement of the same."""
@@ -133,7 +162,7 @@ class Manifest(_Part):
     labels: list[str] = []
     """Names of the classes that an input `label` counts from 0; empty where the graphs are not told one."""
 
-    training: Training
+    training: Training | Imported
     metrics: list[Evaluation] = []
     """Scores, one for each data set and extractor."""
 

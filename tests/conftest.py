@@ -29,14 +29,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def data_for(entry: Entry) -> str:
     """Name data without a download that suit an entry, whichever it is."""
-    return "glyphs" if len(entry.sample_shape) == 3 else "gaussian2d"
+    match entry.learns_from:
+        case "domains":
+            return "glyphs-style"
+        case "pairs":
+            return "glyphs-pairs"
+        case "examples":
+            return "glyphs" if len(entry.sample_shape) == 3 else "gaussian2d"
+
+
+SMALL_TRANSLATORS = {"translator": "unet-32", "image_size": (32, 32), "discriminator_layers": 2}
 
 
 def small_card(name: str, folder: Path, **run: object) -> Card:
     """Any entry of the registry, narrow and with a small batch, and a short run of it."""
     kind = registry.load(name)
     widths = [field.name for field in dataclasses.fields(kind) if field.name.endswith("width")]
-    entry = kind(batch_size=4, **dict.fromkeys(widths, 16))
+    size = SMALL_TRANSLATORS if kind.task == "translate" else {}
+    entry = kind(batch_size=4, **dict.fromkeys(widths, 16), **size)
     options: dict[str, object] = {
         "data": data_for(entry),
         "steps": 2,

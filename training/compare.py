@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from training.config import Card
 from training.record import METRICS
-from training.score import FLOOR, by
+from training.yardstick import FLOOR, by
 
 CHOICES = ("data", "ema", "on_collapse", "score_samples")
 """Fields of a run that are a choice of method; the entry's are all."""

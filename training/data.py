@@ -20,7 +20,7 @@ from serving.engine import Array
 from serving.errors import Refusal
 from serving.images import FORMATS, decode
 from training.progress import progress
-from zoo.entry import Batch
+from zoo.entry import Batch, DataKind
 
 SOURCES: dict[str, str] = {
     "glyphs": "training.glyphs:glyphs",
@@ -28,6 +28,10 @@ SOURCES: dict[str, str] = {
     "fashion-mnist": "training.datasets:fashion_mnist",
     "cifar10": "training.datasets:cifar10",
     "folder": "training.data:folder",
+    "unpaired": "training.domains:unpaired",
+    "paired": "training.domains:paired",
+    "glyphs-style": "training.restyled:glyphs_style",
+    "glyphs-pairs": "training.restyled:glyphs_pairs",
     "gaussian2d": "training.mixtures:gaussian2d",
     "ring8": "training.mixtures:ring8",
     "grid25": "training.mixtures:grid25",
@@ -48,17 +52,22 @@ class Data(Protocol):
     name: str
     """What an artifact says it was trained on: the spec without a path of this machine."""
 
+    kind: DataKind
+    """What a batch holds: `real` for examples, `a` and `b` for domains and for pairs."""
+
     labels: tuple[str, ...]
     """Names of the classes that `label` counts from 0; empty where there are none."""
 
     licence: str
     """Terms of the data, carried into the artifact's manifest."""
 
-    size: float
-    """Examples there are; infinitely many where they are drawn without end."""
-
     truth: "Truth | None"
     """The distribution that they are drawn from, where it is known."""
+
+    @property
+    def size(self) -> float:
+        """Examples there are, in either domain; infinitely many where they are drawn without end."""
+        ...
 
     def held_out(self) -> "Data | None":
         """Open examples of the same kind that no run learns from, None where there are none."""
@@ -112,6 +121,8 @@ class Pool:
     Every pass is a new shuffle of the whole set. Batches run on across passes; a set smaller than a batch
     repeats within it.
     """
+
+    kind: DataKind = "examples"
 
     def __init__(
         self,
@@ -231,28 +242,57 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
         ValueError: there is none, or one can't be read; the file is named.
     """
     shape = image_shape(sample_shape)
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise ValueError(f"folder: wants a folder of images; {path or 'nothing'} is none")
+    root = find_folder("folder", path)
     name = f"folder:{root.resolve().name}"
     train, test = root / "train", root / "test"
+
+    def read_pool(place: Path, name: str, **described: Any) -> Pool:
+        return Pool(read_images(place, shape), name=name, seed=seed, **described)
+
     if train.is_dir() and test.is_dir():
-        held_out = partial(_read_folder, test, shape, name=f"{name}/test", seed=seed)
-        return _read_folder(train, shape, name=name, seed=seed, held_out=held_out)
-    return _read_folder(root, shape, name=name, seed=seed)
+        return read_pool(train, name, held_out=partial(read_pool, test, f"{name}/test"))
+    return read_pool(root, name)
 
 
-def _read_folder(root: Path, shape: tuple[int, int, int], **described: Any) -> Pool:
+def find_folder(source: str, path: str) -> Path:
+    """Give the folder that a spec's argument names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    root = Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise ValueError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
+    return root
+
+
+def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Tensor:
+    """Read every image below a folder, fitted to a shape (C, H, W): uint8 (N, abreast * C, H, W).
+
+    Args:
+        root: the folder.
+        shape: of an image, (C, H, W).
+        abreast: how many images of one width stand side by side in a file.
+
+    Raises:
+        ValueError: there is none, or one can't be read; the file is named.
+    """
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
     if not files:
         raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
-    images = torch.empty((len(files), *shape), dtype=torch.uint8)
+    images = torch.empty((len(files), abreast, *shape), dtype=torch.uint8)
     with progress(len(files), f"reading {root}", "images") as advance:
         for index, file in enumerate(files):
             try:
                 pixels = decode(file.read_bytes(), shape[0], FOLDER_FORMATS, FOLDER_PIXELS)
             except Refusal as refusal:
                 raise ValueError(f"{file}: {refusal}") from refusal
-            images[index] = fit(torch.tensor(pixels).permute(2, 0, 1)[None], shape)[0]
+            if pixels.shape[1] % abreast:
+                raise ValueError(
+                    f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side"
+                )
+            images[index] = fit(
+                torch.tensor(np.stack(np.split(pixels, abreast, 1))).permute(0, 3, 1, 2), shape
+            )
             advance()
-    return Pool(images, **described)
+    return images.flatten(1, 2)

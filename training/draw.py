@@ -1,53 +1,112 @@
-"""What a generator is fed and what it makes, by seed, as the server feeds it and as the server gives it."""
+"""What generators make of what they are fed, as arrays: of a run in torch, of an artifact in ONNX Runtime."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from serving import manifest
-from serving.engine import Array, draw_inputs
-from training.record import as_served
-from zoo.entry import Entry
+from serving import images, manifest
+from serving.engine import Array, Engine, draw_inputs
+from serving.images import Pixels
+from training.pixels import as_fed, as_served
+from zoo.entry import Entry, Inputs
 
 CHUNK = 64
 
+BACK = {"a2b": "b2a", "b2a": "a2b"}
+"""What takes a translation back."""
 
-class Sampler(NamedTuple):
-    """A generator with what it wants, in torch or in ONNX Runtime."""
 
-    specs: Mapping[str, manifest.Tensor]
-    """Its inputs."""
+class Graphs(NamedTuple):
+    """The graphs of an artifact, or the generators that would become them: arrays in, arrays out."""
 
-    run: Callable[[dict[str, Array]], Array]
-    """Gives the samples of some inputs: uint8 (N, H, W, C) or float32 vectors (N, D)."""
+    inputs: Mapping[str, Mapping[str, manifest.Tensor]]
+    """What each graph is fed, by its name."""
+
+    run: Callable[[str, Mapping[str, Array]], Array]
+    """Gives what a graph makes of some inputs: uint8 (N, H, W, C) or float32 vectors (N, D)."""
+
+    labels: Sequence[str] = ()
+    """Names of the classes that they are told."""
 
     def draw(self, seeds: range, label: int | None = None) -> Iterator[Array]:
         """Draw the samples of some seeds, a few dozen at a time; without a label the classes take turns."""
+        ((graph, specs),) = self.inputs.items()
         for first in range(0, len(seeds), CHUNK):
-            yield self.run(draw_inputs(self.specs, list(seeds[first : first + CHUNK]), label))
+            yield self.run(graph, draw_inputs(specs, list(seeds[first : first + CHUNK]), label))
+
+    def translate(self, direction: str, pixels: Pixels) -> Pixels:
+        """Translate images of any one size, uint8 (N, H, W, C): to the same shape."""
+        height, width = pixels.shape[1:3]
+        padded = images.pad(pixels, *self.inputs[direction]["image"].grid)
+        return self.run(direction, {"image": padded})[:, :height, :width]
+
+    def look(self, graph: str, inputs: Mapping[str, Array]) -> list[Array]:
+        """Give what there is to see of a graph: what it makes of latents; or images, translated, and back."""
+        if "image" not in inputs:
+            return [self.run(graph, inputs)]
+        real = inputs["image"]
+        seen = [real, self.translate(graph, real)]
+        if BACK[graph] in self.inputs:
+            seen.append(self.translate(BACK[graph], seen[-1]))
+        return seen
+
+    def picture(
+        self,
+        graph: str,
+        inputs: Mapping[str, Array],
+        columns: int,
+        limits: tuple[float, float] | None = None,
+    ) -> Pixels:
+        """Draw what there is to see of a graph as one picture; what belongs together stands side by side.
+
+        Args:
+            graph: its name.
+            inputs: what it is fed.
+            columns: examples in a row.
+            limits: of vectors, what the picture's edges mean.
+        """
+        seen = self.look(graph, inputs)
+        side_by_side = np.stack(seen, 1).reshape(-1, *seen[0].shape[1:])
+        return images.picture(side_by_side, limits, columns * len(seen))
 
 
-def sampler_of(entry: Entry, generator: nn.Module, example: dict[str, Tensor]) -> Sampler:
-    """Make a sampler of an entry's generator, in evaluation mode on whatever device the example is on."""
-    (device,) = {value.device for value in example.values()}
-    return Sampler(describe_inputs(entry, example), partial(_generate, generator, device))
+def graphs_of_engine(engine: Engine) -> Graphs:
+    """Take an artifact's graphs."""
+    label = engine.manifest
+    return Graphs({name: graph.inputs for name, graph in label.graphs.items()}, engine.run, label.labels)
+
+
+def graphs_of_generators(
+    entry: Entry, generators: nn.ModuleDict, probe: Inputs, labels: Sequence[str] = ()
+) -> Graphs:
+    """Take generators in evaluation mode for graphs, on whatever device the probe is on.
+
+    Args:
+        entry: whose they are.
+        generators: by name.
+        probe: an example of what each is fed.
+        labels: names of the data's classes.
+    """
+    (device,) = {value.device for fed in probe.values() for value in fed.values()}
+    inputs = {name: describe_inputs(entry, fed) for name, fed in probe.items()}
+    return Graphs(inputs, partial(_run, generators, device), labels if entry.classes else ())
 
 
 @torch.no_grad()
-def _generate(generator: nn.Module, device: torch.device, inputs: dict[str, Array]) -> Array:
-    return as_served(
-        generator(**{name: torch.from_numpy(value).to(device) for name, value in inputs.items()})
-    )
+def _run(generators: nn.ModuleDict, device: torch.device, name: str, inputs: Mapping[str, Array]) -> Array:
+    fed = {key: as_fed(torch.from_numpy(value).to(device)) for key, value in inputs.items()}
+    return as_served(generators[name](**fed))
 
 
 def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, manifest.Tensor]:
     """Describe what a generator is fed, for the manifest and for whoever draws it.
 
     Raises:
-        ValueError: an input is neither a `latent` nor a `label`.
+        ValueError: an input is not a `latent`, a `label` or an `image`.
     """
     return {name: _describe(entry, name, value) for name, value in example.items()}
 
@@ -62,5 +121,15 @@ def _describe(entry: Entry, name: str, example: Tensor) -> manifest.Tensor:
         case "label":
             last = entry.classes - 1
             return manifest.Tensor(dtype="int64", shape=shape, meaning="label", range=(0, last))
+        case "image":
+            return manifest.Tensor(
+                dtype="uint8",
+                shape=["batch", "height", "width", example.shape[1]],
+                meaning="image",
+                range=(0, 255),
+                multiple=entry.multiple,
+                least=entry.least,
+                trained_size=(example.shape[2], example.shape[3]),
+            )
         case _:
-            raise ValueError(f"a generator's input must be named latent or label; got {name}")
+            raise ValueError(f"a generator's input must be named latent, label or image; got {name}")

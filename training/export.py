@@ -5,6 +5,7 @@ import hashlib
 import math
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,13 @@ from serving import images, manifest
 from serving.engine import Engine
 from training import checkpoint, parity
 from training.config import Card
-from training.draw import describe_inputs
+from training.describe import describe
+from training.draw import describe_inputs, graphs_of_engine
 from training.durable import new_folder
 from training.graph import OPSET, finish, trace
 from training.loop import Training
+from training.pixels import as_fed, as_served
+from zoo.entry import Entry, Inputs
 
 
 def export(run: Path, artifact: Path) -> manifest.Manifest:
@@ -30,21 +34,83 @@ def export(run: Path, artifact: Path) -> manifest.Manifest:
             (`GraphError`), or the graph is not equal to it (`ParityError`).
     """
     artifact = artifact.resolve()
-    _must_be_replaceable(artifact)
+    must_be_replaceable(artifact)
     training = restore(run)
+    card = training.card
+    provenance = manifest.Training(
+        data=card.data_name,
+        steps=training.done,
+        seed=card.run.seed,
+        ema=card.run.ema,
+        software=card.software,
+    )
+    return write_artifact(
+        artifact,
+        Source(
+            card.name,
+            card.entry,
+            card.data_name,
+            training.average.generators,
+            training.probe,
+            training.columns,
+        ),
+        {
+            "labels": list(card.labels) if card.entry.classes else [],
+            "training": provenance,
+            "licence": card.licence,
+        },
+    )
+
+
+class Source(NamedTuple):
+    """Generators and what is known of them."""
+
+    name: str
+    """The entry's name, or its import path."""
+
+    entry: Entry
+
+    data: str
+    """Name of the data that they learned from."""
+
+    generators: nn.ModuleDict
+    """In evaluation mode, on the CPU."""
+
+    probe: Inputs
+    """What each is fed, to prove its graph by and to draw its sheet of."""
+
+    columns: int
+    """Examples in a row of a sheet."""
+
+
+def write_artifact(artifact: Path, source: Source, about: dict[str, Any]) -> manifest.Manifest:
+    """Write generators as an artifact.
+
+    Args:
+        artifact: its folder, absolute.
+        source: what becomes of it.
+        about: the manifest's fields that are not of the graphs.
+
+    Raises:
+        ValueError: a generator can't become a graph (`GraphError`), or the graph is not equal to it
+            (`ParityError`).
+    """
     with new_folder(artifact) as folder:
-        graphs = {
-            name: _write_graph(name, generator, training.probe[name], folder, training.card)
-            for name, generator in training.average.generators.items()
-        }
-        label = _label(artifact.name, training, graphs)
+        label = manifest.Manifest(
+            name=artifact.name,
+            entry=source.name,
+            hyperparameters=dataclasses.asdict(source.entry),
+            task=source.entry.task,
+            graphs={name: _write_graph(name, source, folder) for name in source.generators},
+            **about,
+        )
         (folder / manifest.FILE).write_bytes(label.to_json())
-        _accept(folder, training)
+        _accept(folder, source)
         (folder / "README.md").write_text(describe(label), encoding="utf-8")
     return label
 
 
-def _must_be_replaceable(artifact: Path) -> None:
+def must_be_replaceable(artifact: Path) -> None:
     """Refuse a place that has no name for an artifact, or holds something else than one."""
     if not re.fullmatch(manifest.NAME, artifact.name):
         raise ValueError(f"an artifact's name is of letters, digits, '.', '_' and '-'; got {artifact.name!r}")
@@ -67,12 +133,13 @@ def restore(run: Path) -> Training:
     return training
 
 
-def _write_graph(
-    name: str, generator: nn.Module, example: dict[str, Tensor], folder: Path, card: Card
-) -> manifest.Graph:
-    model = trace(generator, example)
-    proof = parity.measure(generator, model, example)
-    data = finish(model, {"entry": card.name, "graph": name, "data": card.data_name})
+def _write_graph(name: str, source: Source, folder: Path) -> manifest.Graph:
+    generator = source.generators[name]
+    inputs = describe_inputs(source.entry, source.probe[name])
+    cases = list(parity.cases(inputs, source.probe[name]))
+    model = trace(generator, cases[0], source.entry.multiple)
+    proof = parity.measure(generator, model, cases)
+    data = finish(model, {"entry": source.name, "graph": name, "data": source.data})
     (folder / f"{name}.onnx").write_bytes(data)
     variant = manifest.Variant(
         file=f"{name}.onnx",
@@ -82,73 +149,27 @@ def _write_graph(
         parity=proof,
     )
     with torch.no_grad():
-        output = generator(**example)
-    inputs = describe_inputs(card.entry, example)
-    return manifest.Graph(opset=OPSET, inputs=inputs, output=_describe_output(output), variants=[variant])
+        output = generator(**{key: as_fed(value) for key, value in cases[0].items()})
+    described = _describe_output(output, any_size="image" in inputs)
+    return manifest.Graph(opset=OPSET, inputs=inputs, output=described, variants=[variant])
 
 
-def _describe_output(output: Tensor) -> manifest.Tensor:
+def _describe_output(output: Tensor, any_size: bool) -> manifest.Tensor:
     shape: list[int | str]
     if output.ndim == 4:
         _, channels, height, width = output.shape
-        shape = ["batch", height, width, channels]
+        shape = ["batch", *(("height", "width") if any_size else (height, width)), channels]
         return manifest.Tensor(dtype="uint8", shape=shape, meaning="image", range=(0, 255))
     low, high = float(math.floor(output.min().item())), float(math.ceil(output.max().item()))
     shape = ["batch", *output.shape[1:]]
     return manifest.Tensor(dtype="float32", shape=shape, meaning="vector", range=(low, max(high, low + 1)))
 
 
-def _label(name: str, training: Training, graphs: dict[str, manifest.Graph]) -> manifest.Manifest:
-    card = training.card
-    provenance = manifest.Training(
-        data=card.data_name,
-        steps=training.done,
-        seed=card.run.seed,
-        ema=card.run.ema,
-        software=card.software,
-    )
-    return manifest.Manifest(
-        name=name,
-        entry=card.name,
-        hyperparameters=dataclasses.asdict(card.entry),
-        task=card.entry.task,
-        graphs=graphs,
-        labels=list(card.labels) if card.entry.classes else [],
-        training=provenance,
-        licence=card.licence,
-    )
-
-
-def _accept(folder: Path, training: Training) -> None:
+def _accept(folder: Path, source: Source) -> None:
     """Open the artifact as the server does, and draw its sheets with it."""
     engine = Engine(folder, "cpu")
+    graphs = graphs_of_engine(engine)
     for name, graph in engine.manifest.graphs.items():
-        output = engine.run(name, {key: value.numpy() for key, value in training.probe[name].items()})
-        picture = images.picture(output, graph.output.range, training.columns)
+        inputs = {key: as_served(value) for key, value in source.probe[name].items()}
+        picture = graphs.picture(name, inputs, source.columns, graph.output.range)
         (folder / f"{name}.png").write_bytes(images.encode_png(picture))
-
-
-def describe(label: manifest.Manifest) -> str:
-    """Write the artifact's README."""
-    pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in label.graphs)
-    command = f"ganzoo train {label.entry} --data {label.training.data} --steps {label.training.steps}"
-    return (
-        f"# {label.name}\n\n{pictures}\n\n"
-        f"`{label.entry}` trained on `{label.training.data}` for {label.training.steps} steps, seed "
-        f"{label.training.seed}. Licence of the data: {label.licence}. Everything else, the hyperparameters "
-        f"and the parity with PyTorch among it, is in [{manifest.FILE}]({manifest.FILE}).\n\n"
-        f"    {command}  # and the hyperparameters of {manifest.FILE}\n"
-        + "".join(_describe_scores(evaluation) for evaluation in label.metrics)
-    )
-
-
-def _describe_scores(evaluation: manifest.Evaluation) -> str:
-    by = f" by the features of {evaluation.features['name']}" if evaluation.features else ""
-    rows = "".join(
-        f"| {name} | {value:.4g} | {evaluation.floor[name]:.4g} |\n"
-        for name, value in evaluation.scores.items()
-    )
-    return (
-        f"\n{evaluation.samples} samples held against `{evaluation.data}`{by}, beside as many held-out real "
-        f"examples:\n\n| score | samples | real |\n|---|---|---|\n{rows}"
-    )

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.data import generator, image_shape, normalise
-from zoo.entry import Batch
+from zoo.entry import Batch, DataKind
 
 CHARACTERS = "0123456789"
 STROKES = (0, 1, 3, 4, 6)
@@ -35,6 +35,7 @@ def glyphs(argument: str, sample_shape: tuple[int, ...], seed: int) -> "Glyphs":
 class Glyphs:
     """An endless, labelled stream of drawn characters; a batch depends on the seed and the step alone."""
 
+    kind: DataKind = "examples"
     licence = "CC0-1.0"
     size = math.inf
     truth = None

@@ -1,10 +1,10 @@
-"""A generator as an ONNX graph: one file, dynamic batch, uint8 NHWC where it makes images."""
+"""A generator as an ONNX graph: one file, dynamic batch, images uint8 NHWC at both ends."""
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from training.record import to_pixels
+from training.pixels import as_fed, to_pixels
 
 OPSET = 18
 """From 22 on ONNX Runtime places instance normalisation on the CPU, even under CUDA."""
@@ -15,7 +15,7 @@ class GraphError(ValueError):
 
 
 class Ends(nn.Module):
-    """A generator with the ends of a graph: its own inputs, in their order, and what a client wants out.
+    """A generator with the ends of a graph: its own inputs, in their order, images as uint8 NHWC; and so out.
 
     The second output is the generator's own, in float; parity is measured on it before it is cut off.
     """
@@ -26,16 +26,19 @@ class Ends(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Give uint8 images (N, H, W, C) or float32 vectors (N, D), and the generator's own output."""
-        output = self.generator(**dict(zip(self.names, inputs, strict=True)))
+        fed = {name: as_fed(value) for name, value in zip(self.names, inputs, strict=True)}
+        output = self.generator(**fed)
         return (to_pixels(output) if output.ndim == 4 else output.clone()), output
 
 
-def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
+def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -> onnx.ModelProto:
     """Export a generator with two outputs, `output` and `float_output`, and nothing of this machine in it.
 
     Args:
         generator: in evaluation mode, on the CPU; called with the example by name.
-        example: inputs of at least two rows; the first dimension becomes the dynamic batch.
+        example: the graph's inputs, at least two rows, images as uint8 NHWC; the first dimension becomes the
+            dynamic batch, and an image's height and width vary too.
+        multiple: of which an image's height and width are multiples.
 
     Raises:
         GraphError: weights are not finite, the batch came out fixed, or the exporter gave another opset or
@@ -47,13 +50,15 @@ def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
     # One input names the batch; that the others share it is found, and naming it again would warn.
     first, *others = example
     batch = {first: torch.export.Dim("batch", min=1)} | dict.fromkeys(others, torch.export.Dim.AUTO)
+    sides = {1: multiple * torch.export.Dim("rows", min=1), 2: multiple * torch.export.Dim("columns", min=1)}
+    varying = tuple({0: batch[name]} | (sides if value.ndim == 4 else {}) for name, value in example.items())
     program = torch.onnx.export(
         Ends(generator, list(example)).eval(),
         args=tuple(example.values()),
         dynamo=True,
         opset_version=OPSET,
         external_data=False,
-        dynamic_shapes={"inputs": tuple({0: batch[name]} for name in example)},
+        dynamic_shapes={"inputs": varying},
         input_names=list(example),
         output_names=["output", "float_output"],
         verbose=False,
@@ -61,16 +66,24 @@ def trace(generator: nn.Module, example: dict[str, Tensor]) -> onnx.ModelProto:
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _anonymise(model)
-    for node in (*model.graph.input, *model.graph.output):
-        if not node.type.tensor_type.shape.dim[0].dim_param:
-            raise GraphError(
-                f"the batch of {node.name} is fixed in the graph; a generator that counts its rows "
-                "(len, shape[0]) may fix it: reshape with -1 instead"
-            )
+    _must_vary(model)
     opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
     if opsets != {"ai.onnx": OPSET}:
         raise GraphError(f"the graph must use ai.onnx {OPSET} alone; the exporter gave {opsets}")
     return model
+
+
+def _must_vary(model: onnx.ModelProto) -> None:
+    """Refuse a graph whose batch, or size where it is fed images, came out fixed."""
+    sized = any(len(node.type.tensor_type.shape.dim) == 4 for node in model.graph.input)
+    for node in (*model.graph.input, *model.graph.output):
+        dimensions = node.type.tensor_type.shape.dim
+        images = sized and node.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+        if not all(dimension.dim_param for dimension in dimensions[: 3 if images else 1]):
+            raise GraphError(
+                f"the batch, or an image's size, of {node.name} is fixed in the graph; a generator that "
+                "counts its rows (len, shape[0]) may fix it: reshape with -1 instead"
+            )
 
 
 def finish(model: onnx.ModelProto, label: dict[str, str]) -> bytes:

@@ -11,19 +11,22 @@ from typing import Any
 
 import torch
 
+from serving.images import Pixels
 from training import checkpoint
 from training.config import Card, find_device
 from training.data import Data, generator, open_data
-from training.draw import sampler_of
+from training.draw import Graphs, graphs_of_generators
 from training.ema import MovingAverage
 from training.folder import held
+from training.pixels import as_served
 from training.progress import Speed, progress
 from training.record import Record
-from training.score import Yardstick, open_scorer
 from training.watch import Diverged, Watch, must_be_finite
+from training.yardstick import Yardstick, open_yardstick
 from zoo.entry import Inputs, Trainer
 
-PROBE_SIZE = 64
+PROBE_SIZES = {"sample": 64, "translate": 6}
+"""Examples that a run is watched through, by its task; those of a translation are images themselves."""
 MOST_ROLLBACKS = 3
 
 
@@ -58,13 +61,14 @@ class Training:
 
     @property
     def columns(self) -> int:
-        """Pictures in a row of the probe's sheet, which is a class where there are classes."""
-        return math.ceil(PROBE_SIZE / self.card.entry.classes) if self.card.entry.classes else 8
+        """Examples in a row of the probe's sheet, which is a class where there are classes."""
+        size, classes = PROBE_SIZES[self.card.entry.task], self.card.entry.classes
+        return math.ceil(size / (classes or math.ceil(math.sqrt(size))))
 
     def draw_probe(self, data: Data) -> None:
         """Draw the probe for the data; torch's random state is as before."""
         before = checkpoint.random_state(self.device)
-        rows = max(self.card.entry.classes, PROBE_SIZE // self.columns)
+        rows = self.card.entry.classes or math.ceil(PROBE_SIZES[self.card.entry.task] / self.columns)
         batch = data.batch(0, rows * self.columns)
         batch["label"] = torch.arange(rows, device=self.device).repeat_interleave(self.columns)
         self.probe = self.trainer.inputs(batch)
@@ -87,6 +91,18 @@ class Training:
         name, average = next(iter(self.average.generators.items()))
         samples: torch.Tensor = average(**self.probe[name])
         return samples
+
+    @property
+    def graphs(self) -> Graphs:
+        """The averaged generators, as the graphs that they would become."""
+        card = self.card
+        return graphs_of_generators(card.entry, self.average.generators, self.probe, card.labels)
+
+    def sheets(self) -> Iterator[tuple[str, Pixels]]:
+        """Draw what the averaged generators make of the probe: a name and a picture each."""
+        for name, fed in self.probe.items():
+            inputs = {key: as_served(value) for key, value in fed.items()}
+            yield name, self.graphs.picture(name, inputs, self.columns)
 
     def state(self) -> checkpoint.State:
         """Take everything that a bit-equal continuation needs."""
@@ -129,7 +145,7 @@ def train(card: Card) -> None:
     """
     with held(card) as folder:
         data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
-        _must_have_the_classes(card, data)
+        _must_suit(card, data)
         card = dataclasses.replace(card, data_name=data.name, labels=data.labels, licence=data.licence)
         training = Training(card)
         data = data.to(training.device)
@@ -150,7 +166,8 @@ def _run(training: Training, data: Data, folder: Path, received: list[int]) -> N
         Diverged: there was trouble, and no way back from it.
         Interrupted: a signal has been received.
     """
-    run, yardstick = training.card.run, _yardstick(training)
+    run = training.card.run
+    yardstick = open_yardstick(training.card, training.graphs, training.device) if run.score_every else None
     while training.done < run.steps:
         try:
             with closing(Record(folder, training.done)) as record:
@@ -161,27 +178,16 @@ def _run(training: Training, data: Data, folder: Path, received: list[int]) -> N
             _roll_back(training, folder / "checkpoints", trouble)
 
 
-def _must_have_the_classes(card: Card, data: Data) -> None:
-    """Refuse data that don't have as many classes as the entry is told apart by."""
+def _must_suit(card: Card, data: Data) -> None:
+    """Refuse data that are not made up as the entry wants them, or don't have its classes."""
+    wants = card.entry.learns_from
+    if data.kind != wants and (wants, data.kind) != ("domains", "pairs"):
+        raise ValueError(f"{card.name} learns from {wants}; {data.name} is made up of {data.kind}")
     if card.entry.classes not in (0, len(data.labels)):
         raise ValueError(
             f"{card.name} wants data of {card.entry.classes} classes; {data.name} has "
             f"{len(data.labels) or 'none'}: use other data, or --classes"
         )
-
-
-def _yardstick(training: Training) -> Yardstick | None:
-    """Make what scores the run as it goes, where it is to be scored."""
-    card = training.card
-    if not card.run.score_every:
-        return None
-    if card.entry.task != "sample":
-        raise ValueError(f"score_every is for entries that sample; {card.name} translates")
-    ((name, average),) = training.average.generators.items()
-    scorer = open_scorer(
-        card.run.data, card.entry.sample_shape, card.run.score_samples, "auto", training.device
-    )
-    return Yardstick(scorer, sampler_of(card.entry, average, training.probe[name]))
 
 
 def _train_on(
@@ -214,7 +220,8 @@ def _train_on(
                 watch.score(done, record.history(yardstick.name), yardstick.floor)
                 speed.restart(done)
             if draws:
-                record.sheet(done, training.average.generators, training.probe, training.columns)
+                for name, pixels in training.sheets():
+                    record.sheet(done, name, pixels)
             if saves:
                 watch.samples(done, training.look())
                 checkpoint.save(record.folder / "checkpoints", done, training.state(), run.keep)

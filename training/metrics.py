@@ -5,6 +5,7 @@ torchmetrics takes seconds to import, so it is only where it is called: not ever
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,42 @@ def neighbourhoods(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> 
         "density": inside_real.mean().item() / neighbours,
         "coverage": covered.mean().item(),
     }
+
+
+def likeness(images: Tensor, truth: Tensor) -> dict[str, float]:
+    """Compare images with what they ought to be, pixel by pixel: float32 (N, C, H, W) from 0 to 1 both.
+
+    `l1` is the mean distance; `psnr`, in decibels, is of each image and its mean, 100 where they are equal;
+    `ssim` is the structural similarity (Wang et al. 2004).
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    error = (images - truth).square().mean((1, 2, 3)).clamp(min=1e-10)
+    similarity: Any = structural_similarity_index_measure(images, truth, data_range=1.0)
+    return {
+        "l1": (images - truth).abs().mean().item(),
+        "psnr": (-10 * error.log10()).mean().item(),
+        "ssim": float(similarity),
+    }
+
+
+def recolour(images: Tensor, truth: Tensor) -> Tensor:
+    """Change the colours of all images alike as brings them nearest to their truth, in the least squares.
+
+    Args:
+        images: float32 (N, C, H, W) from 0 to 1.
+        truth: the same.
+
+    Returns:
+        The images with every pixel's colour sent through the best affine map, cut to 0 to 1.
+    """
+    channels = images.shape[1]
+    colours, wanted = (each.movedim(1, -1).reshape(-1, channels).double() for each in (images, truth))
+    colours = torch.cat([colours, torch.ones(len(colours), 1, dtype=torch.double)], 1)
+    # The pseudo-inverse, since the colours of grey images are not independent.
+    best = torch.linalg.pinv(colours.T @ colours, hermitian=True) @ colours.T @ wanted
+    nearest: Tensor = (colours @ best).float().clamp(0, 1)
+    return nearest.reshape(-1, *images.shape[2:], channels).movedim(-1, 1)
 
 
 def reach(features: Tensor, neighbours: int) -> Tensor:

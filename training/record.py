@@ -3,14 +3,11 @@
 import json
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from serving import images
-from serving.engine import Array
+from serving.images import Pixels
 from training.durable import write_file
-from zoo.entry import Inputs
 
 METRICS = "metrics.jsonl"
 
@@ -39,30 +36,14 @@ class Record:
         lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
         return [(line["step"], line[name]) for line in lines if name in line]
 
-    def sheet(self, step: int, generators: nn.ModuleDict, probe: Inputs, columns: int) -> None:
-        """Draw what every generator makes of its probe, in rows: `sheets/STEP-GENERATOR.png`."""
-        for name, generator in generators.items():
-            with torch.no_grad():
-                output = generator(**probe[name])
-            png = images.encode_png(images.picture(as_served(output), columns=columns))
-            write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", png)
+    def sheet(self, step: int, name: str, pixels: Pixels) -> None:
+        """Write a contact sheet: `sheets/STEP-NAME.png`."""
+        write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", images.encode_png(pixels))
 
     def close(self) -> None:
         """Write out what is still held back."""
         self.lines.close()
         self.board.close()
-
-
-def as_served(output: Tensor) -> Array:
-    """Take what a generator gives to what its graph would: uint8 (N, H, W, C), or float32 vectors (N, D)."""
-    samples: Array = (to_pixels(output) if output.ndim == 4 else output).cpu().numpy()
-    return samples
-
-
-def to_pixels(samples: Tensor) -> Tensor:
-    """Take float NCHW in [-1, 1] to uint8 NHWC, rounding half to even, as every graph of images ends."""
-    scaled = (samples.float() + 1) * 127.5
-    return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _step(line: str) -> int:

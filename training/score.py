@@ -10,12 +10,8 @@ from torch import Tensor
 from serving.engine import Array
 from training import metrics
 from training.data import Data, open_data, read
-from training.draw import Sampler
 from training.features import Extractor, Seen, open_extractor
-from training.record import to_pixels
-
-FLOOR = "_floor"
-"""Suffix of the name under which a score's floor is logged."""
+from training.pixels import to_pixels
 
 
 class Scorer(Protocol):
@@ -65,6 +61,8 @@ def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device
     """
     # Seed 0, whatever the run's: runs are compared by one yardstick.
     data = open_data(spec, shape, 0)
+    if data.kind != "examples":
+        raise ValueError(f"{data.name} are for translations; samples are held against examples")
     if data.truth is not None:
         return VectorScorer(data, n)
     if len(shape) != 3:
@@ -160,34 +158,8 @@ class ImageScorer:
         return Seen(torch.cat([part.features for part in seen]), torch.cat(classes) if classes else None)
 
 
-class Yardstick:
-    """Scores a generator as it learns, by the headline of what scores its data."""
-
-    def __init__(self, scorer: Scorer, sampler: Sampler) -> None:
-        self.scorer, self.sampler, self.name = scorer, sampler, scorer.headline
-        self.floor = scorer.floor[scorer.headline]
-
-    def measure(self) -> dict[str, float]:
-        """Score the samples of the first seeds: the headline, lower the better, and its floor."""
-        value = self.scorer.watch(self.sampler.draw(range(self.scorer.samples)))
-        return {self.name: value, self.name + FLOOR: self.floor}
-
-    def standing(self, history: list[tuple[int, float]]) -> str:
-        """Say how the last score compares with the best and with the floor."""
-        (at, best), (_, last) = min(history, key=lambda point: point[1]), history[-1]
-        return (
-            f"{self.name}: last {last:.4g}, best {best:.4g} at step {at}, last/best {by(last, best):.3g}; "
-            f"real data {self.floor:.4g}"
-        )
-
-
 def _part(seen: Seen, places: slice) -> Seen:
     return Seen(seen.features[places], None if seen.classes is None else seen.classes[places])
-
-
-def by(last: float, best: float) -> float:
-    """Divide the last score by the best, which may be 0."""
-    return 1.0 if last == best else last / max(best, 1e-12)
 
 
 def _enough(data: Data, count: float) -> int:

@@ -14,6 +14,10 @@ the data have labels. Translators find their two domains under `a` and `b`."""
 DistributionName = Literal["normal", "uniform"]
 """What latents are drawn from, number by number: mean 0 and variance 1."""
 
+DataKind = Literal["examples", "domains", "pairs"]
+"""How data are made up: examples of one kind, two domains side by side, or two domains whose examples belong
+together one by one."""
+
 Inputs = dict[str, dict[str, Tensor]]
 """What each generator is fed: its name, then its arguments by name."""
 
@@ -48,6 +52,9 @@ class Entry(ABC):
 
     task: ClassVar[Literal["sample", "translate"]] = "sample"
 
+    learns_from: ClassVar[DataKind] = "examples"
+    """What the data must be made up of."""
+
     batch_size: int = 64
     """Examples in a batch."""
 
@@ -55,6 +62,11 @@ class Entry(ABC):
     @abstractmethod
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one example: (C, H, W) of an image, (D,) of a vector. The data are fitted to it."""
+
+    @property
+    def scored_shape(self) -> tuple[int, ...]:
+        """Shape of the examples that scores are of."""
+        return self.sample_shape
 
     @property
     def classes(self) -> int:
@@ -65,6 +77,16 @@ class Entry(ABC):
     def latent_distribution(self) -> DistributionName:
         """What the generators' latents are drawn from, where they have any."""
         return "normal"
+
+    @property
+    def multiple(self) -> int:
+        """What heights and widths must be multiples of, where the generators translate images of any size."""
+        return 1
+
+    @property
+    def least(self) -> int:
+        """The least height and width that such a generator takes."""
+        return self.multiple
 
     @property
     def examples_per_step(self) -> int:

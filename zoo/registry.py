@@ -26,6 +26,8 @@ ENTRIES: dict[str, str] = {
     "sngan": "zoo.sngan:SNGAN",
     "sngan-cnn": "zoo.sngan:SNGANCNN",
     "r3gan": "zoo.r3gan:R3GAN",
+    "cyclegan": "zoo.cyclegan:CycleGAN",
+    "pix2pix": "zoo.pix2pix:Pix2Pix",
 }
 
 

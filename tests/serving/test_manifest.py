@@ -77,14 +77,16 @@ def test_the_version_is_that_of_the_graphs(content, tmp_path):
         "seed": 0,
         "features": None,
         "scores": {"x": 1},
-        "floor": {"x": 0},
+        "controls": {"real": {"x": 0}},
     }
     assert read(changed(content, ("metrics",), [scored]), tmp_path).version == before
     assert read(changed(content, (*VARIANT, "sha256"), "0" * 64), tmp_path).version != before
 
 
 def test_an_evaluation_replaces_those_of_the_same_data_and_extractor():
-    first = Evaluation(data="mnist", samples=9, seed=0, features={"name": "classifier"}, scores={}, floor={})
+    first = Evaluation(
+        data="mnist", samples=9, seed=0, features={"name": "classifier"}, scores={}, controls={}
+    )
     assert first.model_copy(update={"samples": 5, "seed": 3}).replaces(first)
     assert not first.model_copy(update={"data": "glyphs"}).replaces(first)
     assert not first.model_copy(update={"features": {"name": "inception"}}).replaces(first)

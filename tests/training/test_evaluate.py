@@ -35,7 +35,7 @@ def test_scores_go_into_the_manifest_and_the_card_and_nothing_else_changes(copie
     assert (evaluation.data, evaluation.samples, evaluation.seed) == ("glyphs", 300, 0)
     assert evaluation.features["name"] == "classifier"
     assert 0 < evaluation.features["accuracy"] <= 1
-    assert evaluation.scores["frechet"] > evaluation.floor["frechet"]
+    assert evaluation.scores["frechet"] > evaluation.controls["real"]["frechet"]
     card = (copies / "pictures" / "README.md").read_text()
     assert f"| frechet | {evaluation.scores['frechet']:.4g} |" in card
     assert "300 samples" in card
@@ -83,14 +83,14 @@ def test_a_conditional_artifact_is_asked_for_its_classes(copies, quick):
     evaluation = evaluate(copies / "classes", "glyphs:ABC", n=150)
     assert 0 <= evaluation.scores["label_accuracy"] <= 1
     assert "label_accuracy" in table(evaluation)
-    assert evaluation.floor["label_accuracy"] == evaluation.features["accuracy"]
+    assert evaluation.controls["real"]["label_accuracy"] == evaluation.features["accuracy"]
 
 
 def test_points_are_held_against_the_truth(copies):
     evaluation = evaluate(copies / "points", "gaussian2d", n=1000)
     assert set(evaluation.scores) == {"wasserstein2"}
     assert evaluation.features is None
-    assert evaluation.floor["wasserstein2"] < 0.2 < evaluation.scores["wasserstein2"]
+    assert evaluation.controls["real"]["wasserstein2"] < 0.2 < evaluation.scores["wasserstein2"]
 
 
 @pytest.mark.parametrize(

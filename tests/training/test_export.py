@@ -14,7 +14,7 @@ from training import parity
 from training.export import export, restore
 from training.graph import GraphError, finish, trace
 from training.parity import ParityError, measure
-from training.record import to_pixels
+from training.pixels import to_pixels
 from training.sample import sample
 
 

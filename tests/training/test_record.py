@@ -1,12 +1,10 @@
 import json
 
-import pytest
-import torch
+import numpy as np
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 
-from training.record import Record, to_pixels
+from training.record import Record
 
 
 def test_what_an_interrupted_run_wrote_past_its_checkpoint_is_dropped(tmp_path):
@@ -40,33 +38,9 @@ def test_a_scalars_history_is_what_was_written_of_it(tmp_path):
     record.close()
 
 
-@pytest.mark.parametrize(
-    ("shape", "size"), [((1, 4, 4), (14, 14)), ((3, 4, 6), (18, 14)), ((2,), (256, 256))]
-)
-def test_sheets_of_images_and_of_points(shape, size, tmp_path):
-    class Fixed(nn.Module):
-        def forward(self, latent):
-            return torch.linspace(-1, 1, 4)[:, None].expand(4, latent[0].numel()).reshape(4, *shape)
-
+def test_a_sheet_is_a_file_named_by_its_step(tmp_path):
     record = Record(tmp_path, 0)
-    latent = torch.zeros(4, *shape)
-    record.sheet(7, nn.ModuleDict({"generator": Fixed()}), {"generator": {"latent": latent}}, columns=2)
+    record.sheet(7, "generator", np.zeros((4, 6, 3), np.uint8))
     record.close()
     with Image.open(tmp_path / "sheets" / "00000007-generator.png") as sheet:
-        assert sheet.size == size
-
-
-def test_pixels_round_half_to_even_and_are_clipped():
-    levels = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0, 0.5 / 127.5 - 1, 1.5 / 127.5 - 1]).double()
-    pixels = to_pixels(levels.reshape(1, 1, 1, -1).float())
-    assert pixels.shape == (1, 1, 7, 1)
-    assert pixels.flatten().tolist()[:5] == [0, 0, 128, 255, 255]
-    assert pixels.flatten().tolist()[5] in (0, 1)
-    assert pixels.flatten().tolist()[6] in (1, 2)
-
-
-def test_pixels_go_back_and_forth_unchanged():
-    from training.data import normalise
-
-    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    assert torch.equal(to_pixels(normalise(levels)).permute(0, 3, 1, 2), levels)
+        assert sheet.size == (6, 4)

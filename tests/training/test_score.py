@@ -5,8 +5,8 @@ from PIL import Image
 
 from training import features, metrics
 from training.data import open_data
-from training.record import to_pixels
-from training.score import Yardstick, by, open_scorer
+from training.pixels import to_pixels
+from training.score import open_scorer
 
 SHAPE = (1, 16, 16)
 
@@ -100,27 +100,9 @@ def test_too_few_samples_are_refused(spec, shape, n, monkeypatch):
         open_scorer(spec, shape, n, "auto", torch.device("cpu"))
 
 
-def test_the_best_may_be_nothing():
-    assert by(0.0, 0.0) == 1
-    assert by(3.0, 2.0) == 1.5
-    assert by(1.0, 0.0) > 1e6
-
-
 def test_points_are_scored_by_their_truth():
     scorer = open_scorer("ring8", (2,), 5000, "auto", torch.device("cpu"))
     assert (scorer.samples, scorer.headline, scorer.describe()) == (5000, "total_variation", None)
     noise = [np.zeros((100, 2), np.float32)] * 3
     assert scorer.watch(noise) == 1
     assert scorer.floor["modes_covered"] == 8
-
-
-def test_a_yardstick_tells_last_best_and_floor():
-    class Fixed:
-        def draw(self, seeds):
-            yield np.zeros((len(seeds), 2), np.float32)
-
-    yardstick = Yardstick(open_scorer("ring8", (2,), 1000, "auto", torch.device("cpu")), Fixed())
-    assert yardstick.measure()["total_variation"] == 1
-    assert yardstick.measure()["total_variation_floor"] == yardstick.floor < 0.1
-    said = yardstick.standing([(10, 0.5), (20, 0.25), (30, 0.3)])
-    assert "last 0.3, best 0.25 at step 20, last/best 1.2" in said

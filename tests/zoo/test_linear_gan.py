@@ -5,7 +5,6 @@ import torch
 
 from training.config import Card, Run
 from training.data import open_data
-from training.draw import sampler_of
 from training.loop import Training
 from zoo.linear_gan import LinearGAN, LinearGANSoftmax
 from zoo.objectives import OBJECTIVES, Objective
@@ -19,13 +18,11 @@ def distance(entry: LinearGAN, seed: int) -> float:
     run = Run(data="gaussian2d", seed=seed, device="cpu", steps=8000)
     training = Training(Card(name="linear-gan", entry=entry, run=run))
     data = open_data("gaussian2d", entry.sample_shape, seed)
+    training.draw_probe(data)
     for _ in range(run.steps):
         training.step(data)
-    sampler = sampler_of(entry, training.average.generators["generator"], training.trainer.inputs(
-        data.batch(0, 2)
-    )["generator"])  # fmt: skip
     latent = torch.randn(50_000, 2, generator=torch.Generator().manual_seed(1)).numpy()
-    return data.truth.score(sampler.run({"latent": latent}))["wasserstein2"]
+    return data.truth.score(training.graphs.run("generator", {"latent": latent}))["wasserstein2"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -4,7 +4,6 @@ import torch
 
 from training.config import Card, Run
 from training.data import open_data
-from training.draw import sampler_of
 from training.loop import Training
 from zoo.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep, MLPGANVector, MLPGANVectorSGD
 
@@ -62,9 +61,7 @@ def scores(entry: MLPGANVector, steps: int) -> dict[str, float]:
     training.draw_probe(data)
     for _ in range(steps):
         training.step(data)
-    generator = training.average.generators["generator"]
-    sampler = sampler_of(entry, generator, training.probe["generator"])
-    return data.truth.score(np.concatenate(list(sampler.draw(range(10_000)))))
+    return data.truth.score(np.concatenate(list(training.graphs.draw(range(10_000)))))
 
 
 def test_the_vector_gan_finds_every_mode_of_the_ring():

@@ -1,0 +1,150 @@
+"""Two domains of images, in folders: each its own, or in pairs side by side."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from training.data import Data, Pool, Truth, find_folder, image_shape, read_images
+from zoo.entry import Batch, DataKind
+
+
+class Domains:
+    """Images of two domains, a batch of each at every step; each is shuffled on its own.
+
+    Domains need not be equal in size: the smaller one just begins its next pass sooner.
+    """
+
+    kind: DataKind = "domains"
+    labels: tuple[str, ...] = ()
+    licence = "unknown"
+    truth: Truth | None = None
+
+    def __init__(
+        self, a: Pool, b: Pool, name: str, held_out: "Callable[[], Domains | None]" = lambda: None
+    ) -> None:
+        self.a, self.b, self.name, self.held_out = a, b, name, held_out
+
+    @property
+    def size(self) -> float:
+        """Images of the smaller domain."""
+        return min(self.a.size, self.b.size)
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give `size` images of either domain: `a` and `b`, (N, C, H, W) each."""
+        return {"a": self.a.batch(step, size)["real"], "b": self.b.batch(step, size)["real"]}
+
+    def to(self, device: torch.device) -> "Domains":
+        """Hold the images on a device."""
+        self.a.to(device)
+        self.b.to(device)
+        return self
+
+
+class Pairs:
+    """Images in pairs: what is alike in a batch's `a` and `b` belongs together."""
+
+    kind: DataKind = "pairs"
+    labels: tuple[str, ...] = ()
+    licence = "unknown"
+    truth: Truth | None = None
+
+    def __init__(self, both: Pool, name: str, held_out: "Callable[[], Pairs | None]" = lambda: None) -> None:
+        self.both, self.name, self.held_out = both, name, held_out
+
+    @property
+    def size(self) -> float:
+        """How many pairs there are."""
+        return self.both.size
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give `size` pairs: `a` and `b`, (N, C, H, W) each."""
+        a, b = self.both.batch(step, size)["real"].chunk(2, 1)
+        return {"a": a, "b": b}
+
+    def to(self, device: torch.device) -> "Pairs":
+        """Hold the images on a device."""
+        self.both.to(device)
+        return self
+
+
+class ByDomain:
+    """The images of two domains as examples of two classes."""
+
+    kind: DataKind = "examples"
+    labels: tuple[str, ...] = ("a", "b")
+    truth: Truth | None = None
+
+    def __init__(self, data: Data) -> None:
+        self.data, self.name, self.licence = data, f"{data.name} by domain", data.licence
+
+    @property
+    def size(self) -> float:
+        """Images of both."""
+        return 2 * self.data.size
+
+    def held_out(self) -> "ByDomain | None":
+        """Do the same to held-out images."""
+        held_out = self.data.held_out()
+        return None if held_out is None else ByDomain(held_out)
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give images of the domains in turn: `real` (N, C, H, W), and `label` (N,), 0 for a and 1 for b."""
+        half = self.data.batch(step, math.ceil(size / 2))
+        real = torch.stack([half["a"], half["b"]], 1).flatten(0, 1)[:size]
+        return {"real": real, "label": torch.arange(len(real), device=real.device) % 2}
+
+    def to(self, device: torch.device) -> "ByDomain":
+        """Hold the images on a device."""
+        self.data.to(device)
+        return self
+
+
+def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
+    """Read the folders `trainA` and `trainB`; `testA` and `testB`, where they are, are held out.
+
+    Raises:
+        ValueError: one is missing or empty, or an image can't be read; it is named.
+    """
+    shape = image_shape(sample_shape)
+    root = find_folder("unpaired", path)
+
+    def read_domains(part: str, name: str) -> Domains:
+        # Each domain has a seed of its own, lest the shuffles of equal ones pair their images.
+        a, b = (
+            Pool(read_images(folder, shape), name=f"{name}/{folder.name}", seed=2 * seed + number)
+            for number, folder in enumerate((root / f"{part}A", root / f"{part}B"))
+        )
+        return Domains(a, b, name)
+
+    if missing := [name for name in ("trainA", "trainB") if not (root / name).is_dir()]:
+        raise ValueError(f"unpaired: wants trainA and trainB in {root}; there is no {missing[0]}")
+    domains = read_domains("train", f"unpaired:{root.resolve().name}")
+    if (root / "testA").is_dir() and (root / "testB").is_dir():
+        domains.held_out = partial(read_domains, "test", f"{domains.name}/test")
+    return domains
+
+
+def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
+    """Read images that hold a pair side by side, a to the left of b.
+
+    Where there are the subfolders `train` and `test` (or `val`), a run learns from the first alone.
+
+    Raises:
+        ValueError: there is none, or one can't be read or halved; the file is named.
+    """
+    shape = image_shape(sample_shape)
+    root = find_folder("paired", path)
+    name = f"paired:{root.resolve().name}"
+
+    def read_pairs(place: Path, name: str) -> Pairs:
+        return Pairs(Pool(read_images(place, shape, abreast=2), name=name, seed=seed), name)
+
+    test = next((root / part for part in ("test", "val") if (root / part).is_dir()), None)
+    if test is None or not (root / "train").is_dir():
+        return read_pairs(root, name)
+    pairs = read_pairs(root / "train", name)
+    pairs.held_out = partial(read_pairs, test, f"{name}/{test.name}")
+    return pairs

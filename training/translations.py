@@ -1,0 +1,226 @@
+"""Scores of translations: by their truth where it is known, else by the domain they are to be taken for."""
+
+import math
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.engine import Array
+from training import metrics
+from training.data import Data, open_data, read
+from training.domains import ByDomain
+from training.draw import Graphs
+from training.features import Extractor, open_extractor
+from training.pixels import as_served
+
+SOURCES = {"a2b": "a", "b2a": "b"}
+"""The domain that each direction translates from."""
+
+Scores = dict[str, float]
+
+
+class TranslationScorer(Protocol):
+    """Scores translations of one data set."""
+
+    data: str
+    """Name of the data."""
+
+    samples: int
+    """How many images of either domain are translated."""
+
+    headline: str
+    """The one score that is lower the better, by which a run is watched: the mean over the directions."""
+
+    floor: float
+    """What the headline can't be expected to go below."""
+
+    controls: dict[str, Scores]
+    """The same scores of something else in the translations' place."""
+
+    def describe(self) -> dict[str, str | float] | None:
+        """Name what the scores are made with, None where nothing but the truth is."""
+        ...
+
+    def watch(self, graphs: Graphs) -> float:
+        """Give the headline alone."""
+        ...
+
+    def score(self, graphs: Graphs) -> Scores:
+        """Give every score, `DIRECTION_SCORE` each."""
+        ...
+
+
+def open_translation_scorer(
+    spec: str, shape: tuple[int, ...], n: int, features: str, device: torch.device
+) -> TranslationScorer:
+    """Open what scores translations between two domains by spec.
+
+    Args:
+        spec: the data, as for a run; what is translated is held out, where anything is.
+        shape: of an image, (C, H, W).
+        n: how many images of either domain to translate, if there are as many.
+        features: the extractor, as in `open_extractor`, where the truth is not known.
+        device: where it runs.
+
+    Raises:
+        ValueError: the data are no domains, or too few.
+        OSError: the data can't be read.
+    """
+    data = open_data(spec, shape, 0)
+    if data.kind == "examples":
+        raise ValueError(f"{data.name} are examples; a translation is scored by two domains")
+    held_out = data.held_out() or data
+    if held_out.kind == "pairs":
+        return TruthScorer(data.name, held_out, n)
+    return DomainScorer(data, open_extractor(features, ByDomain(data), shape, device), n)
+
+
+class TruthScorer:
+    """Compares translations with what they ought to be; controls are the source itself, and recoloured."""
+
+    headline, floor = "l1", 0.0
+
+    def __init__(self, name: str, pairs: Data, n: int) -> None:
+        if n < 1:
+            raise ValueError(f"n must be at least 1; got {n}")
+        self.data, self.samples = name, int(min(n, pairs.size))
+        self.images = _images(pairs, self.samples)
+        self.controls: dict[str, Scores] = {"untranslated": {}, "recoloured": {}}
+        for direction in SOURCES:
+            source, truth = self._ends(direction)
+            self.controls["untranslated"] |= _named(direction, metrics.likeness(source, truth))
+            recoloured = metrics.recolour(source, truth)
+            self.controls["recoloured"] |= _named(direction, metrics.likeness(recoloured, truth))
+
+    def _ends(self, direction: str) -> tuple[Tensor, Tensor]:
+        """Give what is translated and what ought to come of it, from 0 to 1."""
+        source = SOURCES[direction]
+        return _unit(self.images[source]), _unit(self.images["b" if source == "a" else "a"])
+
+    def describe(self) -> None:
+        """Nothing but the truth."""
+
+    def watch(self, graphs: Graphs) -> float:
+        """Give the mean L1 distance."""
+        return _mean(self.score(graphs), self.headline)
+
+    def score(self, graphs: Graphs) -> Scores:
+        """Give the L1 distance, PSNR and SSIM to the truth, and the L1 distance of there and back."""
+        scores: Scores = {}
+        for direction in graphs.inputs:
+            seen = _translate(graphs, direction, self.images[SOURCES[direction]])
+            _, truth = self._ends(direction)
+            scores |= _named(direction, metrics.likeness(_unit(seen.translated), truth) | seen.cycle())
+        return scores
+
+
+class DomainScorer:
+    """Compares translations with their target domain in an extractor's features.
+
+    The controls are the source, untranslated, which is the number to beat, and held-out images of the target.
+    """
+
+    headline = "frechet"
+
+    def __init__(self, data: Data, extractor: Extractor, n: int) -> None:
+        self.data, self.extractor = data.name, extractor
+        held_out = data.held_out()
+        count = min(n, data.size, held_out.size) if held_out else min(n, data.size // 2)
+        if count < metrics.NEIGHBOURS:
+            raise ValueError(f"{data.name}: {count:g} images of a domain are too few to compare")
+        self.samples = int(count)
+        if held_out:
+            known, self.sources = _images(data, self.samples), _images(held_out, self.samples)
+        else:
+            both = _images(data, 2 * self.samples)
+            known = {domain: images[: self.samples] for domain, images in both.items()}
+            self.sources = {domain: images[self.samples :] for domain, images in both.items()}
+        self.targets = {"a2b": self._see(known["b"]), "b2a": self._see(known["a"])}
+        self.controls: dict[str, Scores] = {"untranslated": {}, "real": {}}
+        for direction, source in SOURCES.items():
+            there = self.sources["b" if source == "a" else "a"]
+            self.controls["untranslated"] |= self._compare(direction, self.sources[source])
+            self.controls["real"] |= self._compare(direction, there)
+        self.floor = _mean(self.controls["real"], self.headline)
+
+    def describe(self) -> dict[str, str | float]:
+        """Name the extractor."""
+        return self.extractor.describe()
+
+    def watch(self, graphs: Graphs) -> float:
+        """Give the mean Fréchet distance."""
+        distances = [
+            metrics.frechet(
+                self.targets[direction],
+                self._see(_translate(graphs, direction, self.sources[SOURCES[direction]]).translated),
+            )
+            for direction in graphs.inputs
+        ]
+        return float(np.mean(distances))
+
+    def score(self, graphs: Graphs) -> Scores:
+        """Give the Fréchet and the kernel distance to the target, and the L1 distance of there and back."""
+        scores: Scores = {}
+        for direction in graphs.inputs:
+            seen = _translate(graphs, direction, self.sources[SOURCES[direction]])
+            scores |= self._compare(direction, seen.translated) | _named(direction, seen.cycle())
+        return scores
+
+    def _compare(self, direction: str, images: Array) -> Scores:
+        target, features = self.targets[direction], self._see(images)
+        distances = {
+            "frechet": metrics.frechet(target, features),
+            "kernel": metrics.kernel(target, features),
+        }
+        return _named(direction, distances)
+
+    def _see(self, images: Array) -> Tensor:
+        parts = torch.split(torch.from_numpy(images).permute(0, 3, 1, 2), CHUNK)
+        return torch.cat([self.extractor(part).features for part in parts])
+
+
+CHUNK = 16
+"""Images that are translated together."""
+
+
+class Translated(NamedTuple):
+    """Images, uint8 (N, H, W, C), translated, and translated back where there is a way back."""
+
+    real: Array
+    translated: Array
+    cycled: Array | None
+
+    def cycle(self) -> Scores:
+        """Give the L1 distance between the images and themselves there and back."""
+        if self.cycled is None:
+            return {}
+        return {"cycle": (_unit(self.cycled) - _unit(self.real)).abs().mean().item()}
+
+
+def _translate(graphs: Graphs, direction: str, images: Array) -> Translated:
+    parts = np.array_split(images, math.ceil(len(images) / CHUNK))
+    seen = [graphs.look(direction, {"image": part}) for part in parts]
+    real, translated, *back = (np.concatenate(column) for column in zip(*seen, strict=True))
+    return Translated(real, translated, back[0] if back else None)
+
+
+def _images(data: Data, n: int) -> dict[str, Array]:
+    """Read n images of either domain: uint8 (N, H, W, C) under `a` and `b`."""
+    parts = [{domain: as_served(batch[domain]) for domain in ("a", "b")} for batch in read(data, n)]
+    return {domain: np.concatenate([part[domain] for part in parts]) for domain in ("a", "b")}
+
+
+def _unit(images: Array) -> Tensor:
+    """Take uint8 (N, H, W, C) to float32 (N, C, H, W) from 0 to 1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
+def _named(direction: str, scores: Scores) -> Scores:
+    return {f"{direction}_{name}": value for name, value in scores.items()}
+
+
+def _mean(scores: Scores, name: str) -> float:
+    """Average a score over the directions."""
+    return float(np.mean([value for key, value in scores.items() if key.endswith(f"_{name}")]))

@@ -1,0 +1,134 @@
+"""CycleGAN (Zhu et al. 2017): two domains without pairs; there and back again must be where one was."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.adversarial import descend, frozen
+from zoo.entry import Batch, DataKind, Inputs
+from zoo.translation import TranslationEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleGAN(TranslationEntry):
+    """Translate between two domains without pairs (Zhu et al. 2017)."""
+
+    learns_from: ClassVar[DataKind] = "domains"
+
+    cycle_weight: float = 10.0
+    """Weight of the distance between an image and itself translated there and back."""
+
+    identity_weight: float = 5.0
+    """Weight of the distance between an image of the target domain and its translation; 0 spares its cost."""
+
+    pool_size: int = 50
+    """Former fakes of either domain that the discriminators are shown in turn with new ones."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.cycle_weight, self.identity_weight, self.pool_size) < 0:
+            raise ValueError(
+                "cycle_weight, identity_weight and pool_size must be at least 0; got "
+                f"{self.cycle_weight}, {self.identity_weight} and {self.pool_size}"
+            )
+
+    def build(self, device: torch.device | str = "cpu") -> "CycleTrainer":
+        """Make two translators and two discriminators."""
+        return CycleTrainer(self, device)
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Stay for the first half, and go to 0 by a line in the second."""
+        return min(1.0, 2 * (1 - progress))
+
+
+class CycleTrainer:
+    """Train two translators and the discriminators of their domains, the translators first.
+
+    `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b, `b2a` back; each discriminator maps
+    images of its domain to scores of their patches. Source: Zhu et al. 2017, sections 3 and 4.
+    """
+
+    def __init__(self, entry: CycleGAN, device: torch.device | str) -> None:
+        self.entry = entry
+        self.a2b = entry.make_translator().to(device)
+        self.b2a = entry.make_translator().to(device)
+        self.judge_a = entry.make_discriminator(entry.channels).to(device)
+        self.judge_b = entry.make_discriminator(entry.channels).to(device)
+        self.generators = nn.ModuleDict({"a2b": self.a2b, "b2a": self.b2a})
+        self.discriminators = nn.ModuleDict({"a": self.judge_a, "b": self.judge_b})
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "generators": entry.make_optimizer(self.generators),
+            "discriminators": entry.make_optimizer(self.discriminators),
+        }
+        self.pool_a, self.pool_b = ImagePool(entry.pool_size), ImagePool(entry.pool_size)
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Feed either translator its domain's images, cropped in the middle."""
+        a, b = (self.entry.center(batch[domain]) for domain in ("a", "b"))
+        return {"a2b": {"image": a}, "b2a": {"image": b}}
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update both translators together, then both discriminators."""
+        a, b = (self.entry.crop(batch[domain]) for domain in ("a", "b"))
+        fake_b, fake_a = self.a2b(a), self.b2a(b)
+        scalars = self._update_generators(a, b, fake_a, fake_b)
+        shown_a, shown_b = self.pool_a.exchange(fake_a.detach()), self.pool_b.exchange(fake_b.detach())
+        return scalars | self._update_discriminators(a, b, shown_a, shown_b)
+
+    def _update_generators(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
+        entry = self.entry
+        with frozen(self.discriminators):
+            adversarial = least_squares(self.judge_b(fake_b), 1) + least_squares(self.judge_a(fake_a), 1)
+            cycle = F.l1_loss(self.b2a(fake_b), a) + F.l1_loss(self.a2b(fake_a), b)
+            loss = adversarial + entry.cycle_weight * cycle
+            if entry.identity_weight:
+                identity = F.l1_loss(self.b2a(a), a) + F.l1_loss(self.a2b(b), b)
+                loss = loss + entry.identity_weight * identity
+            descend(loss, self.optimizers["generators"])
+        return {"generator_loss": adversarial.detach(), "cycle_loss": cycle.detach()}
+
+    def _update_discriminators(
+        self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor
+    ) -> dict[str, Tensor]:
+        real = least_squares(self.judge_a(a), 1) + least_squares(self.judge_b(b), 1)
+        fake = least_squares(self.judge_a(fake_a), 0) + least_squares(self.judge_b(fake_b), 0)
+        # Halved, which slows the discriminators against the translators (section 4).
+        loss = (real + fake) / 2
+        descend(loss, self.optimizers["discriminators"])
+        return {"discriminator_loss": loss.detach() / 2}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give both pools."""
+        return {"pool_a": self.pool_a.images, "pool_b": self.pool_b.images}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take both pools back."""
+        for name, pool in (("pool_a", self.pool_a), ("pool_b", self.pool_b)):
+            pool.images = [image.to(next(self.a2b.parameters()).device) for image in state[name]]
+
+
+class ImagePool:
+    """Former fakes, at most `size`; half of the new ones are exchanged for one of them (Shrivastava 2017)."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.images = size, list[Tensor]()
+
+    def exchange(self, fakes: Tensor) -> Tensor:
+        """Give as many images as come in, (N, C, H, W); until the pool is full, the new ones themselves."""
+        shown = []
+        for fake in fakes:
+            if len(self.images) < self.size:
+                self.images.append(fake)
+            elif self.size and torch.rand(()) < 0.5:
+                place = int(torch.randint(self.size, ()))
+                fake, self.images[place] = self.images[place], fake
+            shown.append(fake)
+        return torch.stack(shown)
+
+
+def least_squares(scores: Tensor, target: float) -> Tensor:
+    """Give the mean squared distance of scores to their target: 1 for real, 0 for fake (Mao et al. 2017)."""
+    return (scores - target).square().mean()

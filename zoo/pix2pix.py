@@ -1,0 +1,91 @@
+"""pix2pix (Isola et al. 2017): pairs, a discriminator that sees both, and the distance to the truth."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.adversarial import descend, frozen
+from zoo.entry import Batch, DataKind, Inputs
+from zoo.objectives import OBJECTIVES, Objective
+from zoo.translation import TranslationEntry, TranslatorName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pix2Pix(TranslationEntry):
+    """Translate from domain a to domain b, learnt from pairs (Isola et al. 2017)."""
+
+    learns_from: ClassVar[DataKind] = "pairs"
+
+    translator: TranslatorName = "unet-256"
+
+    objective: Literal["non_saturating", "least_squares"] = "non_saturating"
+    """What the players play for."""
+
+    distance_weight: float = 100.0
+    """Weight of the L1 distance between a translation and its truth."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective not in ("non_saturating", "least_squares"):
+            raise ValueError(f"objective must be non_saturating or least_squares; got {self.objective}")
+        if self.distance_weight < 0:
+            raise ValueError(f"distance_weight must be at least 0; got {self.distance_weight}")
+
+    def build(self, device: torch.device | str = "cpu") -> "PairTrainer":
+        """Make a translator and a discriminator of pairs."""
+        return PairTrainer(self, device)
+
+
+class PairTrainer:
+    """Train a translator against a discriminator of pairs, the discriminator first.
+
+    `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b; the discriminator sees both, joined
+    by their channels. Source: Isola et al. 2017, section 3.
+    """
+
+    def __init__(self, entry: Pix2Pix, device: torch.device | str) -> None:
+        self.entry = entry
+        self.a2b = entry.make_translator().to(device)
+        self.judge = entry.make_discriminator(2 * entry.channels).to(device)
+        self.objective: Objective = OBJECTIVES[entry.objective]
+        self.generators = nn.ModuleDict({"a2b": self.a2b})
+        self.discriminators = nn.ModuleDict({"discriminator": self.judge})
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "generator": entry.make_optimizer(self.a2b),
+            "discriminator": entry.make_optimizer(self.judge),
+        }
+
+    def inputs(self, batch: Batch) -> Inputs:
+        """Feed the translator images of domain a, cropped in the middle."""
+        return {"a2b": {"image": self.entry.center(batch["a"])}}
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the discriminator, then the translator."""
+        # One crop for both: they belong together pixel by pixel.
+        real = self.entry.crop(torch.cat([batch["a"], batch["b"]], 1))
+        a, b = real.chunk(2, 1)
+        translated = self.a2b(a)
+        fake = torch.cat([a, translated], 1)
+        # Halved, which slows the discriminator against the translator (section 3.3).
+        loss = self.objective.discriminator(self.judge(real), self.judge(fake.detach())) / 2
+        descend(loss, self.optimizers["discriminator"])
+        with frozen(self.judge):
+            adversarial = self.objective.generator(self.judge(fake), lambda: self.judge(real))
+            distance = F.l1_loss(translated, b)
+            descend(adversarial + self.entry.distance_weight * distance, self.optimizers["generator"])
+        return {
+            "generator_loss": adversarial.detach(),
+            "distance": distance.detach(),
+            "discriminator_loss": loss.detach(),
+            "saturation": (1 - 2 * loss.detach() / self.objective.undecided).clamp(min=0),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the players and the optimizers are all there is."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back nothing."""
