@@ -1,10 +1,12 @@
 """Micro-batches across requests: rows that wait together run together, without a fixed delay.
 
 While the engine runs one batch, others queue; when it is free, it takes what is waiting, up to `max_rows`.
-An idle batcher answers at once, a busy one fills its batches by itself.
+An idle batcher answers at once, a busy one fills its batches by itself. Only rows of one shape can share a
+batch: the one who has waited longest says which.
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,8 @@ from serving.errors import Refusal
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 
+FULL_BATCHES = 32
+
 
 @dataclass(eq=False)
 class Job:
@@ -27,6 +31,16 @@ class Job:
     inputs: Inputs
     rows: int
     result: "asyncio.Future[Array]"
+
+    @property
+    def shape(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of a row."""
+        return tuple(array.shape[1:] for array in self.inputs.values())
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in all the rows."""
+        return sum(array.size for array in self.inputs.values())
 
 
 class Batcher:
@@ -37,12 +51,20 @@ class Batcher:
             of the batcher's own, one call at a time.
         max_rows: rows in a batch at most; a caller with more is served in parts.
         max_queue: rows that may wait; beyond them callers are refused.
+        max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
+            wait.
     """
 
-    def __init__(self, run: Callable[[Inputs], Array], max_rows: int = 64, max_queue: int = 2048) -> None:
-        self._run, self.max_rows, self.max_queue = run, max_rows, max_queue
+    def __init__(
+        self,
+        run: Callable[[Inputs], Array],
+        max_rows: int = 64,
+        max_queue: int = 2048,
+        max_numbers: int = sys.maxsize,
+    ) -> None:
+        self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
         self._waiting: deque[Job] = deque()
-        self._rows = 0
+        self._rows = self._numbers = 0
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
 
@@ -55,15 +77,18 @@ class Batcher:
             Refusal: `busy` (429), too much is waiting already.
         """
         rows = len(next(iter(inputs.values())))
-        if self._rows + rows > self.max_queue:
+        numbers = sum(array.size for array in inputs.values())
+        if self._rows + rows > self.max_queue or self._numbers + numbers > FULL_BATCHES * self.max_numbers:
             raise Refusal(429, "busy", "more work is waiting than the server will hold; try again shortly")
         loop = asyncio.get_running_loop()
         jobs = []
-        for start in range(0, rows, self.max_rows):
-            part = {name: array[start : start + self.max_rows] for name, array in inputs.items()}
+        most = min(self.max_rows, max(1, self.max_numbers * rows // numbers))
+        for start in range(0, rows, most):
+            part = {name: array[start : start + most] for name, array in inputs.items()}
             jobs.append(Job(part, len(next(iter(part.values()))), loop.create_future()))
         self._waiting.extend(jobs)
         self._rows += rows
+        self._numbers += numbers
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._work())
         try:
@@ -79,7 +104,11 @@ class Batcher:
             job.result.cancel()
             if job in self._waiting:
                 self._waiting.remove(job)
-                self._rows -= job.rows
+                self._count_out(job)
+
+    def _count_out(self, job: Job) -> None:
+        self._rows -= job.rows
+        self._numbers -= job.numbers
 
     @property
     def waiting(self) -> int:
@@ -98,14 +127,23 @@ class Batcher:
                     job.result.set_result(output)
 
     def _take(self) -> list[Job]:
-        """Take the next batch from the queue."""
+        """Take the next batch from the queue: the first, and those of its shape that fit in beside it."""
         batch: list[Job] = []
-        room = self.max_rows
-        while self._waiting and self._waiting[0].rows <= room:
-            job = self._waiting.popleft()
-            self._rows -= job.rows
+        others: list[Job] = []
+        rows, numbers = self.max_rows, self.max_numbers
+        while self._waiting:
+            job = self._waiting[0]
+            alike = not batch or job.shape == batch[0].shape
+            if alike and batch and (job.rows > rows or job.numbers > numbers):
+                break
+            self._waiting.popleft()
+            if not alike:
+                others.append(job)
+                continue
+            self._count_out(job)
             batch.append(job)
-            room -= job.rows
+            rows, numbers = rows - job.rows, numbers - job.numbers
+        self._waiting.extendleft(reversed(others))
         return batch
 
     async def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:

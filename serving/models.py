@@ -17,8 +17,13 @@ class Model:
     def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
         self.name, self.engine = name, engine
         self.batchers = {
-            graph: Batcher(functools.partial(engine.run, graph), settings.max_batch, settings.max_queue)
-            for graph in engine.sessions
+            name: Batcher(
+                functools.partial(engine.run, name),
+                settings.max_batch,
+                settings.max_queue,
+                3 * settings.max_pixels,
+            )
+            for name in engine.sessions
         }
 
     @property
@@ -65,11 +70,14 @@ def artifact_folders(folder: Path) -> list[Path]:
 def warm(engine: Engine, rows: int) -> None:
     """Run every graph once alone and once full, so that the first request finds memory and plans made.
 
+    A graph of images of any size is run alone, on a small one.
+
     Raises:
         EngineError: a graph fails.
     """
     for name, graph in engine.manifest.graphs.items():
-        for size in {1, rows}:
+        any_size = "height" in graph.output.shape
+        for size in {1} if any_size else {1, rows}:
             inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
             try:
                 engine.run(name, inputs)
@@ -78,5 +86,6 @@ def warm(engine: Engine, rows: int) -> None:
 
 
 def _zeros(tensor: Tensor, rows: int) -> Array:
-    sizes = [size if isinstance(size, int) else 64 for size in tensor.shape[1:]]
+    _, least = tensor.grid
+    sizes = [size if isinstance(size, int) else least for size in tensor.shape[1:]]
     return np.zeros((rows, *sizes), tensor.dtype)

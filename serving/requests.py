@@ -2,7 +2,8 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,13 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.engine import MAX_SEED, Array, draw_inputs
 from serving.errors import Refusal
-from serving.manifest import Graph, class_of
+from serving.manifest import Graph, Manifest, class_of
+
+Format = Literal["png", "npy", "json"]
 
 
-class SampleRequest(BaseModel):
-    """Body of `POST /v1/models/{model}/sample`."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SampleRequest(_Strict):
+    """Body of `POST /v1/models/{model}/sample`."""
 
     n: Annotated[int, Field(ge=1)] | None = None
     """How many pictures; 1, or as many as there are latents."""
@@ -31,19 +36,35 @@ class SampleRequest(BaseModel):
     label: int | Annotated[str, Field(max_length=100)] | None = None
     """Number or name of the class of all pictures, for a conditional model; by default they take turns."""
 
-    format: Literal["png", "npy", "json"] = "png"
+    format: Format = "png"
     """`png`: one picture, or a sheet of them; `npy`: the array; `json`: base64 PNGs, or vectors' numbers."""
 
 
-async def read_body(headers: Mapping[str, str], stream: AsyncIterator[bytes], limit: int) -> bytes:
-    """Read a JSON request's body, never more of it than the limit.
+class TranslateRequest(_Strict):
+    """What `POST /v1/models/{model}/translate` may say beside its image."""
+
+    direction: Annotated[str, Field(max_length=100)] | None = None
+    """The graph that translates, `a2b` or `b2a`; by default the model's first."""
+
+    format: Format = "png"
+    """`png`: the picture; `npy`: the array, of one image; `json`: a base64 PNG."""
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Give the media type that a request says its body is of, without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(
+    headers: Mapping[str, str], stream: AsyncIterator[bytes], limit: int, kinds: tuple[str, ...]
+) -> bytes:
+    """Read a request's body of one of some media types, never more of it than the limit.
 
     Raises:
         Refusal: `unsupported_type` (415) or `body_too_large` (413).
     """
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refusal(415, "unsupported_type", "the body must be application/json")
+    if media_type(headers) not in kinds:
+        raise Refusal(415, "unsupported_type", f"the body must be {' or '.join(kinds)}")
     too_large = Refusal(413, "body_too_large", f"the body may have {limit} bytes")
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
@@ -62,8 +83,25 @@ def parse_sample(body: bytes) -> SampleRequest:
     Raises:
         Refusal: `invalid_request` (400), with the field at fault.
     """
-    try:
+    with _refusing():
         return SampleRequest.model_validate_json(body)
+
+
+def parse_translate(said: Mapping[str, str]) -> TranslateRequest:
+    """Read what a translate request says beside its image.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    with _refusing():
+        return TranslateRequest.model_validate(said)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what is found wrong into a refusal."""
+    try:
+        yield
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = str(first["loc"][0])[:64] if first["loc"] else None
@@ -91,6 +129,19 @@ def inputs_of(
         raise Refusal(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
     seeds = list(range(seed, seed + count))
     return draw_inputs(graph.inputs, seeds, label), seeds
+
+
+def graph_of(request: TranslateRequest, label: Manifest) -> str:
+    """Give the graph that translates in the direction that is asked for.
+
+    Raises:
+        Refusal: `invalid_request` (400), there is none.
+    """
+    graph = request.direction or next(iter(label.graphs))
+    if graph not in label.graphs:
+        there = " or ".join(label.graphs)
+        raise Refusal(400, "invalid_request", f"the direction must be {there}", "direction")
+    return graph
 
 
 def _class_of(labels: Sequence[str], label: int | str) -> int:

@@ -1,8 +1,6 @@
 """The HTTP contract: what each path answers, and the one shape of everything that goes wrong."""
 
 import asyncio
-import base64
-import io
 import json
 import logging
 import time
@@ -10,7 +8,6 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -18,13 +15,18 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import images
-from serving.engine import Array
 from serving.errors import Refusal
+from serving.formats import encode
+from serving.images import Pixels
+from serving.manifest import Tensor
 from serving.models import Model
-from serving.requests import SampleRequest, error_body, inputs_of, parse_sample, read_body
+from serving.requests import error_body, graph_of, inputs_of, parse_sample, read_body
 from serving.settings import Settings
+from serving.uploads import read_upload
 
 logger = logging.getLogger("ganzoo")
+
+JSON = ("application/json",)
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Contract:
                 Route("/v1/models", self.list_models),
                 Route("/v1/models/{model}", self.show_model),
                 Route("/v1/models/{model}/sample", self.sample, methods=["POST"]),
+                Route("/v1/models/{model}/translate", self.translate, methods=["POST"]),
                 Route("/livez", self.alive),
                 Route("/readyz", self.ready),
             ],
@@ -57,26 +60,40 @@ class Contract:
 
     async def sample(self, request: Request) -> Response:
         """Draw pictures from seeds or latents."""
-        start = time.perf_counter()
-        model = self._model(request)
-        if model.manifest.task != "sample":
-            raise Refusal(400, "wrong_task", f"{model.name} translates images; it does not sample")
-        asked = parse_sample(await read_body(request.headers, request.stream(), self.settings.max_body))
+        watch = Stopwatch()
+        model = self._model(request, "sample")
+        body = await read_body(request.headers, request.stream(), self.settings.max_body, JSON)
+        asked = parse_sample(body)
         ((graph, spec),) = model.manifest.graphs.items()
         inputs, seeds = inputs_of(asked, spec, model.manifest.labels, self.settings.max_images)
-        ran = time.perf_counter()
+        watch.lap("parse")
         output = await model.run(graph, inputs)
-        encoding = time.perf_counter()
-        body, kind = await asyncio.to_thread(_encode, asked, output, model, seeds)
-        done = time.perf_counter()
-        timings = {"parse": ran - start, "engine": encoding - ran, "encode": done - encoding}
-        headers = {
-            "X-Model-Version": model.manifest.version,
-            "Server-Timing": ", ".join(f"{name};dur={1e3 * took:.2f}" for name, took in timings.items()),
-        }
-        if seeds:
-            headers["X-Seed"] = str(seeds[0])
-        return Response(body, headers=headers, media_type=kind)
+        watch.lap("engine")
+        about = {"model": model.name, "version": model.manifest.version, "seeds": seeds or None}
+        columns = len(model.manifest.labels) if asked.label is None else 0
+        content = await asyncio.to_thread(encode, output, asked.format, about, spec.output.range, columns)
+        watch.lap("encode")
+        return _answer(model, content, watch, {"X-Seed": str(seeds[0])} if seeds else {})
+
+    async def translate(self, request: Request) -> Response:
+        """Translate an image of any size to one of the same size."""
+        watch = Stopwatch()
+        model = self._model(request, "translate")
+        asked, data = await read_upload(
+            request.headers, request.query_params, request.stream(), self.settings.max_body
+        )
+        graph = graph_of(asked, model.manifest)
+        spec = model.manifest.graphs[graph].inputs["image"]
+        size, padded = await asyncio.to_thread(_prepare, data, spec, self.settings.max_pixels)
+        watch.lap("parse")
+        output = await model.run(graph, {"image": padded})
+        watch.lap("engine")
+        about = {"model": model.name, "version": model.manifest.version, "direction": graph}
+        height, width = size
+        cropped = output[:, :height, :width]
+        content = await asyncio.to_thread(encode, cropped, asked.format, about)
+        watch.lap("encode")
+        return _answer(model, content, watch, {"X-Direction": graph})
 
     async def alive(self, request: Request) -> Response:
         """Say that the process answers."""
@@ -87,36 +104,43 @@ class Contract:
         providers = {model.name: model.engine.provider for model in self.models.values()}
         return json_response({"status": "ready", "models": providers})
 
-    def _model(self, request: Request) -> Model:
+    def _model(self, request: Request, task: str | None = None) -> Model:
         """Look a model up by the path's name; a path is never made of it."""
         name = request.path_params["model"]
         if name not in self.models:
             raise Refusal(404, "unknown_model", f"there is no such model; there are {', '.join(self.models)}")
-        return self.models[name]
+        model = self.models[name]
+        if task not in (None, model.manifest.task):
+            does = {"sample": "samples", "translate": "translates images"}[model.manifest.task]
+            raise Refusal(400, "wrong_task", f"{name} {does}; ask for /{model.manifest.task}")
+        return model
 
 
-def _encode(asked: SampleRequest, output: Array, model: Model, seeds: list[int]) -> tuple[bytes, str]:
-    """Write a graph's output in the format asked for: the bytes and their media type."""
-    manifest = model.manifest
-    match asked.format:
-        case "npy":
-            file = io.BytesIO()
-            np.save(file, output, allow_pickle=False)
-            return file.getvalue(), "application/x-npy"
-        case "json":
-            content = {"model": model.name, "version": manifest.version, "seeds": seeds or None}
-            return json.dumps(content | _as_json(output)).encode(), "application/json"
-        case "png":
-            (graph,) = manifest.graphs.values()
-            columns = len(manifest.labels) if asked.label is None else 0
-            picture = images.picture(output, graph.output.range, columns)
-            return images.encode_png(picture), "image/png"
+class Stopwatch:
+    """The milliseconds of a request's parts."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End a part."""
+        now = time.perf_counter()
+        self.parts.append(f"{name};dur={1e3 * (now - self.since):.2f}")
+        self.since = now
 
 
-def _as_json(output: Array) -> dict[str, Any]:
-    if output.ndim == 2:
-        return {"vectors": output.tolist()}
-    return {"images": [base64.b64encode(images.encode_png(image)).decode() for image in output]}
+def _answer(model: Model, content: tuple[bytes, str], watch: Stopwatch, headers: dict[str, str]) -> Response:
+    """Answer with what a graph gave."""
+    body, kind = content
+    said = {"X-Model-Version": model.manifest.version, "Server-Timing": ", ".join(watch.parts)}
+    return Response(body, headers=said | headers, media_type=kind)
+
+
+def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:
+    """Decode an image for a graph: its height and width, and its pixels, padded, as a batch of one."""
+    pixels = images.decode(data, spec.size, max_pixels=max_pixels)
+    return (pixels.shape[0], pixels.shape[1]), images.pad(pixels[None], *spec.grid)
 
 
 def _summary(model: Model) -> dict[str, Any]:

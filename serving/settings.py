@@ -31,11 +31,14 @@ class Settings:
     max_queue: int = 2048
     """Pictures that may wait for a model; beyond them requests get 429."""
 
-    max_body: int = 4 * 2**20
+    max_body: int = 8 * 2**20
     """Bytes in a request's body at most."""
 
+    max_pixels: int = 2**21
+    """Pixels in an image to translate at most: full HD by default."""
+
     def __post_init__(self) -> None:
-        for name in ("max_images", "max_batch", "max_queue", "max_body"):
+        for name in ("max_images", "max_batch", "max_queue", "max_body", "max_pixels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{PREFIX}{name.upper()} must be at least 1; got {getattr(self, name)}")
         if self.provider not in ("auto", "cpu", "cuda"):

@@ -138,6 +138,46 @@ def export(run: Positional[Path], artifact: Positional[Path | None] = None) -> N
         print(f"{folder / name}.onnx: greatest difference from PyTorch {proof.max_abs_error:.1e}")
 
 
+def translate(
+    source: Positional[Path],
+    images: Positional[Path],
+    out: Positional[Path],
+    *,
+    direction: str | None = None,
+) -> None:
+    """Translate an image, or every image of a folder, by a run or an artifact.
+
+    Args:
+        source: The run's folder, or the artifact's.
+        images: An image of any size, or a folder of them.
+        out: Where to: a .png, or a folder, of the same sizes.
+        direction: a2b or b2a; by default the first that there is.
+    """
+    from training.translate import translate
+
+    translate(source, images, out, direction)
+    print(out)
+
+
+def import_weights(
+    entry: Positional[Literal["cyclegan"]],
+    weights: Positional[tuple[Path, ...]],
+    *,
+    artifact: Path,
+) -> None:
+    """Make an artifact of weights that were trained elsewhere, without running anything that is in them.
+
+    Args:
+        entry: Whose: cyclegan, in the layout of the original PyTorch code (resnet_9blocks, resnet_6blocks).
+        weights: Files of state dicts: of the generator from a to b, and of the one back where there is one.
+        artifact: Where to.
+    """
+    from training.imported import import_cyclegan
+
+    import_cyclegan(weights, artifact)
+    print(artifact)
+
+
 def evaluate(
     artifact: Positional[Path],
     *,
@@ -148,12 +188,12 @@ def evaluate(
     device: str = "auto",
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Score an artifact's samples against real data; the scores go into its manifest.
+    """Score what an artifact makes against data; the scores go into its manifest.
 
     Args:
         artifact: The artifact's folder.
-        data: What to compare with, as for a run; held-out examples of it make the floor.
-        n: How many samples, and as many real ones.
+        data: What to compare with, as for a run; held-out examples of it make the controls.
+        n: How many samples, and as many real ones; or images of either domain to translate.
         seed: Of the first sample.
         features: What images are compared by: a small classifier that is trained where the data have labels,
             Inception, or auto, the classifier where it can be.
@@ -210,8 +250,9 @@ def _verbs(settings: Settings) -> SubcommandApp:
     """Gather the verbs; their signatures and docstrings are the flags and the help."""
     app = SubcommandApp()
     app.command(name="list")(list_entries)
-    for verb in (train, sample, export, evaluate, compare):
+    for verb in (train, sample, translate, export, evaluate, compare):
         app.command(verb)
+    app.command(name="import")(import_weights)
     app.command(name="serve")(functools.partial(serve, settings=settings))
     app.command(demo)
     return app

@@ -1,0 +1,72 @@
+"""Images translated by a run or an artifact, from files to files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving import images
+from serving.errors import Refusal
+from training.data import FOLDER_FORMATS, FOLDER_PIXELS, FOLDER_SUFFIXES
+from training.draw import Graphs
+from training.durable import write_file
+from training.progress import progress
+from training.source import open_graphs
+
+
+def translate(source: Path, given: Path, out: Path, direction: str | None = None) -> int:
+    """Translate an image, or every image below a folder, to PNG files of the same sizes.
+
+    Args:
+        source: an artifact or a run.
+        given: an image or a folder.
+        out: where to: a `.png` for an image, for a folder a folder, in which names are as in the given one.
+        direction: the graph, `a2b` or `b2a`; by default the first.
+
+    Returns:
+        How many images were translated.
+
+    Raises:
+        ValueError: the source does not translate, or not so; an image can't be read, and is named; or the
+            place can't be meant.
+        OSError: a file can't be read or written.
+    """
+    graphs = open_graphs(source, "translate")
+    direction = direction or next(iter(graphs.inputs))
+    if direction not in graphs.inputs:
+        raise ValueError(f"direction must be {' or '.join(graphs.inputs)}; got {direction}")
+    files = dict(_pairs(given, out))
+    with progress(len(files), f"translating {direction}", "images") as advance:
+        for target, file in files.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_file(target, _translate(graphs, direction, file))
+            advance()
+    return len(files)
+
+
+def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """Give where each image goes, and the image."""
+    if given.is_file():
+        if out.suffix != ".png":
+            raise ValueError(f"a translation is written as .png; got {out.name}")
+        yield out, given
+        return
+    files = sorted(path for path in given.rglob("*") if path.suffix.lower() in FOLDER_SUFFIXES)
+    if not files:
+        raise ValueError(f"no images are at {given}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
+    if out.suffix:
+        raise ValueError(f"what comes of a folder is a folder; got {out.name}")
+    seen: dict[Path, Path] = {}
+    for file in files:
+        target = (out / file.relative_to(given)).with_suffix(".png")
+        if target in seen:
+            raise ValueError(f"{seen[target]} and {file} would both become {target}")
+        seen[target] = file
+        yield target, file
+
+
+def _translate(graphs: Graphs, direction: str, file: Path) -> bytes:
+    channels = graphs.inputs[direction]["image"].size
+    try:
+        pixels = images.decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)
+    except Refusal as refusal:
+        raise ValueError(f"{file}: {refusal}") from refusal
+    return images.encode_png(graphs.translate(direction, pixels[None])[0])
