@@ -69,13 +69,20 @@ def flips(whole: bytes, count: int) -> Iterator[bytes]:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs: `pictures` of a 16x16 DCGAN, `classes` of a conditional one, `points` of a linear GAN."""
+    """Runs: `pictures` of a 16x16 DCGAN, `classes` of a conditional one, `points` of a linear GAN.
+
+    And `styles` of a CycleGAN with both directions, `pairs` of a pix2pix with one.
+    """
     root = tmp_path_factory.mktemp("runs")
     small = {"image_size": 16, "channels": 1, "width": 4, "latent_size": 8, "batch_size": 8}
+    styles = {"image_size": (16, 24), "width": 4, "discriminator_width": 4, "discriminator_layers": 1}
+    styles |= {"translator": "resnet-6"}
     for run, name, fields, data, steps in (
         ("pictures", "dcgan", small | {"learning_rate": 0.01}, "glyphs", 60),
         ("classes", "cdcgan", small | {"classes": 3}, "glyphs:ABC", 3),
         ("points", "linear-gan", {}, "gaussian2d", 3),
+        ("styles", "cyclegan", styles, "glyphs-style", 3),
+        ("pairs", "pix2pix", styles | {"translator": "unet-32", "image_size": (32, 64)}, "glyphs-pairs", 3),
     ):
         entry = registry.load(name)(**fields)
         train(Card(name=name, entry=entry, run=Run(data=data, steps=steps, device="cpu", out=root / run)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.images import encode_png
 from serving.settings import Settings
 from tests.conftest import small_card
 from training.demo import demo
@@ -15,6 +16,7 @@ from training.export import export
 from training.loop import train
 from training.sample import sample
 from training.server import serving
+from training.source import open_graphs
 from zoo import registry
 
 
@@ -41,7 +43,14 @@ def test_from_two_steps_to_a_served_picture(name, served):
     assert label["entry"] == name
     assert label["training"]["steps"] == 2
 
-    assert label["task"] == "sample", "an entry of another task wants its own end of this journey"
+    match label["task"]:
+        case "sample":
+            it_samples(name, url, root)
+        case "translate":
+            it_translates(name, url, root)
+
+
+def it_samples(name, url, root):
     body = {"n": 9, "seed": 100, "format": "npy"}
     answer = httpx.post(f"{url}/v1/models/{name}/sample", json=body)
     drawn = np.load(io.BytesIO(answer.content), allow_pickle=False)
@@ -51,6 +60,24 @@ def test_from_two_steps_to_a_served_picture(name, served):
     with Image.open(io.BytesIO(picture.content)) as image:
         assert image.format == "PNG"
         assert min(image.size) > 40
+
+
+def it_translates(name, url, root):
+    """Whatever directions it has, over HTTP as by the artifact, in an image's own size."""
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
+    body = encode_png(pixels)
+    graphs = open_graphs(root / "artifacts" / name, "translate")
+    for direction in graphs.inputs:
+        answer = httpx.post(
+            f"{url}/v1/models/{name}/translate",
+            params={"direction": direction, "format": "npy"},
+            content=body,
+            headers={"Content-Type": "image/png"},
+            timeout=30,
+        )
+        translated = np.load(io.BytesIO(answer.content), allow_pickle=False)
+        assert translated.shape == (1, 37, 50, 3)
+        assert np.array_equal(translated, graphs.translate(direction, pixels[None]))
 
 
 def test_the_demo_takes_the_whole_journey(tmp_path, capsys):

@@ -23,7 +23,8 @@ class Run:
 
     data: str = "glyphs"
     """What to learn from: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT],
-    folder:PATH, gaussian2d, ring8, grid25 or mixture16."""
+    folder:PATH, gaussian2d, ring8, grid25 or mixture16; to translate, unpaired:PATH, paired:PATH,
+    glyphs-style or glyphs-pairs."""
 
     steps: int = 5000
     """Rounds of updates in all; a run that has them already does nothing."""
@@ -50,8 +51,9 @@ class Run:
     """Steps between two checkpoints."""
 
     score_every: int = 0
-    """Steps between two scores of the averaged generator against the data, as `ganzoo evaluate` has them: the
-    Frechet distance of images, the truth's headline for points; 0: never."""
+    """Steps between two scores of the averaged generators against the data, as `ganzoo evaluate` has them:
+    the Frechet distance of images, the truth's headline for points, the distance of translations from their
+    truth where it is known; 0: never."""
 
     score_samples: int = 2000
     """Samples in a score."""

@@ -10,7 +10,7 @@ def describe(label: Manifest) -> str:
     """Write the artifact's README."""
     pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in label.graphs)
     return f"# {label.name}\n\n{pictures}\n\n{_origin(label)}" + "".join(
-        _describe_scores(evaluation) for evaluation in label.metrics
+        _describe_scores(evaluation, label.task) for evaluation in label.metrics
     )
 
 
@@ -42,9 +42,10 @@ def rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
         yield name, *("" if each is None else f"{each:.4g}" for each in (value, *controls))
 
 
-def _describe_scores(evaluation: Evaluation) -> str:
+def _describe_scores(evaluation: Evaluation, task: str) -> str:
     by = f" by the features of {evaluation.features['name']}" if evaluation.features else ""
     columns = ["score", "artifact", *evaluation.controls]
     lines = [columns, ["---"] * len(columns), *rows(evaluation)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return f"\n{evaluation.samples} of each held against `{evaluation.data}`{by}:\n\n{table}"
+    what = {"sample": "samples", "translate": "translations a direction"}[task]
+    return f"\n{evaluation.samples} {what}, held against `{evaluation.data}`{by}:\n\n{table}"

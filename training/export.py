@@ -137,7 +137,7 @@ def _write_graph(name: str, source: Source, folder: Path) -> manifest.Graph:
     generator = source.generators[name]
     inputs = describe_inputs(source.entry, source.probe[name])
     cases = list(parity.cases(inputs, source.probe[name]))
-    model = trace(generator, cases[0], source.entry.multiple)
+    model = trace(generator, _example(inputs, cases[0]), source.entry.multiple)
     proof = parity.measure(generator, model, cases)
     data = finish(model, {"entry": source.name, "graph": name, "data": source.data})
     (folder / f"{name}.onnx").write_bytes(data)
@@ -152,6 +152,14 @@ def _write_graph(name: str, source: Source, folder: Path) -> manifest.Graph:
         output = generator(**{key: as_fed(value) for key, value in cases[0].items()})
     described = _describe_output(output, any_size="image" in inputs)
     return manifest.Graph(opset=OPSET, inputs=inputs, output=described, variants=[variant])
+
+
+def _example(specs: dict[str, manifest.Tensor], case: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give inputs to trace a graph with; an image of two sides, neither the least: those would be fixed."""
+    if "image" not in specs:
+        return case
+    _, least = specs["image"].grid
+    return {"image": torch.zeros(2, 2 * least, 3 * least, specs["image"].size, dtype=torch.uint8)}
 
 
 def _describe_output(output: Tensor, any_size: bool) -> manifest.Tensor:

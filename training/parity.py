@@ -44,15 +44,19 @@ def cases(specs: Mapping[str, manifest.Tensor], example: Mapping[str, Tensor]) -
     spec = specs["image"]
     multiple, least = spec.grid
     side = max(least, -(-SMALL // multiple) * multiple)
-    sizes = [(size, (side, side)) for size in sorted(IMAGE_BATCHES, reverse=True)]
-    sizes += [(1, (side, side + multiple)), (1, (side + multiple, 2 * side))]
-    sizes += [(1, spec.trained_size)] if spec.trained_size else []
     draws = torch.Generator().manual_seed(0)
-    pool = [torch.randint(256, (size, *sides, spec.size), generator=draws) for size, sides in sizes]
-    # Smaller batches are the first images of the largest.
-    batches = [pool[0][: len(images)] for images in pool[: len(IMAGE_BATCHES)]]
-    for images in (*batches, *pool[len(IMAGE_BATCHES) :]):
-        yield {"image": images.to(torch.uint8)}
+
+    def draw(size: int, height: int, width: int) -> Tensor:
+        return torch.randint(256, (size, height, width, spec.size), generator=draws, dtype=torch.uint8)
+
+    images = draw(max(IMAGE_BATCHES), side, side)
+    for size in sorted(IMAGE_BATCHES, reverse=True):
+        yield {"image": images[:size]}
+    sizes = [(side, side + multiple), (side + multiple, 2 * side)]
+    if spec.trained_size and spec.trained_size not in (*sizes, (side, side)):
+        sizes.append(spec.trained_size)
+    for height, width in sizes:
+        yield {"image": draw(1, height, width)}
 
 
 def measure(generator: nn.Module, model: onnx.ModelProto, cases: Iterable[dict[str, Tensor]]) -> Parity:

@@ -151,3 +151,78 @@ def test_what_nobody_waits_for_any_more_is_not_run():
     assert answers == [[2], [14]]
     assert double.sizes == [1, 1]
     assert waiting == 1, "the rows of a caller who is gone make room at once"
+
+
+class Notes:
+    """Gives back what it is given, and notes the shapes of its batches."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds, self.shapes = seconds, []
+
+    def __call__(self, inputs):
+        self.shapes.append(inputs["x"].shape)
+        time.sleep(self.seconds)
+        return inputs["x"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=20),
+    st.integers(1, 4),
+    st.integers(1, 8),
+)
+@settings(max_examples=60, deadline=None)
+def test_only_rows_of_one_shape_share_a_batch(requests, max_rows, max_numbers):
+    """Whatever the sizes and the limits: each gets its own back, and no batch is over a limit or mixed."""
+    notes = Notes()
+    given = [np.full((rows, width), index) for index, (rows, width) in enumerate(requests)]
+
+    async def ask():
+        batcher = Batcher(notes, max_rows=max_rows, max_numbers=max_numbers)
+        answers = await asyncio.gather(*(batcher.submit({"x": array}) for array in given))
+        assert batcher.waiting == 0
+        batcher.close()
+        return answers
+
+    for array, answer in zip(given, asyncio.run(ask()), strict=True):
+        assert np.array_equal(array, answer)
+    for rows, width in notes.shapes:
+        assert rows <= max_rows
+        assert rows == 1 or rows * width <= max_numbers
+    assert sum(rows for rows, _ in notes.shapes) == sum(rows for rows, _ in requests)
+
+
+def test_rows_of_other_shapes_do_not_part_those_of_one():
+    notes = Notes(0.02)
+
+    async def ask():
+        batcher = Batcher(notes)
+        widths = (1, 2, 3, 2, 3, 2, 3)
+        await asyncio.gather(*(batcher.submit({"x": np.zeros((1, width))}) for width in widths))
+        batcher.close()
+
+    asyncio.run(ask())
+    assert sorted(notes.shapes) == [(1, 1), (3, 2), (3, 3)]
+
+
+def test_what_waits_is_bounded_by_its_numbers_too():
+    started, let_go = threading.Event(), threading.Event()
+
+    def blocked(inputs):
+        started.set()
+        let_go.wait(10)
+        return inputs["x"]
+
+    async def ask():
+        batcher = Batcher(blocked, max_numbers=10)
+        running = asyncio.create_task(batcher.submit({"x": np.zeros((1, 10))}))
+        await asyncio.to_thread(started.wait)
+        waiting = [asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal, match="waiting"):
+            await batcher.submit({"x": np.zeros((1, 1))})
+        let_go.set()
+        await asyncio.gather(running, *waiting)
+        assert len(await batcher.submit({"x": np.zeros((1, 1))})) == 1
+        batcher.close()
+
+    asyncio.run(ask())

@@ -159,3 +159,20 @@ def test_a_picture_of_one_is_itself_and_of_more_a_sheet():
     assert images.picture(pictures[:1]).shape == (3, 3, 1)
     assert images.picture(pictures).shape == (12, 12, 1)
     assert images.picture(np.zeros((4, 2), np.float32)).shape == (256, 256, 3)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(1, 1), (4, 8), (32, 32)]))
+def test_padding_reaches_the_grid_and_keeps_the_image(height, width, grid):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    multiple, least = grid
+    padded = images.pad(pixels, multiple, least)
+    for side, before in zip(padded.shape[1:3], (height, width), strict=True):
+        assert side % multiple == 0
+        assert side >= least
+        assert side - before < max(multiple, least)
+    assert np.array_equal(padded[:, :height, :width], pixels)
+
+
+def test_padding_mirrors():
+    pixels = np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1)
+    assert images.pad(pixels, 4, 8)[0, 5, :, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1]

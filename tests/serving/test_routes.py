@@ -14,13 +14,14 @@ from serving.engine import MAX_SEED, EngineError, draw_latents
 from serving.models import artifact_folders, load_models
 from serving.routes import Contract, Guard
 from serving.settings import Settings
+from training.source import open_graphs
 
 SAMPLE = "/v1/models/pictures/sample"
 
 
 @pytest.fixture(scope="module")
 def ask(artifacts):
-    settings = Settings(artifacts=artifacts, provider="cpu", max_images=16, max_body=20_000)
+    settings = Settings(artifacts=artifacts, provider="cpu", max_images=16, max_body=20_000, max_pixels=4096)
     contract = Contract(load_models(settings), settings)
     transport = httpx.ASGITransport(app=Guard(contract.router()))
 
@@ -43,8 +44,8 @@ def array(response: httpx.Response) -> np.ndarray:
 
 def test_every_model_is_described(ask):
     models = ask("GET", "/v1/models").json()["models"]
-    assert [model["name"] for model in models] == ["classes", "pictures", "points"]
-    pictures = models[1]
+    assert [model["name"] for model in models] == ["classes", "pairs", "pictures", "points", "styles"]
+    pictures = models[2]
     assert pictures["task"] == "sample"
     assert pictures["provider"] == "cpu"
     assert pictures["graphs"]["generator"]["inputs"]["latent"]["shape"] == ["batch", 8]
@@ -55,7 +56,8 @@ def test_every_model_is_described(ask):
 
 def test_health_names_the_provider(ask):
     assert ask("GET", "/livez").json() == {"status": "alive"}
-    assert ask("GET", "/readyz").json()["models"] == dict.fromkeys(["classes", "pictures", "points"], "cpu")
+    names = ["classes", "pairs", "pictures", "points", "styles"]
+    assert ask("GET", "/readyz").json()["models"] == dict.fromkeys(names, "cpu")
 
 
 def test_a_seed_names_a_picture_in_every_format(ask):
@@ -274,7 +276,138 @@ def test_unknown_models_are_looked_up_and_not_opened(ask, name):
 
 
 def test_an_unknown_model_is_told_which_there_are(ask):
-    assert "pictures, points" in refused(ask("GET", "/v1/models/nope"), 404)["message"]
+    assert "pictures, points, styles" in refused(ask("GET", "/v1/models/nope"), 404)["message"]
+
+
+TRANSLATE = "/v1/models/styles/translate"
+
+
+def png(pixels: np.ndarray, **options: object) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", **options)
+    return out.getvalue()
+
+
+def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng([height, width]).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def test_an_image_is_translated_raw_or_in_a_form_in_every_format(ask, artifacts):
+    pixels = noise(21, 34)
+    graphs = open_graphs(artifacts / "styles", "translate")
+    body, raw = png(pixels), {"content-type": "image/png"}
+    for direction in ("a2b", "b2a"):
+        expected = graphs.translate(direction, pixels[None])
+        assert expected.shape == (1, 21, 34, 3)
+        query = {"direction": direction, "format": "npy"}
+        assert np.array_equal(
+            array(ask("POST", TRANSLATE, params=query, content=body, headers=raw)), expected
+        )
+        form = ask("POST", TRANSLATE, data=query, files={"image": ("any.name", body, "any/type")})
+        assert np.array_equal(array(form), expected)
+        assert form.headers["x-direction"] == direction
+
+        picture = ask("POST", TRANSLATE, data={"direction": direction}, files={"image": body})
+        assert picture.headers["content-type"] == "image/png"
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture.content))), expected[0])
+        told = ask("POST", TRANSLATE, data=query | {"format": "json"}, files={"image": body}).json()
+        assert told["direction"] == direction
+        (only,) = told["images"]
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(only)))), expected[0])
+    by_default = ask("POST", TRANSLATE, content=body, headers=raw)
+    assert by_default.headers["x-direction"] == "a2b"
+    one_way = ask("POST", "/v1/models/pairs/translate", content=body, headers=raw)
+    assert Image.open(io.BytesIO(one_way.content)).size == (34, 21)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (7, 9), (8, 8), (33, 16), (64, 31)])
+def test_any_size_comes_back_in_its_own(ask, size):
+    answer = ask("POST", TRANSLATE, params={"format": "npy"}, files={"image": png(noise(*size))})
+    assert array(answer).shape == (1, *size, 3)
+
+
+def test_a_photograph_on_its_side_comes_back_upright(ask):
+    """Orientation 6: to be turned a quarter clockwise; the answer is turned, and says nothing of it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = noise(20, 30)
+    answer = ask("POST", TRANSLATE, files={"image": png(pixels, exif=exif)})
+    with Image.open(io.BytesIO(answer.content)) as upright:
+        assert upright.size == (20, 30)
+        assert 0x0112 not in upright.getexif()
+    turned = ask("POST", TRANSLATE, files={"image": png(np.rot90(pixels, -1))})
+    assert turned.content == answer.content
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16", "CMYK"])
+def test_every_kind_of_image_is_one_to_translate(ask, mode):
+    out = io.BytesIO()
+    if mode == "I;16":
+        Image.fromarray(np.arange(200, dtype=np.uint16).reshape(10, 20) * 300).save(out, "PNG")
+    else:
+        Image.fromarray(noise(10, 20)).convert(mode).save(out, "JPEG" if mode == "CMYK" else "PNG")
+    assert array(ask("POST", TRANSLATE, params={"format": "npy"}, files={"image": out.getvalue()})).any()
+
+
+def test_images_of_one_size_meet_in_batches_and_keep_their_own(artifacts):
+    settings = Settings(artifacts=artifacts, provider="cpu")
+    models = load_models(settings)
+    batcher = models["styles"].batchers["a2b"]
+    run, shapes = batcher._run, []
+    batcher._run = lambda inputs: shapes.append(inputs["image"].shape) or run(inputs)
+    transport = httpx.ASGITransport(app=Guard(Contract(models, settings).router()))
+    given = [noise(16 + 4 * (index % 2), 16 + index // 8, 3) for index in range(24)]
+
+    async def go():
+        async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+            query = {"format": "npy"}
+            posts = (client.post(TRANSLATE, params=query, files={"image": png(image)}) for image in given)
+            return await asyncio.gather(*posts)
+
+    answers = [array(answer)[0] for answer in asyncio.run(go())]
+    graphs = open_graphs(artifacts / "styles", "translate")
+    for image, answer in zip(given, answers, strict=True):
+        assert np.array_equal(answer, graphs.translate("a2b", image[None])[0])
+    assert sum(shape[0] for shape in shapes) == 24
+    assert len(shapes) < 18, "requests met in batches"
+
+
+BAD_UPLOADS = [
+    (415, {"content": b"{}", "headers": {"content-type": "application/json"}}),
+    (415, {"content": b"image=x", "headers": {"content-type": "application/x-www-form-urlencoded"}}),
+    (415, {"content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}}),
+    (415, {"content": b"<svg/>", "headers": {"content-type": "image/svg+xml"}}),
+    (415, {"content": b"x"}),
+    (400, {"content": b"", "headers": {"content-type": "image/png"}}),
+    (415, {"content": b"no image", "headers": {"content-type": "image/png"}}),
+    (415, {"content": b"GIF89a" + bytes(40), "headers": {"content-type": "image/png"}}),
+    (400, {"content": png(noise(9, 9))[:-30], "headers": {"content-type": "image/png"}}),
+    (400, {"data": {"direction": "a2b"}, "files": {"picture": png(noise(9, 9))}}),
+    (400, {"data": {"image": "http://example.org/x.png"}, "files": {"other": b""}}),
+    (400, {"files": {"image": (None, "data:image/png;base64,AAAA")}}),
+    (400, {"files": [("image", b"1"), ("image", b"2")]}),
+    (400, {"files": {"image": b""}}),
+    (400, {"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}),
+    (400, {"content": b"abc", "headers": {"content-type": "multipart/form-data"}}),
+    (400, {"data": {"direction": "sideways"}, "files": {"image": png(noise(9, 9))}}),
+    (400, {"data": {"format": "bmp"}, "files": {"image": png(noise(9, 9))}}),
+    (400, {"data": {"colour": "red"}, "files": {"image": png(noise(9, 9))}}),
+    (400, {"params": {"format": "png"}, "data": {"format": "npy"}, "files": {"image": png(noise(9, 9))}}),
+    (413, {"files": {"image": bytes(30_000)}}),
+    (413, {"files": {"image": png(np.zeros((1, 5000, 3), np.uint8))}}),
+]
+
+
+@pytest.mark.parametrize(("status", "options"), BAD_UPLOADS, ids=range(len(BAD_UPLOADS)))
+def test_bad_uploads_are_refused(ask, status, options):
+    refused(ask("POST", TRANSLATE, **options), status)
+
+
+def test_a_task_is_asked_for_by_its_name(ask):
+    files = {"image": png(noise(9, 9))}
+    assert refused(ask("POST", "/v1/models/pictures/translate", files=files), 400)["code"] == "wrong_task"
+    assert "/translate" in refused(ask("POST", "/v1/models/styles/sample", json={}), 400)["message"]
+    refused(ask("POST", "/v1/models/nope/translate", files=files), 404)
 
 
 def test_unknown_paths_and_methods_have_the_same_shape(ask):
