@@ -15,7 +15,7 @@ from training.loop import train
 from zoo import registry
 from zoo.entry import Entry
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -93,6 +93,21 @@ def test_points_are_held_against_the_truth(copies):
     assert evaluation.controls["real"]["wasserstein2"] < 0.2 < evaluation.scores["wasserstein2"]
 
 
+def test_translations_are_held_against_their_truth_beside_the_controls(copies):
+    evaluation = evaluate(copies / "styles", "glyphs-style", n=20)
+    assert manifest.read(copies / "styles").metrics == [evaluation]
+    assert (evaluation.samples, evaluation.features) == (20, None)
+    assert set(evaluation.controls) == {"untranslated", "recoloured"}
+    assert "a2b_cycle" in evaluation.scores
+    assert evaluation.controls["recoloured"]["a2b_l1"] < evaluation.scores["a2b_l1"], "3 steps are few"
+    card = (copies / "styles" / "README.md").read_text()
+    assert "| score | artifact | untranslated | recoloured |" in card
+    assert "20 translations a direction" in card
+    head, *lines = table(evaluation).splitlines()
+    assert head.split() == ["artifact", "untranslated", "recoloured"]
+    assert len(lines) == len(evaluation.scores)
+
+
 @pytest.mark.parametrize(
     ("artifact", "data", "options", "reason"),
     [
@@ -101,6 +116,8 @@ def test_points_are_held_against_the_truth(copies):
         ("pictures", "glyphs", {"n": 0}, "n must be"),
         ("pictures", "glyphs", {"features": "taste"}, "features must be"),
         ("nothing", "glyphs", {}, "is no artifact"),
+        ("styles", "glyphs", {}, "are examples"),
+        ("pictures", "glyphs-style", {}, "1, 16, 16"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(copies, artifact, data, options, reason):

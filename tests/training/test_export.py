@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from serving import manifest
 from serving.engine import Engine, EngineError, draw_latents
 from training import parity
 from training.export import export, restore
@@ -143,6 +144,62 @@ def test_a_finished_graph_is_labelled(runs):
     assert {prop.key: prop.value for prop in finished.metadata_props} == {"entry": "linear-gan"}
 
 
+@pytest.mark.parametrize(("name", "grid"), [("styles", (4, 8)), ("pairs", (32, 32))])
+def test_a_translator_takes_any_batch_and_any_size_of_its_grid(name, grid, artifacts):
+    label = manifest.read(artifacts / name)
+    assert label.task == "translate"
+    for graph in label.graphs.values():
+        image, output = graph.inputs["image"], graph.output
+        assert (image.dtype, image.shape) == ("uint8", ["batch", "height", "width", 3])
+        assert (output.dtype, output.shape) == (image.dtype, image.shape)
+        assert image.grid == grid
+        assert image.trained_size == ((16, 24) if name == "styles" else (32, 64))
+        proof = graph.variants[0].parity
+        assert proof.batches == [1, 2, 7]
+        assert image.trained_size in proof.sizes
+        assert any(height != width for height, width in proof.sizes)
+        assert proof.max_abs_error < 5e-5
+        assert proof.max_level_error <= 1
+
+
+def test_the_sheet_of_a_translator_has_the_way_back(artifacts):
+    with Image.open(artifacts / "styles" / "b2a.png") as sheet:
+        assert sheet.size == (2 * 3 * 26 + 2, 3 * 18 + 2)
+
+
+def test_random_images_of_several_sizes_are_what_a_translator_is_tried_with(artifacts):
+    """Never constant ones: instance normalisation would divide noise by next to nothing."""
+    specs = manifest.read(artifacts / "styles").graphs["a2b"].inputs
+    cases = [case["image"] for case in parity.cases(specs, {})]
+    assert [len(images) for images in cases[:3]] == [7, 2, 1]
+    assert torch.equal(cases[0][:2], cases[1])
+    assert len({images.shape[1:] for images in cases}) == 4
+    assert all(images.float().std((1, 2)).min() > 50 for images in cases)
+
+
+def test_a_translator_that_mixes_its_batch_is_refused():
+    class Neighbourly(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return (image - image.mean(0, keepdim=True)).clamp(-1, 1)
+
+    spec = manifest.Tensor(
+        dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", multiple=4, least=8
+    )
+    module = Neighbourly().eval()
+    model = trace(module, {"image": torch.zeros(2, 16, 24, 3, dtype=torch.uint8)}, 4)
+    with pytest.raises(ParityError, match="differs between a batch"):
+        measure(module, model, parity.cases({"image": spec}, {}))
+
+
+def test_a_translator_of_one_size_is_refused():
+    class Fixed(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.reshape(-1, 3, 16, 24).tanh()
+
+    with pytest.raises(GraphError, match="size"):
+        trace(Fixed().eval(), {"image": torch.zeros(2, 16, 24, 3, dtype=torch.uint8)}, 4)
+
+
 @pytest.mark.parametrize("there", ["folder", "file"])
 def test_what_is_no_artifact_is_not_replaced(there, runs, tmp_path):
     place = tmp_path / "precious"
@@ -177,3 +234,15 @@ def test_a_picture_is_the_same_in_any_batch_on_cuda(cuda, size):
     latents = draw_latents(8, list(range(64)))
     whole = cuda.run("generator", {"latent": latents})
     assert np.array_equal(cuda.run("generator", {"latent": latents[:size]}), whole[:size])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "size"), [("styles", (16, 24)), ("styles", (36, 64)), ("pairs", (32, 64))])
+def test_translators_on_cuda_give_what_the_cpu_gives(name, size, artifacts):
+    try:
+        engine = Engine(artifacts / name, "cuda")
+    except EngineError as error:
+        pytest.skip(f"ONNX Runtime can't use CUDA: {error}")
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    expected = Engine(artifacts / name, "cpu").run("a2b", {"image": images})
+    assert np.abs(engine.run("a2b", {"image": images}).astype(int) - expected).max() <= 1

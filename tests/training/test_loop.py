@@ -1,5 +1,6 @@
 """The loop: resumed runs equal to the bit, signals, a second run, other hyperparameters, divergence."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from training.loop import MOST_ROLLBACKS, Interrupted, Training, _roll_back, tra
 from training.watch import Diverged, Watch
 from zoo import registry
 from zoo.adversarial import TwoPlayer
+from zoo.cyclegan import CycleTrainer
 from zoo.mlp_gan import MLPGAN
 
 
@@ -200,6 +202,37 @@ def test_the_probe_does_not_disturb_what_follows():
     assert without.done == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "data"), [("cyclegan", "glyphs"), ("pix2pix", "glyphs-style"), ("dcgan", "glyphs-pairs")]
+)
+def test_data_that_are_made_up_otherwise_are_refused(name, data, tmp_path):
+    with pytest.raises(ValueError, match=r"learns from .* is made up of|images of|colour"):
+        train(small_card(name, tmp_path, data=data))
+
+
+def test_pairs_are_domains_too(tmp_path):
+    train(small_card("cyclegan", tmp_path, data="glyphs-pairs", steps=1))
+
+
+def test_a_resume_that_forgets_the_pools_is_not_equal(tmp_path, monkeypatch):
+    """The control of CycleGAN's: its pools are full at step 2, and what they hold is shown at step 4."""
+
+    def card(folder: Path) -> Card:
+        whole = small_card("cyclegan", folder, steps=6, checkpoint_every=3)
+        return dataclasses.replace(whole, entry=dataclasses.replace(whole.entry, pool_size=4))
+
+    def resumed(folder: Path) -> str:
+        train(card(folder))
+        (folder / "checkpoints" / final(folder)).unlink()
+        train(card(folder))
+        return final(folder)
+
+    train(card(tmp_path / "whole"))
+    assert resumed(tmp_path / "remembered") == final(tmp_path / "whole")
+    monkeypatch.setattr(CycleTrainer, "load_state_dict", lambda self, state: None)
+    assert resumed(tmp_path / "forgotten") != final(tmp_path / "whole")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", registry.ENTRIES)
 def test_every_entry_trains_and_resumes_on_cuda(name, tmp_path):
@@ -343,7 +376,11 @@ def test_a_run_after_a_fall_resumes_equal_to_the_bit(tmp_path, monkeypatch):
     assert final(tmp_path / "parts") == final(tmp_path / "whole")
 
 
-SCORED = [("mlp-gan-vector", "ring8", "total_variation"), ("dcgan", "glyphs", "frechet")]
+SCORED = [
+    ("mlp-gan-vector", "ring8", "total_variation"),
+    ("dcgan", "glyphs", "frechet"),
+    ("cyclegan", "glyphs-style", "l1"),
+]
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

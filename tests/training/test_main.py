@@ -13,7 +13,11 @@ import textwrap
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from serving.images import decode
+from tests.training.test_imported import Original
 from training.__main__ import main
 from training.config import Run
 from training.sample import sample
@@ -43,6 +47,39 @@ def test_from_training_to_samples(tmp_path, capsys):
     for source in (run, artifact):
         assert ganzoo("sample", source, "--n", 9, "--out", tmp_path / "points.png") == 0
     assert (tmp_path / "points.png").exists()
+
+
+def test_from_folders_to_a_translated_folder(tmp_path, capsys):
+    """The domains are folders, the sizes are whatever they are."""
+    for domain, colour in (("A", (200, 100, 0)), ("B", (0, 100, 200))):
+        for index in range(3):
+            path = tmp_path / "data" / f"train{domain}" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (30 + index, 41), colour).save(path)
+    flags = ["--image-size", 16, 20, "--translator", "resnet-6", "--width", 4, "--discriminator-layers", 1]
+    run, artifact = tmp_path / "run", tmp_path / "artifact"
+    data = f"unpaired:{tmp_path / 'data'}"
+    assert ganzoo("train", "cyclegan", "--data", data, *flags, "--steps", 2, "--out", run) == 0
+    assert ganzoo("export", run, artifact) == 0
+    assert (
+        ganzoo("translate", artifact, tmp_path / "data" / "trainB", tmp_path / "out", "--direction", "b2a")
+        == 0
+    )
+    shapes = {decode(path.read_bytes(), 3).shape for path in (tmp_path / "out").iterdir()}
+    assert shapes == {(41, 30, 3), (41, 31, 3), (41, 32, 3)}
+    capsys.readouterr()
+    assert ganzoo("translate", artifact, tmp_path / "data", tmp_path / "out", "--direction", "sideways") == 2
+    assert capsys.readouterr().err == "ganzoo: direction must be a2b or b2a; got sideways\n"
+
+
+def test_weights_from_elsewhere(tmp_path, capsys):
+    file = tmp_path / "a.pth"
+    file.write_bytes(b"garbage")
+    assert ganzoo("import", "cyclegan", file, "--artifact", tmp_path / "artifact") == 2
+    assert "nothing else" in capsys.readouterr().err
+    torch.save(Original().state_dict(), file)
+    assert ganzoo("import", "cyclegan", file, file, "--artifact", tmp_path / "artifact") == 0
+    assert (tmp_path / "artifact" / "b2a.onnx").exists()
 
 
 def documented(kind: type) -> dict[str, str]:
