@@ -137,6 +137,8 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "serving/models.py": "tests/serving/test_routes.py",
         "serving/requests.py": "tests/serving/test_routes.py",
         "serving/errors.py": "tests/serving/test_routes.py",
+        "serving/formats.py": "tests/serving/test_routes.py",
+        "serving/uploads.py": "tests/serving/test_routes.py",
     }
     if place.name != "__init__.py":
         own = f"tests/{place.parent}/test_{place.name}"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from PIL import Image
 
+from tests.training.test_imported import Original
 from training.server import free_port, running
 
 ROOT = Path(__file__).parents[1]
@@ -45,8 +47,9 @@ def run(*command: str, cwd: Path) -> str:
 def test_train_export_serve(tmp_path):
     """Every block from training to the client, in order, in a folder of its own."""
     port = str(free_port())
-    train, ask, *scores = (text.replace("3000", port) for text in blocks("bash"))
+    train, ask, style, ask_style, *scores = (text.replace("3000", port) for text in blocks("bash"))
     run("bash", "-ec", train, cwd=tmp_path)
+    assert "recoloured" in run("bash", "-ec", style, cwd=tmp_path)
     for name in ("first.png", "again.png"):
         with Image.open(tmp_path / name) as sheet:
             assert sheet.size == (8 * 30 + 2, 8 * 30 + 2)
@@ -58,6 +61,9 @@ def test_train_export_serve(tmp_path):
         assert '"first"' in run("bash", "-ec", ask, cwd=tmp_path)
         with Image.open(tmp_path / "sheet.png") as sheet:
             assert sheet.size == (4 * 30 + 2, 4 * 30 + 2)
+        by_command = (tmp_path / "styled.png").read_bytes()
+        run("bash", "-ec", ask_style, cwd=tmp_path)
+        assert (tmp_path / "styled.png").read_bytes() == by_command
         (client,) = blocks("python")
         run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
         assert httpx.get(f"{url}/").status_code == 200
@@ -81,6 +87,10 @@ def test_the_commands_that_are_not_run_are_at_least_right(command, tmp_path):
             assert re.search(rf"^{verb}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["ganzoo", "train", *flags]:
             assert '"entry"' in run("ganzoo", "train", *flags, "--dry-run", cwd=tmp_path)
+        case ["ganzoo", "import", kind, *files, "--artifact", _] if kind == "cyclegan":
+            for file in files:
+                torch.save(Original().state_dict(), tmp_path / file)
+            assert run("bash", "-ec", command, cwd=tmp_path).strip() == command.split()[-1]
         case _:
             pytest.fail(f"nothing checks {command}")
 

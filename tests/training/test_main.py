@@ -61,10 +61,8 @@ def test_from_folders_to_a_translated_folder(tmp_path, capsys):
     data = f"unpaired:{tmp_path / 'data'}"
     assert ganzoo("train", "cyclegan", "--data", data, *flags, "--steps", 2, "--out", run) == 0
     assert ganzoo("export", run, artifact) == 0
-    assert (
-        ganzoo("translate", artifact, tmp_path / "data" / "trainB", tmp_path / "out", "--direction", "b2a")
-        == 0
-    )
+    folders = (tmp_path / "data" / "trainB", tmp_path / "out")
+    assert ganzoo("translate", artifact, *folders, "--direction", "b2a") == 0
     shapes = {decode(path.read_bytes(), 3).shape for path in (tmp_path / "out").iterdir()}
     assert shapes == {(41, 30, 3), (41, 31, 3), (41, 32, 3)}
     capsys.readouterr()
