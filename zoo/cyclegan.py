@@ -121,10 +121,10 @@ class ImagePool:
         shown = []
         for fake in fakes:
             if len(self.images) < self.size:
-                self.images.append(fake)
+                self.images.append(fake.clone())
             elif self.size and torch.rand(()) < 0.5:
                 place = int(torch.randint(self.size, ()))
-                fake, self.images[place] = self.images[place], fake
+                fake, self.images[place] = self.images[place], fake.clone()
             shown.append(fake)
         return torch.stack(shown)
 

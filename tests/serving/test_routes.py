@@ -339,6 +339,23 @@ def test_a_photograph_on_its_side_comes_back_upright(ask):
     assert turned.content == answer.content
 
 
+def test_a_photograph_of_a_thousand_by_667_comes_back_667_by_a_thousand(artifacts):
+    """Within the default limits."""
+    settings = Settings(artifacts=artifacts, provider="cpu")
+    transport = httpx.ASGITransport(app=Guard(Contract(load_models(settings), settings).router()))
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    photograph = Image.fromarray(noise(67, 100)).resize((1000, 667), Image.Resampling.BICUBIC)
+    photograph.save(out, "JPEG", exif=exif)
+
+    async def go():
+        async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+            return await client.post(TRANSLATE, files={"image": ("it.jpg", out.getvalue(), "image/jpeg")})
+
+    with Image.open(io.BytesIO(asyncio.run(go()).content)) as translated:
+        assert (translated.format, translated.size) == ("PNG", (667, 1000))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16", "CMYK"])
 def test_every_kind_of_image_is_one_to_translate(ask, mode):
     out = io.BytesIO()
