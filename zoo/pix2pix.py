@@ -80,7 +80,6 @@ class PairTrainer:
             "generator_loss": adversarial.detach(),
             "distance": distance.detach(),
             "discriminator_loss": loss.detach(),
-            "saturation": (1 - 2 * loss.detach() / self.objective.undecided).clamp(min=0),
         }
 
     def state_dict(self) -> dict[str, Any]:
