@@ -21,7 +21,7 @@ from serving.errors import Refusal
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 
-FULL_BATCHES = 32
+FULL_BATCHES = 16
 
 
 @dataclass(eq=False)
@@ -78,7 +78,9 @@ class Batcher:
         """
         rows = len(next(iter(inputs.values())))
         numbers = sum(array.size for array in inputs.values())
-        if self._rows + rows > self.max_queue or self._numbers + numbers > FULL_BATCHES * self.max_numbers:
+        # One caller alone is never too many: no waiting would make it less.
+        full = self._waiting and self._numbers + numbers > FULL_BATCHES * self.max_numbers
+        if full or self._rows + rows > self.max_queue:
             raise Refusal(429, "busy", "more work is waiting than the server will hold; try again shortly")
         loop = asyncio.get_running_loop()
         jobs = []

@@ -20,13 +20,27 @@ Pixels = NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 4096 * 4096
 
+SCAN, MAX_SCANS = b"\xff\xda", 100
+"""What begins a scan of a JPEG; each is a pass over the whole picture, and real ones have a dozen."""
+
 
 def decode(
-    data: bytes, channels: int, formats: tuple[str, ...] = FORMATS, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    channels: int,
+    formats: tuple[str, ...] = FORMATS,
+    max_pixels: int = MAX_PIXELS,
+    grid: tuple[int, int] = (1, 1),
 ) -> Pixels:
     """Decode one image to pixels of shape (H, W, channels).
 
     The size is read from the header and checked before anything is decoded.
+
+    Args:
+        data: the encoded image.
+        channels: 1 for grey, 3 for RGB.
+        formats: that it may have, by its content.
+        max_pixels: that it may have, once it is padded to the grid.
+        grid: the multiple and the least of a side that it will be padded to.
 
     Raises:
         Refusal: `unsupported_image` (415), `image_too_large` (413) or `broken_image` (400).
@@ -34,10 +48,12 @@ def decode(
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
-            if width * height > max_pixels:
+            if _reach(width, *grid) * _reach(height, *grid) > max_pixels:
                 raise Refusal(
                     413, "image_too_large", f"an image may have {max_pixels} pixels; got {width}x{height}"
                 )
+            if image.format in ("JPEG", "MPO") and data.count(SCAN) > MAX_SCANS:
+                raise Refusal(400, "broken_image", f"a JPEG may have {MAX_SCANS} scans")
             return _flatten(image, channels)
     except UnidentifiedImageError:
         raise Refusal(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
@@ -69,9 +85,14 @@ def pad(pixels: Pixels, multiple: int, least: int) -> Pixels:
         multiple: of which the sides must be multiples.
         least: below which they must not be.
     """
-    missing = [max(least, -(-side // multiple) * multiple) - side for side in pixels.shape[1:3]]
+    missing = [_reach(side, multiple, least) - side for side in pixels.shape[1:3]]
     padded: Pixels = np.pad(pixels, ((0, 0), *((0, side) for side in missing), (0, 0)), mode="reflect")
     return padded
+
+
+def _reach(side: int, multiple: int, least: int) -> int:
+    """Give what a side is padded to."""
+    return max(least, -(-side // multiple) * multiple)
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -122,6 +122,8 @@ class Imported(_Part):
     files: dict[str, Sha256]
     """SHA-256 of the file that each graph's weights were read from."""
 
+    software: dict[str, str]
+
 
 class Evaluation(_Part):
     """How good what an artifact makes is, measured on its own graphs, beside controls."""
@@ -168,6 +170,13 @@ class Manifest(_Part):
 
     licence: str
     """Terms of the training data; those of the code are the package's."""
+
+    @model_validator(mode="after")
+    def _suits_the_task(self) -> "Manifest":
+        for name, graph in self.graphs.items():
+            if ("image" in graph.inputs, len(graph.inputs)) != (True, 1) and self.task == "translate":
+                raise ValueError(f"the graph {name} must have one input, image, to translate")
+        return self
 
     @property
     def version(self) -> str:

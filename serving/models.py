@@ -1,13 +1,14 @@
 """The models a server holds: every artifact of a folder, loaded, warmed and ready to batch."""
 
 import functools
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from serving.batcher import Batcher
 from serving.engine import Array, Engine, EngineError
-from serving.manifest import Manifest, Tensor
+from serving.manifest import Graph, Manifest, Tensor
 from serving.settings import Settings
 
 
@@ -21,9 +22,9 @@ class Model:
                 functools.partial(engine.run, name),
                 settings.max_batch,
                 settings.max_queue,
-                3 * settings.max_pixels,
+                _most_numbers(graph, settings),
             )
-            for name in engine.sessions
+            for name, graph in engine.manifest.graphs.items()
         }
 
     @property
@@ -39,6 +40,12 @@ class Model:
         """Let running batches finish."""
         for batcher in self.batchers.values():
             batcher.close()
+
+
+def _most_numbers(graph: Graph, settings: Settings) -> int:
+    """Give how many numbers a batch may have: of images that vary in size, of no others."""
+    images = [tensor for tensor in graph.inputs.values() if tensor.meaning == "image"]
+    return min((settings.max_batch_pixels * tensor.size for tensor in images), default=sys.maxsize)
 
 
 def load_models(settings: Settings) -> dict[str, Model]:

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 import numpy as np
@@ -58,12 +59,12 @@ def media_type(headers: Mapping[str, str]) -> str:
 async def read_body(
     headers: Mapping[str, str], stream: AsyncIterator[bytes], limit: int, kinds: tuple[str, ...]
 ) -> bytes:
-    """Read a request's body of one of some media types, never more of it than the limit.
+    """Read a request's body of one of some media types, `image/*` being any, never more than the limit.
 
     Raises:
         Refusal: `unsupported_type` (415) or `body_too_large` (413).
     """
-    if media_type(headers) not in kinds:
+    if not any(fnmatchcase(media_type(headers), kind) for kind in kinds):
         raise Refusal(415, "unsupported_type", f"the body must be {' or '.join(kinds)}")
     too_large = Refusal(413, "body_too_large", f"the body may have {limit} bytes")
     declared = headers.get("content-length", "")
@@ -137,7 +138,7 @@ def graph_of(request: TranslateRequest, label: Manifest) -> str:
     Raises:
         Refusal: `invalid_request` (400), there is none.
     """
-    graph = request.direction or next(iter(label.graphs))
+    graph = next(iter(label.graphs)) if request.direction is None else request.direction
     if graph not in label.graphs:
         there = " or ".join(label.graphs)
         raise Refusal(400, "invalid_request", f"the direction must be {there}", "direction")

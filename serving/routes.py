@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +37,14 @@ class Contract:
 
     models: dict[str, Model] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
+
+    uploads: int = 0
+    """Images at work."""
+
+    decoders: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
+    )
+    """Threads for what comes in, so that a slow image holds up nobody's answer."""
 
     def router(self) -> Router:
         """Make the ASGI app of the routes."""
@@ -77,14 +87,26 @@ class Contract:
 
     async def translate(self, request: Request) -> Response:
         """Translate an image of any size to one of the same size."""
-        watch = Stopwatch()
         model = self._model(request, "translate")
+        if self.uploads >= self.settings.max_uploads:
+            raise Refusal(429, "busy", "more images are at work than the server will hold; try again shortly")
+        self.uploads += 1
+        try:
+            return await self._translate(request, model)
+        finally:
+            self.uploads -= 1
+
+    async def _translate(self, request: Request, model: Model) -> Response:
+        watch = Stopwatch()
         asked, data = await read_upload(
-            request.headers, request.query_params, request.stream(), self.settings.max_body
+            request.headers, request.query_params, request.stream(), self.settings.max_upload
         )
         graph = graph_of(asked, model.manifest)
         spec = model.manifest.graphs[graph].inputs["image"]
-        size, padded = await asyncio.to_thread(_prepare, data, spec, self.settings.max_pixels)
+        loop = asyncio.get_running_loop()
+        size, padded = await loop.run_in_executor(
+            self.decoders, _prepare, data, spec, self.settings.max_pixels
+        )
         watch.lap("parse")
         output = await model.run(graph, {"image": padded})
         watch.lap("engine")
@@ -139,7 +161,7 @@ def _answer(model: Model, content: tuple[bytes, str], watch: Stopwatch, headers:
 
 def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:
     """Decode an image for a graph: its height and width, and its pixels, padded, as a batch of one."""
-    pixels = images.decode(data, spec.size, max_pixels=max_pixels)
+    pixels = images.decode(data, spec.size, max_pixels=max_pixels, grid=spec.grid)
     return (pixels.shape[0], pixels.shape[1]), images.pad(pixels[None], *spec.grid)
 
 

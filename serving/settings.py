@@ -31,14 +31,23 @@ class Settings:
     max_queue: int = 2048
     """Pictures that may wait for a model; beyond them requests get 429."""
 
-    max_body: int = 8 * 2**20
-    """Bytes in a request's body at most."""
+    max_body: int = 4 * 2**20
+    """Bytes in a request's body at most, where it is JSON."""
+
+    max_upload: int = 8 * 2**20
+    """Bytes in a request's body at most, where it has an image."""
+
+    max_uploads: int = 64
+    """Images that may be read, decoded and translated at once; beyond them requests get 429."""
 
     max_pixels: int = 2**21
-    """Pixels in an image to translate at most: full HD by default."""
+    """Pixels in an image to translate at most, mirrored to what the graph takes: full HD by default."""
+
+    max_batch_pixels: int = 2**18
+    """Pixels in one batch of images at most, an image alone apart; 16 times as many may wait for a model."""
 
     def __post_init__(self) -> None:
-        for name in ("max_images", "max_batch", "max_queue", "max_body", "max_pixels"):
+        for name in (field.name for field in dataclasses.fields(self) if field.name.startswith("max_")):
             if getattr(self, name) < 1:
                 raise ValueError(f"{PREFIX}{name.upper()} must be at least 1; got {getattr(self, name)}")
         if self.provider not in ("auto", "cpu", "cuda"):

@@ -1,6 +1,7 @@
 """An image and what is said beside it, out of a request: a form with a file, or the image as the body."""
 
 from collections.abc import AsyncIterator
+from email.message import Message
 
 from starlette.datastructures import Headers, QueryParams, UploadFile
 from starlette.formparsers import MultiPartParser
@@ -9,10 +10,11 @@ from serving.errors import Refusal
 from serving.requests import TranslateRequest, media_type, parse_translate, read_body
 
 FORM = "multipart/form-data"
-RAW = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+RAW = ("image/*", "application/octet-stream")
 """What an image that is itself the body may call itself; what it is, its content says."""
 
-MAX_FIELDS = 8
+MAX_FIELDS, MAX_FIELD = 8, 1024
+"""Fields of a form or a query, and bytes in one."""
 
 
 async def read_upload(
@@ -23,11 +25,14 @@ async def read_upload(
     Raises:
         Refusal: `unsupported_type` (415), `body_too_large` (413) or `invalid_request` (400).
     """
+    asked = query.multi_items()
+    if len(asked) > MAX_FIELDS:
+        raise Refusal(400, "invalid_request", f"a query may have {MAX_FIELDS} fields")
     body = await read_body(headers, stream, limit, (FORM, *RAW))
     fields, image = await _read_form(headers, body) if media_type(headers) == FORM else ([], body)
     if not image:
         raise Refusal(400, "invalid_request", "there is no image", "image")
-    said = [*query.multi_items(), *fields]
+    said = [*asked, *fields]
     names = [name for name, _ in said]
     if twice := [name for name in names if names.count(name) > 1]:
         raise Refusal(400, "invalid_request", "a field may stand once", twice[0][:64])
@@ -40,7 +45,13 @@ async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str
     async def whole() -> AsyncIterator[bytes]:
         yield body
 
-    parser = MultiPartParser(headers, whole(), max_files=1, max_fields=MAX_FIELDS)  # type: ignore[arg-type]
+    parser = MultiPartParser(
+        Headers({"content-type": _form_type(headers)}),
+        whole(),  # type: ignore[arg-type]
+        max_files=1,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD,
+    )
     parser.spool_max_size = len(body) + 1  # held in memory already: nothing is written to disk
     try:
         form = await parser.parse()
@@ -54,3 +65,13 @@ async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str
         return fields, await file.read()
     finally:
         await form.close()
+
+
+def _form_type(headers: Headers) -> str:
+    """Give a form's media type with its boundary and nothing else: its text is UTF-8, whatever it claims."""
+    said = Message()
+    said["content-type"] = headers["content-type"]
+    boundary = said.get_boundary()
+    if not boundary or '"' in boundary:
+        raise Refusal(400, "invalid_request", "the form must name its boundary")
+    return f'{FORM}; boundary="{boundary}"'

@@ -7,9 +7,8 @@ there is no reader to save, no worker to wait for and no last, smaller batch.
 import importlib
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,9 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from serving.engine import Array
-from serving.errors import Refusal
-from serving.images import FORMATS, decode
-from training.progress import progress
 from zoo.entry import Batch, DataKind
 
 SOURCES: dict[str, str] = {
@@ -27,7 +23,7 @@ SOURCES: dict[str, str] = {
     "mnist": "training.datasets:mnist",
     "fashion-mnist": "training.datasets:fashion_mnist",
     "cifar10": "training.datasets:cifar10",
-    "folder": "training.data:folder",
+    "folder": "training.image_files:folder",
     "unpaired": "training.domains:unpaired",
     "paired": "training.domains:paired",
     "glyphs-style": "training.restyled:glyphs_style",
@@ -40,10 +36,6 @@ SOURCES: dict[str, str] = {
 """Where each spec's data come from: functions of (argument, sample shape, seed)."""
 
 READ = 250
-
-FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
-FOLDER_PIXELS = 2**27
-FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
 class Data(Protocol):
@@ -108,11 +100,11 @@ def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Data:
     return data
 
 
-def read(data: Data, n: int) -> Iterator[Batch]:
-    """Read the first n examples of the data's first pass, a few hundred at a time."""
-    for step in range(math.ceil(n / READ)):
-        left = n - step * READ
-        yield {name: value[:left] for name, value in data.batch(step, READ).items()}
+def read(data: Data, n: int, size: int = READ) -> Iterator[Batch]:
+    """Read the first n examples of the data's first pass, so many at a time."""
+    for step in range(math.ceil(n / size)):
+        left = n - step * size
+        yield {name: value[:left] for name, value in data.batch(step, size).items()}
 
 
 class Pool:
@@ -231,68 +223,3 @@ def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
         for part in torch.split(images, 4096)
     ]
     return torch.cat(parts)
-
-
-def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
-    """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
-
-    Where it has the subfolders `train` and `test`, a run learns from the first alone.
-
-    Raises:
-        ValueError: there is none, or one can't be read; the file is named.
-    """
-    shape = image_shape(sample_shape)
-    root = find_folder("folder", path)
-    name = f"folder:{root.resolve().name}"
-    train, test = root / "train", root / "test"
-
-    def read_pool(place: Path, name: str, **described: Any) -> Pool:
-        return Pool(read_images(place, shape), name=name, seed=seed, **described)
-
-    if train.is_dir() and test.is_dir():
-        return read_pool(train, name, held_out=partial(read_pool, test, f"{name}/test"))
-    return read_pool(root, name)
-
-
-def find_folder(source: str, path: str) -> Path:
-    """Give the folder that a spec's argument names.
-
-    Raises:
-        ValueError: there is none.
-    """
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise ValueError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
-    return root
-
-
-def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Tensor:
-    """Read every image below a folder, fitted to a shape (C, H, W): uint8 (N, abreast * C, H, W).
-
-    Args:
-        root: the folder.
-        shape: of an image, (C, H, W).
-        abreast: how many images of one width stand side by side in a file.
-
-    Raises:
-        ValueError: there is none, or one can't be read; the file is named.
-    """
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
-    if not files:
-        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
-    images = torch.empty((len(files), abreast, *shape), dtype=torch.uint8)
-    with progress(len(files), f"reading {root}", "images") as advance:
-        for index, file in enumerate(files):
-            try:
-                pixels = decode(file.read_bytes(), shape[0], FOLDER_FORMATS, FOLDER_PIXELS)
-            except Refusal as refusal:
-                raise ValueError(f"{file}: {refusal}") from refusal
-            if pixels.shape[1] % abreast:
-                raise ValueError(
-                    f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side"
-                )
-            images[index] = fit(
-                torch.tensor(np.stack(np.split(pixels, abreast, 1))).permute(0, 3, 1, 2), shape
-            )
-            advance()
-    return images.flatten(1, 2)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from training.data import Data, Pool, Truth, find_folder, image_shape, read_images
+from training.data import Data, Pool, Truth, image_shape
+from training.image_files import find_folder, read_images
 from zoo.entry import Batch, DataKind
 
 

@@ -50,8 +50,8 @@ class Graphs(NamedTuple):
             return [self.run(graph, inputs)]
         real = inputs["image"]
         seen = [real, self.translate(graph, real)]
-        if BACK[graph] in self.inputs:
-            seen.append(self.translate(BACK[graph], seen[-1]))
+        if (back := BACK.get(graph, "")) in self.inputs:
+            seen.append(self.translate(back, seen[-1]))
         return seen
 
     def picture(
@@ -106,8 +106,10 @@ def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, manif
     """Describe what a generator is fed, for the manifest and for whoever draws it.
 
     Raises:
-        ValueError: an input is not a `latent`, a `label` or an `image`.
+        ValueError: an input is not a `latent`, a `label` or an `image`, or one is beside an image.
     """
+    if "image" in example and len(example) > 1:
+        raise ValueError(f"a generator that is fed an image is fed nothing else; got {', '.join(example)}")
     return {name: _describe(entry, name, value) for name, value in example.items()}
 
 

@@ -107,7 +107,9 @@ class Classifier:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # the CPU's alone
             network = Network(shape[0], len(data.labels))
-        identity = {"data": data.name, "shape": shape, "steps": STEPS, "format": FORMAT}
+        # Folders may share a name: the first examples tell them apart, and what was changed in them.
+        first = hashlib.sha256(data.batch(0, BATCH)["real"].numpy().tobytes()).hexdigest()
+        identity = {"data": data.name, "first": first, "shape": shape, "steps": STEPS, "format": FORMAT}
         folder = _kept() / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
         if (found := checkpoint.load(folder)) is None:
             state = _train(network, data, device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from serving import manifest
+from training.config import software
 from training.export import Source, must_be_replaceable, write_artifact
 from zoo.cyclegan import CycleGAN
 from zoo.translation import ResNet, TranslatorName
@@ -22,6 +23,9 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """What instance normalisation once kept and never used."""
 
 _NAMES: dict[int, TranslatorName] = {9: "resnet-9", 6: "resnet-6"}
+
+Place = tuple[int, int | None]
+"""Where a convolution stands: in the whole, and in its residual block where it is in one."""
 
 SIZE = 256
 """Height and width that the original trains on."""
@@ -64,7 +68,9 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> manifest.Manif
         ),
         {
             "training": manifest.Imported(
-                layout=LAYOUT, files={name: each.sha256 for name, each in read.items()}
+                layout=LAYOUT,
+                files={name: each.sha256 for name, each in read.items()},
+                software=software(),
             ),
             "licence": "unknown",
         },
@@ -84,25 +90,38 @@ class Found(NamedTuple):
 def _read(file: Path) -> Found:
     data = file.read_bytes()
     layers = _layers(file, _tensors(file, data))
-    first, *_, last = layers.values()
     blocks = len({outer for outer, inner in layers if inner is not None})
-    width, channels = first["weight"].shape[:2]
-    if blocks not in _NAMES or last["weight"].shape[0] != channels:
+    if blocks not in _NAMES or list(layers) not in (_places(blocks, 5), _places(blocks, 6)):
         raise ValueError(
-            f"{file} must hold a generator of 6 or 9 blocks with as many channels out as in; it has {blocks} "
-            f"blocks, {channels} channels in and {last['weight'].shape[0]} out"
+            f"{file} must hold a resnet_9blocks or resnet_6blocks generator with reflection padding; its "
+            f"convolutions are at {', '.join(map(_named, layers)) or 'no place'}"
         )
+    first, *_ = layers.values()
+    width, channels = first["weight"].shape[:2]
+    with torch.device("meta"):
+        _load(file, ResNet(channels, width, blocks), layers)  # shapes are held against a network of no size
     network = ResNet(channels, width, blocks)
-    mine = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
-    if len(mine) != len(layers):
-        raise ValueError(f"{file} must hold {len(mine)} convolutions for {blocks} blocks; got {len(layers)}")
-    for module, (place, tensors) in zip(mine, layers.items(), strict=True):
-        wanted = {name: value.shape for name, value in module.state_dict().items()}
-        given = {name: value.shape for name, value in tensors.items()}
-        if wanted != given:
-            raise ValueError(f"{file}: the layer {_named(place)} must have {wanted}; got {given}")
-        module.load_state_dict(tensors)
+    _load(file, network, layers)
     return Found(network, channels, width, blocks, hashlib.sha256(data).hexdigest())
+
+
+def _places(blocks: int, second: int) -> list[Place]:
+    """List where the original's convolutions are; a block's second stands at 5, or at 6 behind a dropout."""
+    inside: list[Place] = [(10 + block, inner) for block in range(blocks) for inner in (1, second)]
+    ends = (10 + blocks, 13 + blocks, 17 + blocks)
+    return [(1, None), (4, None), (7, None), *inside, *((end, None) for end in ends)]
+
+
+def _load(file: Path, network: ResNet, layers: dict[Place, dict[str, Tensor]]) -> None:
+    """Put tensors into a network's convolutions, in order."""
+    mine = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    for module, (place, tensors) in zip(mine, layers.items(), strict=True):
+        wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+        given = {name: tuple(value.shape) for name, value in tensors.items()}
+        if wanted != given:
+            raise ValueError(f"{file}: {_named(place)} must have {wanted}; got {given}")
+        if not module.weight.is_meta:
+            module.load_state_dict(tensors)
 
 
 def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
@@ -113,14 +132,25 @@ def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # readers of foreign files raise whatever they stumble over
         raise ValueError(f"{file} must hold a state dict of tensors and nothing else") from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{file} must hold a state dict of tensors and nothing else")
+    if not isinstance(found, dict) or not all(_is_plain(*item) for item in found.items()):
+        raise ValueError(f"{file} must hold a state dict of dense tensors and nothing else")
     return found
 
 
-def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[tuple[int, int | None], dict[str, Tensor]]:
+def _is_plain(name: object, value: object) -> bool:
+    """Tell a named, dense, real tensor that has as many numbers as it says."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_complex()
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )
+
+
+def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Tensor]]:
     """Gather the convolutions' tensors by their places, in order."""
-    layers: dict[tuple[int, int | None], dict[str, Tensor]] = {}
+    layers: dict[Place, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         match = LAYER.fullmatch(name)
         if match is None:
@@ -129,19 +159,18 @@ def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[tuple[int, int | Non
         if key in STATISTICS:
             continue
         if key == "weight" and value.ndim == 1:
-            raise ValueError(
-                f"{file}: {name} is of batch normalisation; instance normalisation has no weights"
-            )
-        layers.setdefault((int(outer), int(inner) if inner else None), {})[key] = value.float()
+            raise ValueError(f"{file}: {name} is of batch normalisation; only instance normalisation is read")
+        found = layers.setdefault((int(outer), int(inner) if inner else None), {})
+        if key in found:
+            raise ValueError(f"{file} has {name} twice, with and without `module.`")
+        found[key] = value.float()
     for place, found in layers.items():
         if found.keys() != {"weight", "bias"} or found["weight"].ndim != 4:
             raise ValueError(f"{file}: {_named(place)} must be a convolution with a bias")
-    if len(layers) < 2:
-        raise ValueError(f"{file} holds no generator")
     return dict(sorted(layers.items(), key=lambda item: (item[0][0], item[0][1] or 0)))
 
 
-def _named(place: tuple[int, int | None]) -> str:
+def _named(place: Place) -> str:
     outer, inner = place
     return f"model.{outer}" if inner is None else f"model.{outer}.conv_block.{inner}"
 

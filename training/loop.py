@@ -155,7 +155,9 @@ def train(card: Card) -> None:
             training.restore(*found)
         card.write()
         if training.done < card.run.steps:
-            with _signals() as received:
+            # Of cuDNN's algorithms only those that give the same bits every time.
+            same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+            with same, _signals() as received:
                 _run(training, data, folder, received)
 
 

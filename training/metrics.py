@@ -5,6 +5,7 @@ torchmetrics takes seconds to import, so it is only where it is called: not ever
 
 import math
 import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -74,40 +75,50 @@ def neighbourhoods(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> 
     }
 
 
-def likeness(images: Tensor, truth: Tensor) -> dict[str, float]:
+def likeness(images: Tensor, truth: Tensor) -> dict[str, Tensor]:
     """Compare images with what they ought to be, pixel by pixel: float32 (N, C, H, W) from 0 to 1 both.
 
-    `l1` is the mean distance; `psnr`, in decibels, is of each image and its mean, 100 where they are equal;
-    `ssim` is the structural similarity (Wang et al. 2004).
+    Each score is given for each image, (N,): `l1`, the mean distance; `psnr` in decibels, 100 where they are
+    equal; `ssim`, the structural similarity (Wang et al. 2004).
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     error = (images - truth).square().mean((1, 2, 3)).clamp(min=1e-10)
-    similarity: Any = structural_similarity_index_measure(images, truth, data_range=1.0)
+    similarity: Any = structural_similarity_index_measure(images, truth, data_range=1.0, reduction="none")
     return {
-        "l1": (images - truth).abs().mean().item(),
-        "psnr": (-10 * error.log10()).mean().item(),
-        "ssim": float(similarity),
+        "l1": (images - truth).abs().mean((1, 2, 3)),
+        "psnr": -10 * error.log10(),
+        "ssim": similarity.reshape(-1),
     }
 
 
-def recolour(images: Tensor, truth: Tensor) -> Tensor:
-    """Change the colours of all images alike as brings them nearest to their truth, in the least squares.
+def best_recolouring(pairs: Iterable[tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
+    """Find the one affine change of colours that brings images nearest to their truth, in the least squares.
 
     Args:
-        images: float32 (N, C, H, W) from 0 to 1.
-        truth: the same.
+        pairs: images and their truth, float32 (N, C, H, W) from 0 to 1 each.
 
     Returns:
-        The images with every pixel's colour sent through the best affine map, cut to 0 to 1.
+        What changes images so, cut to 0 to 1.
     """
-    channels = images.shape[1]
-    colours, wanted = (each.movedim(1, -1).reshape(-1, channels).double() for each in (images, truth))
-    colours = torch.cat([colours, torch.ones(len(colours), 1, dtype=torch.double)], 1)
+    squares, products = torch.zeros(()), torch.zeros(())
+    for images, truth in pairs:
+        colours, wanted = _with_one(images).double(), truth.movedim(1, -1).flatten(0, 2).double()
+        squares, products = squares + colours.T @ colours, products + colours.T @ wanted
     # The pseudo-inverse, since the colours of grey images are not independent.
-    best = torch.linalg.pinv(colours.T @ colours, hermitian=True) @ colours.T @ wanted
-    nearest: Tensor = (colours @ best).float().clamp(0, 1)
-    return nearest.reshape(-1, *images.shape[2:], channels).movedim(-1, 1)
+    best = (torch.linalg.pinv(squares, hermitian=True) @ products).float()
+
+    def recolour(images: Tensor) -> Tensor:
+        nearest: Tensor = (_with_one(images) @ best).clamp(0, 1)
+        return nearest.reshape(len(images), *images.shape[2:], -1).movedim(-1, 1)
+
+    return recolour
+
+
+def _with_one(images: Tensor) -> Tensor:
+    """Give every pixel's colour, and 1 beside it: (N * H * W, C + 1)."""
+    colours = images.movedim(1, -1).flatten(0, 2)
+    return torch.cat([colours, torch.ones(len(colours), 1)], 1)
 
 
 def reach(features: Tensor, neighbours: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 A style turns light characters on black into dark ones on paper: each colour's range is turned round and
 narrowed, stripes are laid over, and every row is shifted, so that the character leans. Nothing is lost but
-rounding, so whoever knows the change can undo it; a run is not told.
+rounding, so whoever knows the change can undo it; a run is not told. Stripes and lean have their place in the
+whole image: an entry that crops or mirrors its images (`--resize`, `--flip`) can't find them.
 """
 
 import torch

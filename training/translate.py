@@ -5,9 +5,9 @@ from pathlib import Path
 
 from serving import images
 from serving.errors import Refusal
-from training.data import FOLDER_FORMATS, FOLDER_PIXELS, FOLDER_SUFFIXES
 from training.draw import Graphs
 from training.durable import write_file
+from training.image_files import FOLDER_FORMATS, FOLDER_PIXELS, FOLDER_SUFFIXES, image_files
 from training.progress import progress
 from training.source import open_graphs
 
@@ -30,7 +30,7 @@ def translate(source: Path, given: Path, out: Path, direction: str | None = None
         OSError: a file can't be read or written.
     """
     graphs = open_graphs(source, "translate")
-    direction = direction or next(iter(graphs.inputs))
+    direction = next(iter(graphs.inputs)) if direction is None else direction
     if direction not in graphs.inputs:
         raise ValueError(f"direction must be {' or '.join(graphs.inputs)}; got {direction}")
     files = dict(_pairs(given, out))
@@ -47,13 +47,17 @@ def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     if given.is_file():
         if out.suffix != ".png":
             raise ValueError(f"a translation is written as .png; got {out.name}")
+        if out.resolve() == given.resolve():
+            raise ValueError(f"{out} would be overwritten by its translation; choose another place")
         yield out, given
         return
-    files = sorted(path for path in given.rglob("*") if path.suffix.lower() in FOLDER_SUFFIXES)
+    files = image_files(given)
     if not files:
         raise ValueError(f"no images are at {given}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
-    if out.suffix:
+    if out.is_file() or out.suffix.lower() in FOLDER_SUFFIXES:
         raise ValueError(f"what comes of a folder is a folder; got {out.name}")
+    if out.resolve().is_relative_to(given.resolve()):
+        raise ValueError(f"{out} is in {given}, and would be translated too the next time")
     seen: dict[Path, Path] = {}
     for file in files:
         target = (out / file.relative_to(given)).with_suffix(".png")

@@ -1,6 +1,8 @@
 """Scores of translations: by their truth where it is known, else by the domain they are to be taken for."""
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,8 +17,8 @@ from training.draw import BACK, Graphs
 from training.features import Extractor, open_extractor
 from training.pixels import as_served
 
-SOURCES = {"a2b": "a", "b2a": "b"}
-"""The domain that each direction translates from."""
+ENDS = {"a2b": ("a", "b"), "b2a": ("b", "a")}
+"""The domains that each direction translates from and to."""
 
 Scores = dict[str, float]
 
@@ -73,51 +75,59 @@ def open_translation_scorer(
         raise ValueError(f"{data.name} are examples; a translation is scored by two domains")
     held_out = data.held_out() or data
     if held_out.kind == "pairs":
-        return TruthScorer(data.name, held_out, n)
+        return TruthScorer(held_out, n)
     return DomainScorer(data, open_extractor(features, ByDomain(data), shape, device), n)
 
 
 class TruthScorer:
-    """Compares translations with what they ought to be; controls are the source itself, and recoloured."""
+    """Compares translations with what they ought to be; controls are the source itself, and recoloured.
+
+    The images are read anew each time, a few at a time: there may be more than memory holds.
+    """
 
     headline, floor = "l1", 0.0
 
-    def __init__(self, name: str, pairs: Data, n: int) -> None:
+    def __init__(self, pairs: Data, n: int) -> None:
         if n < 1:
             raise ValueError(f"n must be at least 1; got {n}")
-        self.data, self.samples = name, int(min(n, pairs.size))
-        self.images = _images(pairs, self.samples)
+        self.pairs, self.data, self.samples = pairs, pairs.name, int(min(n, pairs.size))
         self.controls: dict[str, Scores] = {"untranslated": {}, "recoloured": {}}
-        for direction in SOURCES:
-            source, truth = self._ends(direction)
-            self.controls["untranslated"] |= _named(direction, metrics.likeness(source, truth))
-            recoloured = metrics.recolour(source, truth)
-            self.controls["recoloured"] |= _named(direction, metrics.likeness(recoloured, truth))
+        for direction in ENDS:
+            ends = partial(self._ends, direction)
+            recolour = metrics.best_recolouring((_unit(source), _unit(truth)) for source, truth in ends())
+            plain = _averaged(metrics.likeness(_unit(source), _unit(truth)) for source, truth in ends())
+            dyed = _averaged(metrics.likeness(recolour(_unit(it)), _unit(truth)) for it, truth in ends())
+            self.controls["untranslated"] |= _named(direction, plain)
+            self.controls["recoloured"] |= _named(direction, dyed)
 
-    def _ends(self, direction: str) -> tuple[Tensor, Tensor]:
-        """Give what is translated and what ought to come of it, from 0 to 1."""
-        source = SOURCES[direction]
-        return _unit(self.images[source]), _unit(self.images["b" if source == "a" else "a"])
+    def _ends(self, direction: str) -> Iterator[tuple[Array, Array]]:
+        """Give what is translated and what ought to come of it, a few of one number each at a time."""
+        source, target = _must_be_known(direction)
+        for batch in read(self.pairs, self.samples, CHUNK):
+            yield as_served(batch[source]), as_served(batch[target])
 
     def describe(self) -> None:
         """Nothing but the truth."""
 
     def watch(self, graphs: Graphs) -> float:
         """Give the mean L1 distance."""
-        distances = []
-        for direction in graphs.inputs:
-            translated = _translate(graphs, direction, self.images[SOURCES[direction]])
-            distances.append((_unit(translated) - self._ends(direction)[1]).abs().mean().item())
-        return float(np.mean(distances))
+        distances = [
+            {"l1": (_unit(graphs.translate(direction, source)) - _unit(truth)).abs().mean((1, 2, 3))}
+            for direction in graphs.inputs
+            for source, truth in self._ends(direction)
+        ]
+        return _averaged(distances)["l1"]
 
     def score(self, graphs: Graphs) -> Scores:
         """Give the L1 distance, PSNR and SSIM to the truth, and the L1 distance of there and back."""
         scores: Scores = {}
         for direction in graphs.inputs:
-            images = self.images[SOURCES[direction]]
-            translated = _translate(graphs, direction, images)
-            likeness = metrics.likeness(_unit(translated), self._ends(direction)[1])
-            scores |= _named(direction, likeness | _cycle(graphs, direction, images, translated))
+            parts = []
+            for source, truth in self._ends(direction):
+                translated = graphs.translate(direction, source)
+                likeness = metrics.likeness(_unit(translated), _unit(truth))
+                parts.append(likeness | _cycle(graphs, direction, source, translated))
+            scores |= _named(direction, _averaged(parts))
         return scores
 
 
@@ -130,8 +140,8 @@ class DomainScorer:
     headline = "frechet"
 
     def __init__(self, data: Data, extractor: Extractor, n: int) -> None:
-        self.data, self.extractor = data.name, extractor
-        held_out = data.held_out()
+        self.extractor, held_out = extractor, data.held_out()
+        self.data = held_out.name if held_out else data.name
         count = min(n, data.size, held_out.size) if held_out else min(n, data.size // 2)
         if count < metrics.NEIGHBOURS:
             raise ValueError(f"{data.name}: {count:g} images of a domain are too few to compare")
@@ -144,10 +154,9 @@ class DomainScorer:
             self.sources = {domain: images[self.samples :] for domain, images in both.items()}
         self.targets = {"a2b": self._see(known["b"]), "b2a": self._see(known["a"])}
         self.controls: dict[str, Scores] = {"untranslated": {}, "real": {}}
-        for direction, source in SOURCES.items():
-            there = self.sources["b" if source == "a" else "a"]
+        for direction, (source, target) in ENDS.items():
             self.controls["untranslated"] |= self._compare(direction, self.sources[source])
-            self.controls["real"] |= self._compare(direction, there)
+            self.controls["real"] |= self._compare(direction, self.sources[target])
         self.floor = _mean(self.controls["real"], self.headline)
 
     def describe(self) -> dict[str, str | float]:
@@ -158,7 +167,8 @@ class DomainScorer:
         """Give the mean Fréchet distance."""
         distances = []
         for direction in graphs.inputs:
-            translated = _translate(graphs, direction, self.sources[SOURCES[direction]])
+            source, _ = _must_be_known(direction)
+            translated = _translate(graphs, direction, self.sources[source])
             distances.append(metrics.frechet(self.targets[direction], self._see(translated)))
         return float(np.mean(distances))
 
@@ -166,10 +176,12 @@ class DomainScorer:
         """Give the Fréchet and the kernel distance to the target, and the L1 distance of there and back."""
         scores: Scores = {}
         for direction in graphs.inputs:
-            images = self.sources[SOURCES[direction]]
+            source, _ = _must_be_known(direction)
+            images = self.sources[source]
             translated = _translate(graphs, direction, images)
             scores |= self._compare(direction, translated)
-            scores |= _named(direction, _cycle(graphs, direction, images, translated))
+            cycle = _cycle(graphs, direction, images, translated)
+            scores |= _named(direction, {name: float(each.mean()) for name, each in cycle.items()})
         return scores
 
     def _compare(self, direction: str, images: Array) -> Scores:
@@ -195,12 +207,32 @@ def _translate(graphs: Graphs, direction: str, images: Array) -> Array:
     return np.concatenate([graphs.translate(direction, part) for part in parts])
 
 
-def _cycle(graphs: Graphs, direction: str, images: Array, translated: Array) -> Scores:
-    """Give the L1 distance between images and themselves there and back, where there is a way back."""
+def _cycle(graphs: Graphs, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:
+    """Give the L1 distance of each image from itself there and back, (N,), where there is a way back."""
     if BACK[direction] not in graphs.inputs:
         return {}
     back = _translate(graphs, BACK[direction], translated)
-    return {"cycle": (_unit(back) - _unit(images)).abs().mean().item()}
+    return {"cycle": (_unit(back) - _unit(images)).abs().mean((1, 2, 3))}
+
+
+def _averaged(parts: Iterable[Mapping[str, Tensor]]) -> Scores:
+    """Average each score, (N,) in every part, over all images."""
+    gathered: dict[str, list[Tensor]] = {}
+    for part in parts:
+        for name, values in part.items():
+            gathered.setdefault(name, []).append(values)
+    return {name: torch.cat(values).mean().item() for name, values in gathered.items()}
+
+
+def _must_be_known(direction: str) -> tuple[str, str]:
+    """Give the domains of a direction.
+
+    Raises:
+        ValueError: it is neither a2b nor b2a.
+    """
+    if direction not in ENDS:
+        raise ValueError(f"translations that can be scored are a2b and b2a; there is {direction}")
+    return ENDS[direction]
 
 
 def _images(data: Data, n: int) -> dict[str, Array]:

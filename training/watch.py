@@ -20,9 +20,10 @@ WORSE = 2.0
 REMEDIES = {
     "saturation": "the discriminator is saturated, it tells every fake and teaches nothing more: try "
     "--regularizer r1, --augment translation, or a lower --discriminator-learning-rate",
-    "diversity": "the generator has lost its diversity, its samples are alike: try --objective relativistic "
-    "--regularizer r1+r2, or a lower --learning-rate",
-    "score": "the score is more than twice its best: try --schedule linear, or a regularizer",
+    "diversity": "the generator has lost its diversity, its samples are alike: try a lower --learning-rate, "
+    "or, where the entry has them, --objective relativistic --regularizer r1+r2",
+    "score": "the score is more than twice its best: try a lower --learning-rate, or, where the entry has "
+    "it, --schedule linear",
 }
 """What goes wrong where a run may go on, and what helps."""
 

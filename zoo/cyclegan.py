@@ -1,5 +1,6 @@
 """CycleGAN (Zhu et al. 2017): two domains without pairs; there and back again must be where one was."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,7 +30,8 @@ class CycleGAN(TranslationEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.cycle_weight, self.identity_weight, self.pool_size) < 0:
+        numbers = (self.cycle_weight, self.identity_weight, self.pool_size)
+        if not all(0 <= number < math.inf for number in numbers):
             raise ValueError(
                 "cycle_weight, identity_weight and pool_size must be at least 0; got "
                 f"{self.cycle_weight}, {self.identity_weight} and {self.pool_size}"

@@ -1,5 +1,6 @@
 """The contract: an Entry is a paper's hyperparameters; built, it is a Trainer."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -103,13 +104,13 @@ class Entry(ABC):
 
 
 def must_be_positive(entry: Entry, *names: str) -> None:
-    """Refuse fields that are not above 0.
+    """Refuse fields that are not above 0, or not finite.
 
     Raises:
         ValueError: one is not; it is named.
     """
     for name in names:
-        if getattr(entry, name) <= 0:
+        if not 0 < getattr(entry, name) < math.inf:
             raise ValueError(f"{name} must be positive; got {getattr(entry, name)}")
 
 

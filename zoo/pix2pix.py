@@ -1,5 +1,6 @@
 """pix2pix (Isola et al. 2017): pairs, a discriminator that sees both, and the distance to the truth."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -22,7 +23,7 @@ class Pix2Pix(TranslationEntry):
     translator: TranslatorName = "unet-256"
 
     objective: Literal["non_saturating", "least_squares"] = "non_saturating"
-    """What the players play for."""
+    """What the players play for; of least_squares both losses are halved, as in Mao et al. 2017."""
 
     distance_weight: float = 100.0
     """Weight of the L1 distance between a translation and its truth."""
@@ -31,7 +32,7 @@ class Pix2Pix(TranslationEntry):
         super().__post_init__()
         if self.objective not in ("non_saturating", "least_squares"):
             raise ValueError(f"objective must be non_saturating or least_squares; got {self.objective}")
-        if self.distance_weight < 0:
+        if not 0 <= self.distance_weight < math.inf:
             raise ValueError(f"distance_weight must be at least 0; got {self.distance_weight}")
 
     def build(self, device: torch.device | str = "cpu") -> "PairTrainer":

@@ -60,8 +60,8 @@ class TranslationEntry(Entry):
         must_be_positive(self, *numbers, "learning_rate")
         if self.translator not in TRANSLATORS:
             raise ValueError(f"translator must be one of {', '.join(TRANSLATORS)}; got {self.translator}")
-        if self.resize < 1:
-            raise ValueError(f"resize must be at least 1, the crop's own size; got {self.resize}")
+        if not 1 <= self.resize <= 16:
+            raise ValueError(f"resize must be from 1, the crop's own size, to 16; got {self.resize}")
         height, width = self.image_size
         if min(height, width) < self.least or height % self.multiple or width % self.multiple:
             raise ValueError(

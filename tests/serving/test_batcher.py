@@ -183,7 +183,10 @@ def test_only_rows_of_one_shape_share_a_batch(requests, max_rows, max_numbers):
         batcher.close()
         return answers
 
-    for array, answer in zip(given, asyncio.run(ask()), strict=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.batcher.FULL_BATCHES", 10**6)
+        answers = asyncio.run(ask())
+    for array, answer in zip(given, answers, strict=True):
         assert np.array_equal(array, answer)
     for rows, width in notes.shapes:
         assert rows <= max_rows
@@ -216,13 +219,15 @@ def test_what_waits_is_bounded_by_its_numbers_too():
         batcher = Batcher(blocked, max_numbers=10)
         running = asyncio.create_task(batcher.submit({"x": np.zeros((1, 10))}))
         await asyncio.to_thread(started.wait)
-        waiting = [asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})) for _ in range(4)]
+        waiting = [asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Refusal, match="waiting"):
             await batcher.submit({"x": np.zeros((1, 1))})
         let_go.set()
         await asyncio.gather(running, *waiting)
         assert len(await batcher.submit({"x": np.zeros((1, 1))})) == 1
+        alone = await batcher.submit({"x": np.zeros((1, 1000))})
+        assert alone.shape == (1, 1000), "one caller alone is never too many"
         batcher.close()
 
     asyncio.run(ask())

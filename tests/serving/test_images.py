@@ -176,3 +176,20 @@ def test_padding_reaches_the_grid_and_keeps_the_image(height, width, grid):
 def test_padding_mirrors():
     pixels = np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1)
     assert images.pad(pixels, 4, 8)[0, 5, :, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+
+
+def test_a_jpeg_of_too_many_scans_is_refused():
+    """Each is a pass over the whole picture, and takes a dozen bytes; real ones have a dozen of them."""
+    data = encoded(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG", progressive=True)
+    assert images.decode(data, 3).shape == (64, 64, 3)
+    last = data.rindex(images.SCAN)
+    many = data[:-2] + data[last:-2] * images.MAX_SCANS + data[-2:]
+    with pytest.raises(Refusal, match="scans"):
+        images.decode(many, 3)
+
+
+def test_the_pixels_that_are_counted_are_those_after_padding():
+    line = encoded(Image.new("L", (100, 1)))
+    assert images.decode(line, 1, max_pixels=800, grid=(4, 8)).shape == (1, 100, 1)
+    with pytest.raises(Refusal, match="100x1"):
+        images.decode(line, 1, max_pixels=799, grid=(4, 8))

@@ -21,7 +21,14 @@ SAMPLE = "/v1/models/pictures/sample"
 
 @pytest.fixture(scope="module")
 def ask(artifacts):
-    settings = Settings(artifacts=artifacts, provider="cpu", max_images=16, max_body=20_000, max_pixels=4096)
+    settings = Settings(
+        artifacts=artifacts,
+        provider="cpu",
+        max_images=16,
+        max_body=20_000,
+        max_upload=20_000,
+        max_pixels=4096,
+    )
     contract = Contract(load_models(settings), settings)
     transport = httpx.ASGITransport(app=Guard(contract.router()))
 
@@ -406,6 +413,7 @@ BAD_UPLOADS = [
     (400, {"files": {"image": b""}}),
     (400, {"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}),
     (400, {"content": b"abc", "headers": {"content-type": "multipart/form-data"}}),
+    (400, {"data": {"direction": ""}, "files": {"image": png(noise(9, 9))}}),
     (400, {"data": {"direction": "sideways"}, "files": {"image": png(noise(9, 9))}}),
     (400, {"data": {"format": "bmp"}, "files": {"image": png(noise(9, 9))}}),
     (400, {"data": {"colour": "red"}, "files": {"image": png(noise(9, 9))}}),
@@ -418,6 +426,55 @@ BAD_UPLOADS = [
 @pytest.mark.parametrize(("status", "options"), BAD_UPLOADS, ids=range(len(BAD_UPLOADS)))
 def test_bad_uploads_are_refused(ask, status, options):
     refused(ask("POST", TRANSLATE, **options), status)
+
+
+@pytest.mark.parametrize("model", ["styles", "pairs"])
+def test_what_an_image_is_padded_to_counts(ask, model):
+    """A line of pixels is no small image for a graph that wants squares: refused before it is decoded."""
+    line = png(np.zeros((1, 4096, 3), np.uint8))
+    path = f"/v1/models/{model}/translate"
+    assert refused(ask("POST", path, files={"image": line}), 413)["code"] == "image_too_large"
+    assert ask("POST", path, files={"image": png(noise(1, 60))}).status_code == 200
+
+
+def test_a_form_that_claims_another_charset_is_read_as_utf_8(ask):
+    """And soon: some charsets take seconds to decode a megabyte."""
+    image = png(noise(9, 9))
+    head = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
+    body = head % (b"direction", b"") + b"b2a\r\n" + head % (b"image", b'; filename="i"') + image
+    kind = "multipart/form-data; boundary=x; charset=punycode"
+    answer = ask("POST", TRANSLATE, content=body + b"\r\n--x--\r\n", headers={"content-type": kind})
+    assert answer.headers["x-direction"] == "b2a"
+    long = head % (b"direction", b"") + b"a" * 2000 + b"\r\n--x--\r\n"
+    refused(ask("POST", TRANSLATE, content=long, headers={"content-type": kind}), 400)
+
+
+def test_a_query_without_end_is_refused(ask):
+    options = {"params": [("format", "png")] * 5000, "files": {"image": png(noise(9, 9))}}
+    refused(ask("POST", TRANSLATE, **options), 400)
+
+
+def test_an_image_is_what_its_content_says(ask):
+    for kind in ("image/gif", "image/jpg", "application/octet-stream"):
+        answer = ask("POST", TRANSLATE, content=png(noise(9, 9)), headers={"content-type": kind})
+        assert answer.status_code == 200
+
+
+def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
+    settings = Settings(artifacts=artifacts, provider="cpu", max_uploads=2)
+    contract = Contract(load_models(settings), settings)
+    transport = httpx.ASGITransport(app=Guard(contract.router()))
+
+    async def go():
+        async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+            posts = (client.post(TRANSLATE, files={"image": png(noise(40, 40))}) for _ in range(8))
+            return await asyncio.gather(*posts)
+
+    statuses = sorted(answer.status_code for answer in asyncio.run(go()))
+    assert statuses.count(200) >= 2
+    assert statuses.count(429) + statuses.count(200) == 8
+    assert 429 in statuses
+    assert contract.uploads == 0
 
 
 def test_a_task_is_asked_for_by_its_name(ask):

@@ -58,7 +58,9 @@ def test_the_service_in_process(artifacts, tmp_path, monkeypatch, request):
             ]
 
     ready, pictures, page = asyncio.run(ask())
-    assert ready.json()["models"] == dict.fromkeys(["classes", "pictures", "points"], "cpu")
+    assert ready.json()["models"] == dict.fromkeys(
+        ["classes", "pairs", "pictures", "points", "styles"], "cpu"
+    )
     assert np.array_equal(np.load(io.BytesIO(pictures.content)), sample(artifacts / "pictures", 1, 3))
     assert "<html" in page.text
 
@@ -174,4 +176,4 @@ def test_a_bento_serves_its_own_artifacts_from_anywhere(bento, tmp_path):
     command = [sys.executable, "-m", "bentoml", "serve", str(bento), "--port", str(port)]
     with running(command, url, tmp_path / "log", environment, tmp_path):
         models = httpx.get(f"{url}/v1/models").json()["models"]
-        assert [model["name"] for model in models] == ["classes", "pictures", "points"]
+        assert [model["name"] for model in models] == ["classes", "pairs", "pictures", "points", "styles"]

@@ -109,6 +109,15 @@ class Trap:
         return (exec, ("raise SystemExit('it was run')",))
 
 
+def zero_padded(state):
+    """With padding of zeros there is no module for it, and all that follows moves up."""
+    moved = {"conv_block.1.": "conv_block.0.", "conv_block.5.": "conv_block.3."}
+    return {
+        next((name.replace(a, b) for a, b in moved.items() if a in name), name): value
+        for name, value in state.items()
+    }
+
+
 def without(name):
     return lambda state: {key: value for key, value in state.items() if key != name}
 
@@ -118,7 +127,13 @@ def without(name):
     [
         (lambda state: {"model.1.weight": Trap()}, "nothing else"),
         (lambda state: [1, 2], "nothing else"),
-        (lambda state: {}, "holds no generator"),
+        (lambda state: {}, "at no place"),
+        (lambda state: {7: torch.ones(1)}, "nothing else"),
+        (lambda state: state | {"model.1.weight": state["model.1.weight"].to_sparse()}, "nothing else"),
+        (lambda state: state | {"model.1.bias": torch.zeros(4, dtype=torch.complex64)}, "dense tensors"),
+        (lambda state: state | {"model.1.bias": torch.zeros(1).expand(10**9)}, "dense tensors"),
+        (lambda state: state | parallel(state), "twice"),
+        (zero_padded, "reflection padding"),
         (lambda state: state | {"model.1.weight": state["model.1.weight"][:2]}, r"model\.1 must have"),
         (lambda state: state | {"model.2.weight": torch.ones(4)}, "batch normalisation"),
         (lambda state: state | {"discriminator.1.weight": torch.ones(4)}, "not of the layout"),
@@ -151,7 +166,7 @@ def test_other_kinds_of_generators_are_refused(tmp_path):
     files = tuple(saved(tmp_path / f"{width}.pth", Original(width)) for width in (4, 2))
     with pytest.raises(ValueError, match="must have the same"):
         import_cyclegan(files, tmp_path / "artifact")
-    with pytest.raises(ValueError, match="6 or 9 blocks"):
+    with pytest.raises(ValueError, match="resnet_9blocks or resnet_6blocks"):
         import_cyclegan((saved(tmp_path / "x.pth", Original(blocks=3)),), tmp_path / "artifact")
     with pytest.raises(ValueError, match="one file"):
         import_cyclegan((), tmp_path / "artifact")

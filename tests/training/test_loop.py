@@ -202,6 +202,14 @@ def test_the_probe_does_not_disturb_what_follows():
     assert without.done == 0
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cyclegan", "pix2pix", "dcgan"])
+def test_a_run_on_cuda_gives_the_same_bits_again(name, tmp_path):
+    for folder in ("one", "other"):
+        train(small_card(name, tmp_path / folder, steps=4, device="cuda"))
+    assert final(tmp_path / "one") == final(tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     ("name", "data"), [("cyclegan", "glyphs"), ("pix2pix", "glyphs-style"), ("dcgan", "glyphs-pairs")]
 )

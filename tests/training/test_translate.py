@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from serving.images import decode
-from training.loop import Training
 from training.source import open_graphs
 from training.translate import translate
 
@@ -34,8 +33,9 @@ def test_a_folder_keeps_its_names_below_another(artifacts, tmp_path):
     photograph(tmp_path / "in" / "one.jpg", 9, 14)
     photograph(tmp_path / "in" / "deep" / "two.png", 16, 8)
     (tmp_path / "in" / "notes.txt").write_text("no image")
-    assert translate(artifacts / "pairs", tmp_path / "in", tmp_path / "out") == 2
-    written = {path.relative_to(tmp_path / "out"): path for path in (tmp_path / "out").rglob("*.png")}
+    out = tmp_path / "out_v1.2"
+    assert translate(artifacts / "pairs", tmp_path / "in", out) == 2
+    written = {path.relative_to(out): path for path in out.rglob("*.png")}
     assert {str(name) for name in written} == {"one.png", "deep/two.png"}
     assert [decode(written[name].read_bytes(), 3).shape for name in sorted(written)] == [
         (16, 8, 3),
@@ -61,6 +61,9 @@ def test_what_cannot_be_translated_is_said(artifacts, tmp_path):
         (styles, given, "out.png", "c2d", "a2b or b2a"),
         (styles, tmp_path / "in", "out.png", None, "is a folder"),
         (styles, tmp_path / "nowhere", "out", None, "no images"),
+        (styles, given, "in/given.png", None, "would be overwritten"),
+        (styles, tmp_path / "in", "in", None, "translated too"),
+        (styles, tmp_path / "in", "in/out", None, "translated too"),
     ):
         with pytest.raises(ValueError, match=reason):
             translate(source, image, tmp_path / out, direction)
@@ -84,4 +87,3 @@ def test_the_contact_sheet_shows_real_translated_and_cycled(runs):
     with Image.open(runs / "pairs" / "sheets" / "00000003-a2b.png") as sheet:
         assert sheet.size == (2 * 2 * 66 + 2, 3 * 34 + 2)
     assert not (runs / "pairs" / "sheets" / "00000003-b2a.png").exists()
-    assert Training.columns

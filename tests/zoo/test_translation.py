@@ -104,6 +104,8 @@ def test_crops_are_of_the_size_and_mirrored_half_the_time():
         ("image_size", (32, 32)),
         ("translator", "resnet-7"),
         ("resize", 0.9),
+        ("resize", float("nan")),
+        ("learning_rate", float("inf")),
         ("width", 0),
         ("channels", 0),
         ("learning_rate", 0.0),

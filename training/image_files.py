@@ -1,0 +1,88 @@
+"""Images in folders, whatever their sizes and modes."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.errors import Refusal
+from serving.images import FORMATS, decode
+from training.data import Pool, fit, image_shape
+from training.progress import progress
+
+FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
+FOLDER_PIXELS = 2**27
+FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
+
+
+def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+    """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
+
+    Where it has the subfolders `train` and `test`, a run learns from the first alone.
+
+    Raises:
+        ValueError: there is none, or one can't be read; the file is named.
+    """
+    shape = image_shape(sample_shape)
+    root = find_folder("folder", path)
+    name = f"folder:{root.resolve().name}"
+    train, test = root / "train", root / "test"
+
+    def read_pool(place: Path, name: str, **described: Any) -> Pool:
+        return Pool(read_images(place, shape), name=name, seed=seed, **described)
+
+    if train.is_dir() and test.is_dir():
+        return read_pool(train, name, held_out=partial(read_pool, test, f"{name}/test"))
+    return read_pool(root, name)
+
+
+def find_folder(source: str, path: str) -> Path:
+    """Give the folder that a spec's argument names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    root = Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise ValueError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
+    return root
+
+
+def image_files(root: Path) -> list[Path]:
+    """List the images below a folder."""
+    return sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
+
+
+def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Tensor:
+    """Read every image below a folder, fitted to a shape (C, H, W): uint8 (N, abreast * C, H, W).
+
+    Args:
+        root: the folder.
+        shape: of an image, (C, H, W).
+        abreast: how many images of one width stand side by side in a file.
+
+    Raises:
+        ValueError: there is none, or one can't be read; the file is named.
+    """
+    files = image_files(root)
+    if not files:
+        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
+    images = torch.empty((len(files), abreast, *shape), dtype=torch.uint8)
+    with progress(len(files), f"reading {root}", "images") as advance:
+        for index, file in enumerate(files):
+            try:
+                pixels = decode(file.read_bytes(), shape[0], FOLDER_FORMATS, FOLDER_PIXELS)
+            except Refusal as refusal:
+                raise ValueError(f"{file}: {refusal}") from refusal
+            if pixels.shape[1] % abreast:
+                raise ValueError(
+                    f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side"
+                )
+            images[index] = fit(
+                torch.tensor(np.stack(np.split(pixels, abreast, 1))).permute(0, 3, 1, 2), shape
+            )
+            advance()
+    return images.flatten(1, 2)
