@@ -5,6 +5,7 @@ One conversion for every image that comes in: orientation from EXIF applied, tra
 are uint8 arrays, HWC alone and NHWC together, with 1 channel (grey) or 3 (RGB).
 """
 
+import functools
 import io
 import math
 from typing import Any
@@ -19,6 +20,9 @@ Pixels = NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 4096 * 4096
+
+MOST_SLENDER = 1000
+"""How many times as long as wide an image may be."""
 
 SCAN, MAX_SCANS = b"\xff\xda", 100
 """What begins a scan of a JPEG; each is a pass over the whole picture, and real ones have a dozen."""
@@ -47,13 +51,7 @@ def decode(
     """
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            width, height = image.size
-            if _reach(width, *grid) * _reach(height, *grid) > max_pixels:
-                raise Refusal(
-                    413, "image_too_large", f"an image may have {max_pixels} pixels; got {width}x{height}"
-                )
-            if image.format in ("JPEG", "MPO") and data.count(SCAN) > MAX_SCANS:
-                raise Refusal(400, "broken_image", f"a JPEG may have {MAX_SCANS} scans")
+            _must_be_small(image, data, max_pixels, grid)
             return _flatten(image, channels)
     except UnidentifiedImageError:
         raise Refusal(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
@@ -63,6 +61,18 @@ def decode(
         raise
     except Exception:  # decoders of damaged files raise whatever they stumble over
         raise Refusal(400, "broken_image", "the image is damaged or cut short") from None
+
+
+def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple[int, int]) -> None:
+    """Refuse what would take too long or too much room, before it is decoded."""
+    width, height = image.size
+    too_large = functools.partial(Refusal, 413, "image_too_large")
+    if _reach(width, *grid) * _reach(height, *grid) > max_pixels:
+        raise too_large(f"an image may have {max_pixels} pixels; got {width}x{height}")
+    if max(width, height) > MOST_SLENDER * min(width, height):
+        raise too_large(f"an image may be {MOST_SLENDER} times as long as wide; got {width}x{height}")
+    if image.format in ("JPEG", "MPO") and data.count(SCAN) > MAX_SCANS:
+        raise Refusal(400, "broken_image", f"a JPEG may have {MAX_SCANS} scans")
 
 
 def _flatten(image: Image.Image, channels: int) -> Pixels:

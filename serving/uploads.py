@@ -1,5 +1,6 @@
 """An image and what is said beside it, out of a request: a form with a file, or the image as the body."""
 
+import re
 from collections.abc import AsyncIterator
 from email.message import Message
 
@@ -12,6 +13,9 @@ from serving.requests import TranslateRequest, media_type, parse_translate, read
 FORM = "multipart/form-data"
 RAW = ("image/*", "application/octet-stream")
 """What an image that is itself the body may call itself; what it is, its content says."""
+
+BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
+"""What may part a form (RFC 2046, section 5.1.1)."""
 
 MAX_FIELDS, MAX_FIELD = 8, 1024
 """Fields of a form or a query, and bytes in one."""
@@ -72,6 +76,6 @@ def _form_type(headers: Headers) -> str:
     said = Message()
     said["content-type"] = headers["content-type"]
     boundary = said.get_boundary()
-    if not boundary or '"' in boundary:
-        raise Refusal(400, "invalid_request", "the form must name its boundary")
+    if not boundary or not BOUNDARY.fullmatch(boundary):
+        raise Refusal(400, "invalid_request", "the form must name its boundary, of 70 characters at most")
     return f'{FORM}; boundary="{boundary}"'

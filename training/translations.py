@@ -101,7 +101,7 @@ class TruthScorer:
             self.controls["recoloured"] |= _named(direction, dyed)
 
     def _ends(self, direction: str) -> Iterator[tuple[Array, Array]]:
-        """Give what is translated and what ought to come of it, a few of one number each at a time."""
+        """Give what is translated and what ought to come of it, a few images of either at a time."""
         source, target = _must_be_known(direction)
         for batch in read(self.pairs, self.samples, CHUNK):
             yield as_served(batch[source]), as_served(batch[target])

@@ -188,6 +188,13 @@ def test_a_jpeg_of_too_many_scans_is_refused():
         images.decode(many, 3)
 
 
+def test_a_thread_of_pixels_is_refused():
+    assert images.decode(encoded(Image.new("L", (1000, 1))), 1).shape == (1, 1000, 1)
+    with pytest.raises(Refusal, match="as long as wide") as refused:
+        images.decode(encoded(Image.new("L", (1, 20_000))), 1)
+    assert refused.value.status == 413
+
+
 def test_the_pixels_that_are_counted_are_those_after_padding():
     line = encoded(Image.new("L", (100, 1)))
     assert images.decode(line, 1, max_pixels=800, grid=(4, 8)).shape == (1, 100, 1)
