@@ -71,3 +71,28 @@ def test_the_histogram_counts_classes_and_how_even_they_are():
     assert metrics.histogram(torch.zeros(5, dtype=torch.int64), 1) == {"classes_covered": 1, "entropy": 0}
     rare = torch.cat([torch.zeros(995, dtype=torch.int64), torch.ones(5, dtype=torch.int64)])
     assert metrics.histogram(rare, 2)["classes_covered"] == 1
+
+
+def test_likeness_is_of_each_image():
+    """A tenth everywhere is 20 dB; what is equal is at 100 dB, and like itself."""
+    truth = torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(0)) * 0.9
+    images = torch.stack([truth[0], truth[1] + 0.1])
+    scores = metrics.likeness(images, truth)
+    assert scores["l1"].tolist() == pytest.approx([0, 0.1], abs=1e-6)
+    assert scores["psnr"].tolist() == pytest.approx([100, 20], abs=1e-3)
+    assert scores["ssim"][0] == pytest.approx(1)
+    assert 0.5 < scores["ssim"][1] < 1
+    assert metrics.likeness(truth.flip(3), truth)["ssim"].max() < 0.3
+
+
+def test_the_best_recolouring_finds_any_change_of_colours_and_no_other():
+    draws = torch.Generator().manual_seed(0)
+    images = torch.rand(4, 3, 8, 8, generator=draws)
+    change = torch.tensor([[0.2, 0.3, 0.1], [0.5, 0.1, 0.2], [0.1, 0.1, 0.4]])
+    truth = torch.einsum("nchw,cd->ndhw", images, change) + 0.1
+    parts = [(images[:3], truth[:3]), (images[3:], truth[3:])]
+    assert torch.allclose(metrics.best_recolouring(parts)(images), truth, atol=1e-4)
+    grey = images[:, :1].expand(-1, 3, -1, -1)
+    assert torch.allclose(metrics.best_recolouring([(grey, 1 - grey)])(grey), 1 - grey, atol=1e-4)
+    moved = metrics.best_recolouring([(images, truth.roll(3, 3))])(images)
+    assert (moved - truth.roll(3, 3)).abs().mean() > 0.02
