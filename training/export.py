@@ -46,7 +46,7 @@ def export(run: Path, artifact: Path) -> manifest.Manifest:
     )
     return write_artifact(
         artifact,
-        Source(
+        Exportable(
             card.name,
             card.entry,
             card.data_name,
@@ -62,7 +62,7 @@ def export(run: Path, artifact: Path) -> manifest.Manifest:
     )
 
 
-class Source(NamedTuple):
+class Exportable(NamedTuple):
     """Generators and what is known of them."""
 
     name: str
@@ -83,7 +83,7 @@ class Source(NamedTuple):
     """Examples in a row of a sheet."""
 
 
-def write_artifact(artifact: Path, source: Source, about: dict[str, Any]) -> manifest.Manifest:
+def write_artifact(artifact: Path, source: Exportable, about: dict[str, Any]) -> manifest.Manifest:
     """Write generators as an artifact.
 
     Args:
@@ -133,7 +133,7 @@ def restore(run: Path) -> Training:
     return training
 
 
-def _write_graph(name: str, source: Source, folder: Path) -> manifest.Graph:
+def _write_graph(name: str, source: Exportable, folder: Path) -> manifest.Graph:
     generator = source.generators[name]
     inputs = describe_inputs(source.entry, source.probe[name])
     cases = list(parity.cases(inputs, source.probe[name]))
@@ -173,7 +173,7 @@ def _describe_output(output: Tensor, any_size: bool) -> manifest.Tensor:
     return manifest.Tensor(dtype="float32", shape=shape, meaning="vector", range=(low, max(high, low + 1)))
 
 
-def _accept(folder: Path, source: Source) -> None:
+def _accept(folder: Path, source: Exportable) -> None:
     """Open the artifact as the server does, and draw its sheets with it."""
     engine = Engine(folder, "cpu")
     graphs = graphs_of_engine(engine)

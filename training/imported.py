@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from serving import manifest
 from training.config import software
-from training.export import Source, must_be_replaceable, write_artifact
+from training.export import Exportable, must_be_replaceable, write_artifact
 from zoo.cyclegan import CycleGAN
 from zoo.translation import ResNet, TranslatorName
 
@@ -58,7 +58,7 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> manifest.Manif
     example = _example(channels)
     return write_artifact(
         artifact,
-        Source(
+        Exportable(
             name="cyclegan",
             entry=entry,
             data="unknown",
