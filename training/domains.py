@@ -23,10 +23,9 @@ class Domains:
     licence = "unknown"
     truth: Truth | None = None
 
-    def __init__(
-        self, a: Pool, b: Pool, name: str, held_out: "Callable[[], Domains | None]" = lambda: None
-    ) -> None:
-        self.a, self.b, self.name, self.held_out = a, b, name, held_out
+    def __init__(self, a: Pool, b: Pool, name: str) -> None:
+        self.a, self.b, self.name = a, b, name
+        self.held_out: Callable[[], Domains | None] = lambda: None
 
     @property
     def size(self) -> float:
@@ -52,8 +51,9 @@ class Pairs:
     licence = "unknown"
     truth: Truth | None = None
 
-    def __init__(self, both: Pool, name: str, held_out: "Callable[[], Pairs | None]" = lambda: None) -> None:
-        self.both, self.name, self.held_out = both, name, held_out
+    def __init__(self, both: Pool, name: str) -> None:
+        self.both, self.name = both, name
+        self.held_out: Callable[[], Pairs | None] = lambda: None
 
     @property
     def size(self) -> float:

@@ -16,6 +16,7 @@ from training.domains import ByDomain
 from training.draw import BACK, Graphs
 from training.features import Extractor, open_extractor
 from training.pixels import as_served
+from training.progress import progress
 
 ENDS = {"a2b": ("a", "b"), "b2a": ("b", "a")}
 """The domains that each direction translates from and to."""
@@ -123,10 +124,13 @@ class TruthScorer:
         scores: Scores = {}
         for direction in graphs.inputs:
             parts = []
-            for source, truth in self._ends(direction):
-                translated = graphs.translate(direction, source)
-                likeness = metrics.likeness(_unit(translated), _unit(truth))
-                parts.append(likeness | _cycle(graphs, direction, source, translated))
+            with progress(self.samples, f"translating {direction}", "images") as advance:
+                for source, truth in self._ends(direction):
+                    translated = graphs.translate(direction, source)
+                    likeness = metrics.likeness(_unit(translated), _unit(truth))
+                    parts.append(likeness | _cycle(graphs, direction, source, translated))
+                    for _ in source:
+                        advance()
             scores |= _named(direction, _averaged(parts))
         return scores
 
