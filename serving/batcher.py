@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 
 FULL_BATCHES = 16
+"""So many times what a batch may hold may wait."""
 
 
 @dataclass(eq=False)
@@ -32,12 +34,12 @@ class Job:
     rows: int
     result: "asyncio.Future[Array]"
 
-    @property
+    @cached_property
     def shape(self) -> tuple[tuple[int, ...], ...]:
         """The shape of a row."""
         return tuple(array.shape[1:] for array in self.inputs.values())
 
-    @property
+    @cached_property
     def numbers(self) -> int:
         """Numbers in all the rows."""
         return sum(array.size for array in self.inputs.values())

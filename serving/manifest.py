@@ -174,7 +174,7 @@ class Manifest(_Part):
     @model_validator(mode="after")
     def _suits_the_task(self) -> "Manifest":
         for name, graph in self.graphs.items():
-            if ("image" in graph.inputs, len(graph.inputs)) != (True, 1) and self.task == "translate":
+            if self.task == "translate" and list(graph.inputs) != ["image"]:
                 raise ValueError(f"the graph {name} must have one input, image, to translate")
         return self
 

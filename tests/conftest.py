@@ -38,6 +38,16 @@ def data_for(entry: Entry) -> str:
             return "glyphs" if len(entry.sample_shape) == 3 else "gaussian2d"
 
 
+STILL = {
+    "image_size": (32, 32),
+    "resize": 1,
+    "flip": False,
+    "width": 8,
+    "discriminator_width": 8,
+    "discriminator_layers": 2,
+}
+"""Narrow games of translation that see drawn characters whole."""
+
 SMALL_TRANSLATORS = {"translator": "unet-32", "image_size": (32, 32), "discriminator_layers": 2}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from serving.errors import Refusal
-from serving.images import FORMATS, decode
+from serving.images import FORMATS, Pixels, decode
 from training.data import Pool, fit, image_shape
 from training.progress import progress
 
@@ -52,8 +52,28 @@ def find_folder(source: str, path: str) -> Path:
 
 
 def image_files(root: Path) -> list[Path]:
-    """List the images below a folder."""
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
+    """List the images below a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
+    if not files:
+        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
+    return files
+
+
+def read_image(file: Path, channels: int) -> Pixels:
+    """Read an image of any size and mode: pixels (H, W, channels).
+
+    Raises:
+        ValueError: it can't be decoded; it is named.
+        OSError: it can't be read.
+    """
+    try:
+        return decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)
+    except Refusal as refusal:
+        raise ValueError(f"{file}: {refusal}") from refusal
 
 
 def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Tensor:
@@ -68,15 +88,10 @@ def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Te
         ValueError: there is none, or one can't be read; the file is named.
     """
     files = image_files(root)
-    if not files:
-        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
     images = torch.empty((len(files), abreast, *shape), dtype=torch.uint8)
     with progress(len(files), f"reading {root}", "images") as advance:
         for index, file in enumerate(files):
-            try:
-                pixels = decode(file.read_bytes(), shape[0], FOLDER_FORMATS, FOLDER_PIXELS)
-            except Refusal as refusal:
-                raise ValueError(f"{file}: {refusal}") from refusal
+            pixels = read_image(file, shape[0])
             if pixels.shape[1] % abreast:
                 raise ValueError(
                     f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side"

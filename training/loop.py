@@ -100,9 +100,10 @@ class Training:
 
     def sheets(self) -> Iterator[tuple[str, Pixels]]:
         """Draw what the averaged generators make of the probe: a name and a picture each."""
+        graphs = self.graphs
         for name, fed in self.probe.items():
             inputs = {key: as_served(value) for key, value in fed.items()}
-            yield name, self.graphs.picture(name, inputs, self.columns)
+            yield name, graphs.picture(name, inputs, self.columns)
 
     def state(self) -> checkpoint.State:
         """Take everything that a bit-equal continuation needs."""

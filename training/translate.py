@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving import images
-from serving.errors import Refusal
 from training.draw import Graphs
 from training.durable import write_file
-from training.image_files import FOLDER_FORMATS, FOLDER_PIXELS, FOLDER_SUFFIXES, image_files
+from training.image_files import FOLDER_SUFFIXES, image_files, read_image
 from training.progress import progress
 from training.source import open_graphs
 
@@ -52,8 +51,6 @@ def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         yield out, given
         return
     files = image_files(given)
-    if not files:
-        raise ValueError(f"no images are at {given}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
     if out.is_file() or out.suffix.lower() in FOLDER_SUFFIXES:
         raise ValueError(f"what comes of a folder is a folder; got {out.name}")
     if out.resolve().is_relative_to(given.resolve()):
@@ -68,9 +65,5 @@ def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _translate(graphs: Graphs, direction: str, file: Path) -> bytes:
-    channels = graphs.inputs[direction]["image"].size
-    try:
-        pixels = images.decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)
-    except Refusal as refusal:
-        raise ValueError(f"{file}: {refusal}") from refusal
+    pixels = read_image(file, graphs.inputs[direction]["image"].size)
     return images.encode_png(graphs.translate(direction, pixels[None])[0])

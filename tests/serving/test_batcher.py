@@ -27,6 +27,18 @@ class Double:
         return inputs["x"] * 2
 
 
+class Blocked:
+    """Gives back what it is given, once it is let go."""
+
+    def __init__(self) -> None:
+        self.started, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, inputs):
+        self.started.set()
+        self.let_go.wait(10)
+        return inputs["x"]
+
+
 def rows(*values: float):
     return {"x": np.array(values)}
 
@@ -102,17 +114,12 @@ def test_a_job_of_another_shape_fails_alone():
 
 
 def test_a_full_queue_refuses_at_once_and_serves_what_it_accepted():
-    started, let_go = threading.Event(), threading.Event()
-
-    def blocked(inputs):
-        started.set()
-        let_go.wait(10)
-        return inputs["x"]
+    blocked = Blocked()
 
     async def ask():
         batcher = Batcher(blocked, max_rows=2, max_queue=4)
         running = asyncio.create_task(batcher.submit(rows(1, 2)))
-        await asyncio.to_thread(started.wait)
+        await asyncio.to_thread(blocked.started.wait)
         waiting = asyncio.create_task(batcher.submit(rows(3, 4, 5)))
         await asyncio.sleep(0)
         assert batcher.waiting == 3
@@ -120,7 +127,7 @@ def test_a_full_queue_refuses_at_once_and_serves_what_it_accepted():
             await batcher.submit(rows(6, 7))
         last = asyncio.create_task(batcher.submit(rows(8)))
         await asyncio.sleep(0)
-        let_go.set()
+        blocked.let_go.set()
         answers = [answer.tolist() for answer in await asyncio.gather(running, waiting, last)]
         batcher.close()
         return refused.value, answers
@@ -208,22 +215,17 @@ def test_rows_of_other_shapes_do_not_part_those_of_one():
 
 
 def test_what_waits_is_bounded_by_its_numbers_too():
-    started, let_go = threading.Event(), threading.Event()
-
-    def blocked(inputs):
-        started.set()
-        let_go.wait(10)
-        return inputs["x"]
+    blocked = Blocked()
 
     async def ask():
         batcher = Batcher(blocked, max_numbers=10)
         running = asyncio.create_task(batcher.submit({"x": np.zeros((1, 10))}))
-        await asyncio.to_thread(started.wait)
+        await asyncio.to_thread(blocked.started.wait)
         waiting = [asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Refusal, match="waiting"):
             await batcher.submit({"x": np.zeros((1, 1))})
-        let_go.set()
+        blocked.let_go.set()
         await asyncio.gather(running, *waiting)
         assert len(await batcher.submit({"x": np.zeros((1, 1))})) == 1
         alone = await batcher.submit({"x": np.zeros((1, 1000))})

@@ -3,20 +3,13 @@
 import pytest
 import torch
 
+from tests.conftest import STILL
 from training.data import open_data
 from training.metrics import best_recolouring
 from training.restyled import restyle
 from zoo.cyclegan import CycleGAN, CycleTrainer, ImagePool
 
-SMALL = {
-    "image_size": (32, 32),
-    "resize": 1,
-    "flip": False,
-    "translator": "resnet-6",
-    "width": 8,
-    "discriminator_width": 8,
-    "discriminator_layers": 2,
-}
+SMALL = STILL | {"translator": "resnet-6"}
 
 
 def batch(step: int = 0, size: int = 2):

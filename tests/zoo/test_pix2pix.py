@@ -1,19 +1,11 @@
 import pytest
 import torch
 
+from tests.conftest import STILL
 from training.data import open_data
 from zoo.pix2pix import PairTrainer, Pix2Pix
 
-SMALL = {
-    "image_size": (32, 32),
-    "resize": 1,
-    "flip": False,
-    "translator": "unet-32",
-    "width": 8,
-    "discriminator_width": 8,
-    "discriminator_layers": 2,
-    "batch_size": 4,
-}
+SMALL = STILL | {"translator": "unet-32", "batch_size": 4}
 
 
 def trainer(**fields: object) -> PairTrainer:
