@@ -1,6 +1,5 @@
 """An artifact loaded by ONNX Runtime: arrays in, arrays out."""
 
-import ctypes
 import hashlib
 import logging
 import math
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from serving import manifest
-from serving.manifest import Manifest, Tensor
+from serving.manifest import Manifest, Precision, Tensor
+from serving.sessions import EngineError, Options, choose_provider, open_session
 from serving.settings import ProviderName
 
 logger = logging.getLogger("ganzoo")
@@ -24,45 +23,62 @@ MAX_SEED = 2**53 - 1
 """Seeds are whole numbers that every JSON reader carries exactly."""
 
 
-class EngineError(ValueError):
-    """An artifact can't be run: its files are not what its manifest says, or the provider is not there."""
-
-
 class Engine:
     """The sessions of one artifact, one a graph, loaded from the very bytes that were hashed.
+
+    Of a graph's variants, the one made for the provider is taken; the other files are not read.
 
     Args:
         folder: the artifact.
         provider: `cpu`; `cuda`, refused if any part of a graph would run elsewhere; or `auto`, CUDA where
             there is an NVIDIA GPU and ONNX Runtime can use it, else the CPU.
+        precision: of the arithmetic, where the artifact has such a variant for the provider; else fp32.
+        options: ONNX Runtime's.
 
     Raises:
         ManifestError: the manifest is missing or not of this format.
         EngineError: a file is missing or damaged, or the provider can't run it.
     """
 
-    def __init__(self, folder: Path, provider: ProviderName = "auto") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        provider: ProviderName = "auto",
+        precision: Precision = "fp32",
+        options: Options | None = None,
+    ) -> None:
         self.manifest: Manifest = manifest.read(folder)
-        models = {name: _read(folder, graph.variants[0]) for name, graph in self.manifest.graphs.items()}
-        self.provider = choose_provider(provider)
+        self.options = options or Options()
         try:
-            self.sessions = _open_all(models, self.provider)
+            self._open(folder, choose_provider(provider), precision)
         except EngineError as error:
-            if provider != "auto" or self.provider == "cpu":
+            if provider != "auto" or choose_provider(provider) == "cpu":
                 raise
             logger.warning("running %s on the CPU: %s", self.manifest.name, error)
-            self.provider = "cpu"
-            self.sessions = _open_all(models, self.provider)
+            self._open(folder, "cpu", precision)
         for name, session in self.sessions.items():
             self._must_match(name, session)
+
+    def _open(self, folder: Path, provider: Literal["cpu", "cuda"], precision: Precision) -> None:
+        graphs = self.manifest.graphs.items()
+        self.provider = provider
+        self.buckets = self.options.buckets_on(provider)
+        self.variants = {name: graph.variant_for(provider, precision) for name, graph in graphs}
+        self.sessions = {
+            name: open_session(read_file(folder, variant), provider, self.options)
+            for name, variant in self.variants.items()
+        }
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
         """Run a graph on inputs whose first dimension is the batch; give its output.
 
         Shapes and types are those of the manifest; ONNX Runtime raises where they are not.
         """
-        output: Array = self.sessions[graph].run(None, dict(inputs))[0]
-        return output
+        rows = len(next(iter(inputs.values())))
+        size = next((bucket for bucket in self.buckets if bucket >= rows), rows)
+        filled = dict(inputs) if size == rows else {key: _fill(each, size) for key, each in inputs.items()}
+        output: Array = self.sessions[graph].run(None, filled)[0]
+        return output[:rows]
 
     def _must_match(self, name: str, session: Any) -> None:
         """Hold a loaded graph against its manifest: names and types of its ends."""
@@ -121,72 +137,24 @@ def draw_latents(
     return latents
 
 
-def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:
-    """Settle on a provider.
+def read_file(folder: Path, part: manifest.Variant | manifest.Golden) -> bytes:
+    """Read a file of an artifact, and hold it against the manifest's hash.
 
     Raises:
-        EngineError: CUDA is asked for and is not there.
+        EngineError: it is missing or damaged.
     """
-    missing = _cuda_missing()
-    match name:
-        case "cpu":
-            return "cpu"
-        case "cuda" if missing:
-            raise EngineError(f"CUDA is asked for and can't be used: {missing}")
-        case _:
-            return "cpu" if missing else "cuda"
-
-
-def _cuda_missing() -> str | None:
-    """Say what keeps CUDA from being used, None where nothing does."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "this ONNX Runtime is built without it (onnxruntime-gpu has it)"
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the NVIDIA driver finds no GPU"
-    return None
-
-
-def open_session(model: bytes, provider: Literal["cpu", "cuda"]) -> Any:
-    """Open one graph on a provider, and only there.
-
-    Raises:
-        EngineError: the provider can't be loaded, or can't run all of the graph.
-    """
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if provider == "cuda":
-        ort.preload_dlls()
-        # Without this, nodes that CUDA can't run, or all of them, fall to the CPU in silence.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        providers = [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})]
-    try:
-        session = ort.InferenceSession(model, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's own errors share no class
-        raise EngineError(f"{provider.upper()} can't run this graph: {error}") from error
-    if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise EngineError("CUDA could not be loaded; ONNX Runtime's message above says why")
-    return session
-
-
-def _open_all(models: dict[str, bytes], provider: Literal["cpu", "cuda"]) -> dict[str, Any]:
-    return {name: open_session(model, provider) for name, model in models.items()}
-
-
-def _read(folder: Path, variant: manifest.Variant) -> bytes:
-    try:
-        data = (folder / variant.file).read_bytes()
+        data = (folder / part.file).read_bytes()
     except OSError as error:
-        raise EngineError(f"{folder / variant.file} can't be read ({error.strerror})") from error
-    if hashlib.sha256(data).hexdigest() != variant.sha256:
-        raise EngineError(f"{folder / variant.file} is damaged: its SHA-256 is not the manifest's")
+        raise EngineError(f"{folder / part.file} can't be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        raise EngineError(f"{folder / part.file} is damaged: its SHA-256 is not the manifest's")
     return data
+
+
+def _fill(array: Array, rows: int) -> Array:
+    """Repeat the last row until there are so many."""
+    return np.concatenate([array, np.repeat(array[-1:], rows - len(array), 0)])
 
 
 def _ort_type(tensor: Tensor) -> str:

@@ -14,6 +14,9 @@ NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What an artifact may be called."""
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
+GoldenName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
+Provider = Literal["any", "cpu", "cuda"]
+Precision = Literal["fp32", "fp16", "int8"]
 ModelName = Annotated[str, Field(pattern=f"^{NAME}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -84,14 +87,48 @@ class Parity(_Part):
     """Heights and widths of images that were tried, where they may vary."""
 
 
+class Loss(_Part):
+    """How far a graph of a smaller type is from the float one, over what it is made for."""
+
+    psnr: float
+    """Peak signal to noise ratio of all pixels together, dB; 100 where nothing differs."""
+
+    max_level_error: int
+    """Greatest difference, in levels."""
+
+    samples: int
+    """Outputs that were compared; none was used to calibrate it."""
+
+
 class Variant(_Part):
     """One file of a graph, for a provider and a precision."""
 
     file: FileName
     sha256: Sha256
-    provider: Literal["any"]
-    precision: Literal["float32"]
-    parity: Parity
+    provider: Provider
+    """What it is made for; any: ONNX Runtime and everything else that reads ONNX."""
+
+    precision: Precision
+    """Of the arithmetic within; the types at the ends are those of the graph."""
+
+    parity: Parity | None = None
+    """Of fp32."""
+
+    loss: Loss | None = None
+    """Of every other precision."""
+
+    @model_validator(mode="after")
+    def _is_measured(self) -> "Variant":
+        if (self.parity is None, self.loss is None) != (self.precision != "fp32", self.precision == "fp32"):
+            raise ValueError("a graph of fp32 has its parity, and one of a smaller type its loss")
+        return self
+
+
+class Golden(_Part):
+    """A file of inputs by name, and of PyTorch's own output for them: float32, images NCHW in [-1, 1]."""
+
+    file: GoldenName
+    sha256: Sha256
 
 
 class Graph(_Part):
@@ -100,7 +137,22 @@ class Graph(_Part):
     opset: int
     inputs: dict[str, Tensor]
     output: Tensor
+    golden: Golden
     variants: Annotated[list[Variant], Field(min_length=1)]
+    """The first is of any provider and fp32, and no two are of the same."""
+
+    @model_validator(mode="after")
+    def _has_one_of_each(self) -> "Graph":
+        kinds = [(variant.provider, variant.precision) for variant in self.variants]
+        if kinds[0] != ("any", "fp32") or len(set(kinds)) < len(kinds):
+            raise ValueError(f"variants must be ('any', 'fp32') first, and each once; got {kinds}")
+        return self
+
+    def variant_for(self, provider: Literal["cpu", "cuda"], precision: Precision) -> Variant:
+        """Choose the file for a provider: of the precision where there is one, else of fp32."""
+        kinds = {(variant.provider, variant.precision): variant for variant in self.variants}
+        wanted = [(place, each) for each in (precision, "fp32") for place in (provider, "any")]
+        return next(kinds[kind] for kind in wanted if kind in kinds)
 
 
 class Training(_Part):
@@ -135,6 +187,9 @@ class Evaluation(_Part):
     seed: int
     """Of the first sample, and the others follow; 0 for translations, which have none."""
 
+    precision: Precision = "fp32"
+    """Of the graphs that made them."""
+
     features: dict[str, str | int | float] | None
     """What images were compared by: the extractor's name, SHA-256 and whatever else it says of itself."""
 
@@ -145,11 +200,11 @@ class Evaluation(_Part):
 
     def replaces(self, other: "Evaluation") -> bool:
         """Tell whether this is a newer measurement of the same."""
-        return self.data == other.data and self._extractor == other._extractor
+        return self._subject == other._subject
 
     @property
-    def _extractor(self) -> object:
-        return self.features and self.features.get("name")
+    def _subject(self) -> object:
+        return self.data, self.precision, self.features and self.features.get("name")
 
 
 class Manifest(_Part):

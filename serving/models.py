@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from serving.batcher import Batcher
-from serving.engine import Array, Engine, EngineError
+from serving.engine import Array, Engine
 from serving.manifest import Graph, Manifest, Tensor
+from serving.sessions import EngineError
 from serving.settings import Settings
 
 

@@ -7,9 +7,9 @@ import sys
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.engine import choose_provider
 from serving.models import load_models
 from serving.routes import Contract, Guard
+from serving.sessions import choose_provider
 from serving.settings import Settings
 
 BENTOML_PAGES, BENTOML_FILES = {"/", "/docs.json", "/schema.json", "/metrics"}, "/static_content/"

@@ -123,19 +123,26 @@ def sample(
     print(out)
 
 
-def export(run: Positional[Path], artifact: Positional[Path | None] = None) -> None:
+def export(
+    run: Positional[Path],
+    artifact: Positional[Path | None] = None,
+    *,
+    precision: tuple[Literal["fp16", "int8"], ...] = (),
+) -> None:
     """Make an artifact of a run: ONNX graphs held against PyTorch, and their manifest.
 
     Args:
         run: The run's folder.
         artifact: Where to; by default artifacts/NAME, NAME being that of the run's folder.
+        precision: Smaller types that the graphs are to be there in too: fp16, for CUDA; int8, for the CPU,
+            calibrated on the run's data.
     """
+    from training.describe import proofs
     from training.export import export
 
     folder = artifact or Path("artifacts") / run.resolve().name
-    for name, graph in export(run, folder).graphs.items():
-        proof = graph.variants[0].parity
-        print(f"{folder / name}.onnx: greatest difference from PyTorch {proof.max_abs_error:.1e}")
+    for line in proofs(export(run, folder, precision)):
+        print(folder / line)
 
 
 def translate(

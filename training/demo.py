@@ -6,6 +6,7 @@ from pathlib import Path
 
 from serving.settings import Settings
 from training.config import Card, Run
+from training.describe import proofs
 from training.durable import write_file
 from training.export import export
 from training.loop import train
@@ -30,8 +31,8 @@ def demo(folder: Path, steps: int) -> None:
 
     print("2/4  exporting to ONNX, held against PyTorch", flush=True)
     label = export(folder / "run", folder / "artifacts" / "glyphs")
-    proof = label.graphs["generator"].variants[0].parity
-    print(f"     greatest difference {proof.max_abs_error:.1e}; version {label.version}", flush=True)
+    for line in (*proofs(label), f"version {label.version}"):
+        print(f"     {line}", flush=True)
 
     with serving(Settings(artifacts=folder / "artifacts"), folder / "server.log") as url:
         print(f"3/4  serving at {url}; asking for 64 pictures", flush=True)

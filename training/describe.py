@@ -35,6 +35,17 @@ def _origin(label: Manifest) -> str:
             )
 
 
+def proofs(label: Manifest) -> Iterator[str]:
+    """Give a line for each file of a graph: its name, and how far it is from its generator."""
+    for graph in label.graphs.values():
+        for variant in graph.variants:
+            match variant:
+                case manifest.Variant(file=file, parity=manifest.Parity(max_abs_error=error)):
+                    yield f"{file}: greatest difference from PyTorch {error:.1e}"
+                case manifest.Variant(file=file, loss=manifest.Loss(psnr=psnr, max_level_error=worst)):
+                    yield f"{file}: {psnr:.1f} dB to the float graph, at worst {worst} levels"
+
+
 def rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     """Give a line for each score: its name, the artifact's, and every control's, blank where it has none."""
     for name, value in evaluation.scores.items():

@@ -1,7 +1,10 @@
 """A generator as an ONNX graph: one file, dynamic batch, images uint8 NHWC at both ends."""
 
+import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
 from training.pixels import as_fed, to_pixels
@@ -17,7 +20,8 @@ class GraphError(ValueError):
 class Ends(nn.Module):
     """A generator with the ends of a graph: its own inputs, in their order, images as uint8 NHWC; and so out.
 
-    The second output is the generator's own, in float; parity is measured on it before it is cut off.
+    The second output is the generator's own, in float; parity is measured on it, and what is exported is
+    without it.
     """
 
     def __init__(self, generator: nn.Module, names: list[str]) -> None:
@@ -41,8 +45,7 @@ def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -
         multiple: of which an image's height and width are multiples.
 
     Raises:
-        GraphError: weights are not finite, the batch came out fixed, or the exporter gave another opset or
-            other domains.
+        GraphError: weights are not finite, or the batch came out fixed.
     """
     for key, value in generator.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
@@ -67,9 +70,6 @@ def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -
     model: onnx.ModelProto = program.model_proto
     _anonymise(model)
     _must_vary(model)
-    opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
-    if opsets != {"ai.onnx": OPSET}:
-        raise GraphError(f"the graph must use ai.onnx {OPSET} alone; the exporter gave {opsets}")
     return model
 
 
@@ -86,17 +86,46 @@ def _must_vary(model: onnx.ModelProto) -> None:
             )
 
 
+def only(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """Copy what one of a graph's outputs needs."""
+    kept = ir.from_proto(model)
+    (wanted,) = (value for value in kept.graph.outputs if value.name == output)
+    kept.graph.outputs[:] = [wanted]
+    RemoveUnusedNodesPass()(kept)
+    return ir.to_proto(kept)
+
+
 def finish(model: onnx.ModelProto, label: dict[str, str]) -> bytes:
-    """Cut the float output off, label the graph, check it in full and write it; the same bytes every time.
+    """Label a graph, check it and write it; the same bytes every time.
 
     Raises:
-        onnx.checker.ValidationError: the graph is not valid ONNX.
+        GraphError: the graph is not fit to leave.
     """
-    del model.graph.output[1]
     onnx.helper.set_model_props(model, label)
-    onnx.checker.check_model(model, full_check=True)
+    check(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Hold a graph against what every reader of ONNX may expect.
+
+    Raises:
+        GraphError: it is not valid ONNX, of another opset or of operators of others, or has weights outside
+            the file or that are not finite.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError(f"the graph is not valid ONNX: {error}") from error
+    opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
+    if opsets != {"ai.onnx": OPSET}:
+        raise GraphError(f"a graph must use ai.onnx {OPSET} alone; this one uses {opsets}")
+    for weight in model.graph.initializer:
+        if weight.external_data:
+            raise GraphError(f"{weight.name} is not within the file")
+        if not np.isfinite(onnx.numpy_helper.to_array(weight)).all():
+            raise GraphError(f"{weight.name} holds numbers that are not finite")
 
 
 def _anonymise(model: onnx.ModelProto) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from serving import manifest
+from training.artifact import Exportable, must_be_replaceable, write_artifact
 from training.config import software
-from training.export import Exportable, must_be_replaceable, write_artifact
 from zoo.cyclegan import CycleGAN
 from zoo.translation import ResNet, TranslatorName
 

@@ -1,6 +1,8 @@
 """The gate: a graph must give what its torch module gives, alone and in any batch, at any size."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -8,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from serving import manifest
-from serving.engine import Array, open_session
-from serving.manifest import Parity
+from serving.engine import Array
+from serving.manifest import Loss, Parity
+from serving.sessions import open_session
 from training.pixels import as_fed
 
 BATCHES = (1, 2, 7, 64)
@@ -22,9 +25,23 @@ MAX_ABS_ERROR, MAX_NORMALISED_ERROR = 1e-5, 5e-5
 
 MAX_LEVEL_ERROR = 1
 
+MIN_PSNR: dict[manifest.Precision, float] = {"fp16": 48.0, "int8": 30.0}
+"""What a smaller type must reach, dB: 48 is one level of 255 everywhere, 30 is what eyes hardly see."""
+
 
 class ParityError(ValueError):
     """A graph is not equal to the module it came from; the worst case is named."""
+
+
+class Case(NamedTuple):
+    """What a graph is tried with, and what its generator gives for it."""
+
+    inputs: dict[str, Array]
+    expected: Array
+    """Float32, images NCHW in [-1, 1]."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value.shape}" for name, value in self.inputs.items())
 
 
 def cases(specs: Mapping[str, manifest.Tensor], example: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -59,48 +76,101 @@ def cases(specs: Mapping[str, manifest.Tensor], example: Mapping[str, Tensor]) -
         yield {"image": draw(1, height, width)}
 
 
-def measure(generator: nn.Module, model: onnx.ModelProto, cases: Iterable[dict[str, Tensor]]) -> Parity:
-    """Hold a graph with both outputs against its module over several batches and sizes.
+@torch.no_grad()
+def solve(generator: nn.Module, inputs: Iterable[dict[str, Tensor]]) -> list[Case]:
+    """Let a generator, in evaluation mode and on the CPU, give what its graphs will have to give."""
+    return [
+        Case(
+            {key: value.numpy() for key, value in each.items()},
+            generator(**{key: as_fed(value) for key, value in each.items()}).numpy(),
+        )
+        for each in inputs
+    ]
+
+
+def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Case]) -> Parity:
+    """Hold a graph against its generator over several batches and sizes.
 
     Args:
-        generator: the module, in evaluation mode, on the CPU.
-        model: what `training.graph.trace` gave.
-        cases: inputs of the graph; of one size, the largest batch first and the others its first rows.
+        floats: the graph made to give the generator's own output.
+        model: the graph itself.
+        cases: of one size, the largest batch first and the others its first rows.
 
     Raises:
         ParityError: the outputs differ by more than the bounds, or an image's bytes depend on its batch.
     """
-    session = open_session(model.SerializeToString(), "cpu")
+    exact, session = (open_session(each.SerializeToString(), "cpu") for each in (floats, model))
     normalised = any(node.op_type == "InstanceNormalization" for node in model.graph.node)
     bound = MAX_NORMALISED_ERROR if normalised else MAX_ABS_ERROR
     worst_float, worst_level = 0.0, 0
     batches, sizes = set[int](), set[tuple[int, int]]()
     wholes: dict[tuple[int, ...], Array] = {}
-    for inputs in cases:
-        with torch.no_grad():
-            expected = generator(**{key: as_fed(value) for key, value in inputs.items()}).numpy()
-        output, floats = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+    for case in cases:
+        (output,) = session.run(None, case.inputs)
         batches.add(len(output))
-        sizes |= {(value.shape[1], value.shape[2]) for value in inputs.values() if value.ndim == 4}
-        error = float(np.abs(floats - expected).max())
+        sizes |= {(value.shape[1], value.shape[2]) for value in case.inputs.values() if value.ndim == 4}
+        error = float(np.abs(exact.run(None, case.inputs)[0] - case.expected).max())
         if not error <= bound:
             raise ParityError(
-                f"the graph differs from torch by {error:.2g} for {_shapes(inputs)}; {bound:.0e} is allowed"
+                f"the graph differs from torch by {error:.2g} for {case}; {bound:.0e} is allowed"
             )
         worst_float = max(worst_float, error)
         if output.dtype == np.uint8:
-            levels = np.rint((expected + 1) * 127.5).clip(0, 255).transpose(0, 2, 3, 1) - output
-            worst_level = max(worst_level, int(np.abs(levels).max()))
+            worst_level = max(worst_level, level_error(output, case))
             _must_not_depend_on_batch(output, wholes.setdefault(output.shape[1:], output))
-    if worst_level > MAX_LEVEL_ERROR:
-        raise ParityError(f"the graph's pixels differ from torch's by {worst_level} levels; 1 is allowed")
     return Parity(
         max_abs_error=worst_float, max_level_error=worst_level, batches=sorted(batches), sizes=sorted(sizes)
     )
 
 
-def _shapes(inputs: Mapping[str, Tensor]) -> str:
-    return ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
+def level_error(output: Array, case: Case) -> int:
+    """Give the greatest difference of uint8 pixels, NHWC, from the generator's, in levels.
+
+    Raises:
+        ParityError: it is more than one.
+    """
+    levels = np.rint((case.expected + 1) * 127.5).clip(0, 255).transpose(0, 2, 3, 1) - output
+    worst = int(np.abs(levels).max())
+    if worst > MAX_LEVEL_ERROR:
+        raise ParityError(
+            f"the graph's pixels differ from torch's by {worst} levels for {case}; 1 is allowed"
+        )
+    return worst
+
+
+def measure_loss(
+    exact: onnx.ModelProto,
+    model: onnx.ModelProto,
+    precision: manifest.Precision,
+    examples: Iterable[Mapping[str, Array]],
+) -> Loss:
+    """Hold a graph of a smaller type against the float one, pixel by pixel.
+
+    Args:
+        exact: the float graph.
+        model: the graph of the smaller type.
+        precision: which.
+        examples: inputs that none was calibrated with.
+
+    Raises:
+        ParityError: the pixels differ by more than the bound, or depend on the batch.
+    """
+    sessions = [open_session(each.SerializeToString(), "cpu") for each in (exact, model)]
+    squares, count, worst, samples = 0.0, 0, 0, 0
+    for inputs in examples:
+        expected, output = (session.run(None, dict(inputs))[0] for session in sessions)
+        first = sessions[1].run(None, {key: value[:1] for key, value in inputs.items()})[0]
+        _must_not_depend_on_batch(first, output)
+        error = expected.astype(np.int32) - output
+        squares, count = squares + float(np.square(error).sum()), count + error.size
+        worst, samples = max(worst, int(np.abs(error).max())), samples + len(output)
+    psnr = min(100.0, 10 * math.log10(255**2 * count / squares)) if squares else 100.0
+    if psnr < MIN_PSNR[precision]:
+        raise ParityError(
+            f"{precision} costs too much: {psnr:.1f} dB to the float graph over {samples} outputs, at worst "
+            f"{worst} levels; {MIN_PSNR[precision]:.0f} dB are wanted"
+        )
+    return Loss(psnr=round(psnr, 2), max_level_error=worst, samples=samples)
 
 
 def _must_not_depend_on_batch(output: Array, whole: Array) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from serving import engine as engines
 from serving import manifest
-from serving.engine import Engine, EngineError, choose_provider, draw_inputs, draw_latents
+from serving.engine import Engine, draw_inputs, draw_latents
+from serving.sessions import EngineError, choose_provider, open_session
 from tests.conftest import flips
 
 
@@ -35,7 +36,7 @@ def test_without_the_digest_most_flipped_bits_would_be_run(copy):
     loaded = 0
     for flipped in flips(whole, 40):
         try:
-            engines.open_session(flipped, "cpu")
+            open_session(flipped, "cpu")
             loaded += 1
         except EngineError:
             pass

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.engine import MAX_SEED, EngineError, draw_latents
+from serving.engine import MAX_SEED, draw_latents
 from serving.models import artifact_folders, load_models
 from serving.routes import Contract, Guard
+from serving.sessions import EngineError
 from serving.settings import Settings
 from training.source import open_graphs
 

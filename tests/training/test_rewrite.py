@@ -9,7 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.engine import open_session
+from serving.sessions import open_session
 from training import rules
 from training.rewrite import rewrite
 

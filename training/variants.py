@@ -1,0 +1,102 @@
+"""The files of one graph, each proven: for every runtime, faster on the CPU, smaller."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import onnx
+from torch import Tensor, nn
+
+from serving.engine import Array
+from serving.manifest import Loss, Parity, Precision, Provider
+from training import parity
+from training.graph import only, trace
+from training.parity import Case
+from training.pixels import as_served
+from training.quantise import quantise
+from training.rewrite import rewrite
+
+SmallPrecision = Literal["fp16", "int8"]
+
+EXAMPLES = 4
+"""Draws that int8 is calibrated with; so many others measure what it costs."""
+
+
+class Proven(NamedTuple):
+    """A file that may leave, and how far it is from its generator."""
+
+    model: onnx.ModelProto
+    provider: Provider
+    precision: Precision
+    parity: Parity | None = None
+    loss: Loss | None = None
+
+
+class Smaller(NamedTuple):
+    """Types smaller than float32 that graphs are wanted in too."""
+
+    precisions: tuple[SmallPrecision, ...]
+    """fp16, for CUDA; int8, calibrated, for the CPU."""
+
+    draw: Callable[[str, int], dict[str, Tensor]]
+    """Gives what a graph, by its name, is fed, to calibrate and measure it: others for each number."""
+
+    def examples(self, name: str, numbers: range) -> list[dict[str, Array]]:
+        """Give what a graph is fed, as arrays."""
+        return [{key: as_served(value) for key, value in self.draw(name, each).items()} for each in numbers]
+
+
+def variants(
+    name: str,
+    generator: nn.Module,
+    example: dict[str, Tensor],
+    multiple: int,
+    cases: Sequence[Case],
+    wanted: Smaller | None,
+) -> Iterator[Proven]:
+    """Make the graph of a generator, what computes the same faster on the CPU, and what is smaller.
+
+    Args:
+        name: the graph's.
+        generator: in evaluation mode, on the CPU.
+        example: what it is traced with, as `training.graph.trace` wants it.
+        multiple: of which an image's height and width are multiples.
+        cases: what the graphs are tried with.
+        wanted: smaller types.
+
+    Raises:
+        ValueError: it can't become a graph (`GraphError`), one is not equal to it, or costs more than is
+            allowed (`ParityError`).
+    """
+    traced = trace(generator, example, multiple)
+    model, floats = only(traced, "output"), only(traced, "float_output")
+    yield Proven(model, "any", "fp32", parity=parity.measure(floats, model, cases))
+    faster, faster_floats = rewrite(model), rewrite(floats)
+    if faster is not None and faster_floats is not None:
+        yield Proven(faster, "cpu", "fp32", parity=parity.measure(faster_floats, faster, cases))
+    if wanted is None:
+        return
+    for precision in wanted.precisions:
+        small: onnx.ModelProto
+        provider: Provider
+        match precision:
+            case "fp16":
+                small, provider = only(trace(Half(generator), example, multiple), "output"), "cuda"
+            case "int8":
+                small, provider = quantise(faster or model, wanted.examples(name, range(EXAMPLES))), "cpu"
+        others = wanted.examples(name, range(EXAMPLES, 2 * EXAMPLES))
+        yield Proven(small, provider, precision, loss=parity.measure_loss(model, small, precision, others))
+
+
+class Half(nn.Module):
+    """A generator that computes in half precision, between ends of float32."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = copy.deepcopy(generator).half()
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """Give what the generator gives."""
+        fed = {name: value.half() if value.is_floating_point() else value for name, value in inputs.items()}
+        output: Tensor = self.generator(**fed)
+        return output.float()
