@@ -9,7 +9,7 @@ import numpy as np
 from serving.batcher import Batcher
 from serving.engine import Array, Engine
 from serving.manifest import Graph, Manifest, Tensor
-from serving.sessions import EngineError
+from serving.sessions import EngineError, Options
 from serving.settings import Settings
 
 
@@ -63,7 +63,7 @@ def load_models(settings: Settings) -> dict[str, Model]:
         raise EngineError(f"{settings.artifacts} holds no artifact; `ganzoo export RUN` makes one")
     models = {}
     for folder in folders:
-        engine = Engine(folder, settings.provider)
+        engine = Engine(folder, settings.provider, settings.precision, Options(threads=settings.threads))
         warm(engine, settings.max_batch)
         models[folder.name] = Model(folder.name, engine, settings)
     return models
@@ -76,16 +76,17 @@ def artifact_folders(folder: Path) -> list[Path]:
 
 
 def warm(engine: Engine, rows: int) -> None:
-    """Run every graph once alone and once full, so that the first request finds memory and plans made.
+    """Run every graph alone, full and in every bucket: the first request then finds memory and plans made.
 
-    A graph of images of any size is run alone, on a small one.
+    A graph of images of any size is run on small ones, alone where there are no buckets.
 
     Raises:
         EngineError: a graph fails.
     """
     for name, graph in engine.manifest.graphs.items():
         any_size = "height" in graph.output.shape
-        for size in {1} if any_size else {1, rows}:
+        full = set() if any_size else {rows}
+        for size in {1} | full | {bucket for bucket in engine.buckets if bucket <= rows}:
             inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
             try:
                 engine.run(name, inputs)

@@ -173,6 +173,7 @@ def _summary(model: Model) -> dict[str, Any]:
         "entry": manifest.entry,
         "task": manifest.task,
         "provider": model.engine.provider,
+        "files": {name: variant.file for name, variant in model.engine.variants.items()},
         "graphs": {
             name: {
                 "inputs": {key: tensor.model_dump() for key, tensor in graph.inputs.items()},

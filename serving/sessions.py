@@ -95,7 +95,7 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
         ort.preload_dlls()  # the packages' CUDA and cuDNN, which then need not be torch's
         # Without this, nodes that CUDA can't run, or all of them, fall to the CPU in silence.
         session_options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        providers = [("CUDAExecutionProvider", _cuda_options(options))]
+        providers = [("CUDAExecutionProvider", cuda_options(options))]
     try:
         session = ort.InferenceSession(model, session_options, providers=providers)
     except Exception as error:  # ONNX Runtime's own errors share no class
@@ -105,7 +105,8 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     return session
 
 
-def _cuda_options(options: Options) -> dict[str, str]:
+def cuda_options(options: Options) -> dict[str, str]:
+    """Name the options as ONNX Runtime does."""
     chosen = {
         "cudnn_conv_algo_search": options.convolutions,
         "use_tf32": str(int(options.tf32)),

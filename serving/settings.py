@@ -5,7 +5,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+from serving.manifest import Precision
 
 PREFIX = "GANZOO_"
 
@@ -21,6 +23,12 @@ class Settings:
 
     provider: ProviderName = "auto"
     """Where graphs run: auto, cpu or cuda; cuda refuses to start where it can't be used."""
+
+    precision: Precision = "fp32"
+    """Of the arithmetic: fp32, fp16 or int8; where an artifact has none such, it is fp32."""
+
+    threads: int = 0
+    """Threads of one batch on the CPU; 0 is one for each core."""
 
     max_images: int = 64
     """Pictures in one request at most."""
@@ -52,6 +60,10 @@ class Settings:
                 raise ValueError(f"{PREFIX}{name.upper()} must be at least 1; got {getattr(self, name)}")
         if self.provider not in ("auto", "cpu", "cuda"):
             raise ValueError(f"{PREFIX}PROVIDER must be auto, cpu or cuda; got {self.provider}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"{PREFIX}PRECISION must be fp32, fp16 or int8; got {self.precision}")
+        if self.threads < 0:
+            raise ValueError(f"{PREFIX}THREADS must be at least 0; got {self.threads}")
         if self.max_queue < self.max_images:
             raise ValueError(f"{PREFIX}MAX_QUEUE must hold a request of {PREFIX}MAX_IMAGES pictures")
 

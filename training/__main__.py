@@ -145,6 +145,18 @@ def export(
         print(folder / line)
 
 
+def verify(artifact: Positional[Path]) -> None:
+    """Check an artifact again: its hashes, its graphs, and that they still give what PyTorch gave.
+
+    Args:
+        artifact: The artifact's folder.
+    """
+    from training.verify import verify
+
+    for line in verify(artifact):
+        print(line)
+
+
 def translate(
     source: Positional[Path],
     images: Positional[Path],
@@ -257,7 +269,7 @@ def _verbs(settings: Settings) -> SubcommandApp:
     """Gather the verbs; their signatures and docstrings are the flags and the help."""
     app = SubcommandApp()
     app.command(name="list")(list_entries)
-    for verb in (train, sample, translate, export, evaluate, compare):
+    for verb in (train, sample, translate, export, verify, evaluate, compare):
         app.command(verb)
     app.command(name="import")(import_weights)
     app.command(name="serve")(functools.partial(serve, settings=settings))

@@ -91,6 +91,7 @@ def _write_graph(name: str, source: Exportable, folder: Path) -> manifest.Graph:
     inputs = describe_inputs(source.entry, source.probe[name])
     tried = list(parity.cases(inputs, source.probe[name]))
     cases = parity.solve(generator, tried)
+    (golden,) = parity.solve(generator, [_first(source.probe[name])])
     files = variants(
         name,
         generator,
@@ -103,9 +104,7 @@ def _write_graph(name: str, source: Exportable, folder: Path) -> manifest.Graph:
         opset=OPSET,
         inputs=inputs,
         output=_describe_output(torch.from_numpy(cases[0].expected), any_size="image" in inputs),
-        golden=_write_golden(
-            f"{name}.golden.safetensors", min(cases, key=lambda case: case.expected.size), folder
-        ),
+        golden=_write_golden(f"{name}.golden.safetensors", golden, folder),
         variants=[_write_variant(name, proven, source, folder) for proven in files],
     )
 
@@ -130,6 +129,11 @@ def _write_golden(file: str, case: parity.Case, folder: Path) -> manifest.Golden
     data = safetensors.numpy.save({key: np.ascontiguousarray(value) for key, value in arrays.items()})
     (folder / file).write_bytes(data)
     return manifest.Golden(file=file, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _first(probe: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the first of what a generator is fed, as its graph is."""
+    return {key: torch.from_numpy(as_served(value[:1])) for key, value in probe.items()}
 
 
 def _example(specs: dict[str, manifest.Tensor], case: dict[str, Tensor]) -> dict[str, Tensor]:

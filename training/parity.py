@@ -40,6 +40,12 @@ class Case(NamedTuple):
     expected: Array
     """Float32, images NCHW in [-1, 1]."""
 
+    @property
+    def pixels(self) -> Array:
+        """What it gives as levels of pixels, float32 NHWC."""
+        levels: Array = np.rint((self.expected + 1) * 127.5).clip(0, 255).transpose(0, 2, 3, 1)
+        return levels
+
     def __str__(self) -> str:
         return ", ".join(f"{name} {value.shape}" for name, value in self.inputs.items())
 
@@ -100,8 +106,6 @@ def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Cas
         ParityError: the outputs differ by more than the bounds, or an image's bytes depend on its batch.
     """
     exact, session = (open_session(each.SerializeToString(), "cpu") for each in (floats, model))
-    normalised = any(node.op_type == "InstanceNormalization" for node in model.graph.node)
-    bound = MAX_NORMALISED_ERROR if normalised else MAX_ABS_ERROR
     worst_float, worst_level = 0.0, 0
     batches, sizes = set[int](), set[tuple[int, int]]()
     wholes: dict[tuple[int, ...], Array] = {}
@@ -109,18 +113,27 @@ def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Cas
         (output,) = session.run(None, case.inputs)
         batches.add(len(output))
         sizes |= {(value.shape[1], value.shape[2]) for value in case.inputs.values() if value.ndim == 4}
-        error = float(np.abs(exact.run(None, case.inputs)[0] - case.expected).max())
-        if not error <= bound:
-            raise ParityError(
-                f"the graph differs from torch by {error:.2g} for {case}; {bound:.0e} is allowed"
-            )
-        worst_float = max(worst_float, error)
+        worst_float = max(worst_float, float_error(exact.run(None, case.inputs)[0], case, model))
         if output.dtype == np.uint8:
             worst_level = max(worst_level, level_error(output, case))
-            _must_not_depend_on_batch(output, wholes.setdefault(output.shape[1:], output))
+            must_not_depend_on_batch(output, wholes.setdefault(output.shape[1:], output))
     return Parity(
         max_abs_error=worst_float, max_level_error=worst_level, batches=sorted(batches), sizes=sorted(sizes)
     )
+
+
+def float_error(output: Array, case: Case, model: onnx.ModelProto) -> float:
+    """Give the greatest difference of numbers from the generator's own.
+
+    Raises:
+        ParityError: it is more than the bound for such a graph.
+    """
+    normalised = any(node.op_type == "InstanceNormalization" for node in model.graph.node)
+    bound = MAX_NORMALISED_ERROR if normalised else MAX_ABS_ERROR
+    worst = float(np.abs(output - case.expected).max())
+    if not worst <= bound:
+        raise ParityError(f"the graph differs from torch by {worst:.2g} for {case}; {bound:.0e} is allowed")
+    return worst
 
 
 def level_error(output: Array, case: Case) -> int:
@@ -129,8 +142,7 @@ def level_error(output: Array, case: Case) -> int:
     Raises:
         ParityError: it is more than one.
     """
-    levels = np.rint((case.expected + 1) * 127.5).clip(0, 255).transpose(0, 2, 3, 1) - output
-    worst = int(np.abs(levels).max())
+    worst = int(np.abs(case.pixels - output).max())
     if worst > MAX_LEVEL_ERROR:
         raise ParityError(
             f"the graph's pixels differ from torch's by {worst} levels for {case}; 1 is allowed"
@@ -156,24 +168,33 @@ def measure_loss(
         ParityError: the pixels differ by more than the bound, or depend on the batch.
     """
     sessions = [open_session(each.SerializeToString(), "cpu") for each in (exact, model)]
-    squares, count, worst, samples = 0.0, 0, 0, 0
+    differences = []
     for inputs in examples:
         expected, output = (session.run(None, dict(inputs))[0] for session in sessions)
         first = sessions[1].run(None, {key: value[:1] for key, value in inputs.items()})[0]
-        _must_not_depend_on_batch(first, output)
-        error = expected.astype(np.int32) - output
-        squares, count = squares + float(np.square(error).sum()), count + error.size
-        worst, samples = max(worst, int(np.abs(error).max())), samples + len(output)
-    psnr = min(100.0, 10 * math.log10(255**2 * count / squares)) if squares else 100.0
-    if psnr < MIN_PSNR[precision]:
+        must_not_depend_on_batch(first, output)
+        differences.append(expected.astype(np.int16) - output)
+    difference = np.concatenate(differences)
+    loss = Loss(
+        psnr=round(psnr(difference), 2),
+        max_level_error=int(np.abs(difference).max()),
+        samples=len(difference),
+    )
+    if loss.psnr < MIN_PSNR[precision]:
         raise ParityError(
-            f"{precision} costs too much: {psnr:.1f} dB to the float graph over {samples} outputs, at worst "
-            f"{worst} levels; {MIN_PSNR[precision]:.0f} dB are wanted"
+            f"{precision} costs too much: {loss.psnr:.1f} dB to the float graph over {loss.samples} outputs, "
+            f"at worst {loss.max_level_error} levels; {MIN_PSNR[precision]:.0f} dB are wanted"
         )
-    return Loss(psnr=round(psnr, 2), max_level_error=worst, samples=samples)
+    return loss
 
 
-def _must_not_depend_on_batch(output: Array, whole: Array) -> None:
+def psnr(difference: Array) -> float:
+    """Give the peak signal to noise ratio of a difference of pixels, in levels: dB, 100 at most."""
+    mean = float(np.square(difference.astype(np.float64)).mean())
+    return min(100.0, 10 * math.log10(255**2 / mean)) if mean else 100.0
+
+
+def must_not_depend_on_batch(output: Array, whole: Array) -> None:
     """Refuse a graph whose pictures change with their neighbours: a seed must name one picture."""
     differing = np.any(output != whole[: len(output)], axis=(1, 2, 3)).nonzero()[0]
     if len(differing):

@@ -3,15 +3,17 @@ import json
 import shutil
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 
 from serving import engine as engines
-from serving import manifest
+from serving import manifest, sessions
 from serving.engine import Engine, draw_inputs, draw_latents
-from serving.sessions import EngineError, choose_provider, open_session
+from serving.sessions import EngineError, Options, open_session
 from tests.conftest import flips
+
+FILE = "generator.cpu.fp32.onnx"
+"""What the engine takes of the artifact on the CPU."""
 
 
 @pytest.fixture
@@ -20,11 +22,11 @@ def copy(artifacts, tmp_path):
 
 
 def test_every_flipped_bit_is_found(copy):
-    file = copy / "generator.onnx"
+    file = copy / FILE
     whole = file.read_bytes()
     for flipped in flips(whole, 200):
         file.write_bytes(flipped)
-        with pytest.raises(EngineError, match=r"generator\.onnx is damaged"):
+        with pytest.raises(EngineError, match=r"generator\.cpu\.fp32\.onnx is damaged"):
             Engine(copy, "cpu")
     file.write_bytes(whole)
     Engine(copy, "cpu")
@@ -32,7 +34,7 @@ def test_every_flipped_bit_is_found(copy):
 
 def test_without_the_digest_most_flipped_bits_would_be_run(copy):
     """The control: ONNX Runtime itself loads most of the damage."""
-    whole = (copy / "generator.onnx").read_bytes()
+    whole = (copy / FILE).read_bytes()
     loaded = 0
     for flipped in flips(whole, 40):
         try:
@@ -44,8 +46,8 @@ def test_without_the_digest_most_flipped_bits_would_be_run(copy):
 
 
 def test_a_missing_file_is_named(copy):
-    (copy / "generator.onnx").unlink()
-    with pytest.raises(EngineError, match=r"generator\.onnx can't be read"):
+    (copy / FILE).unlink()
+    with pytest.raises(EngineError, match=r"generator\.cpu\.fp32\.onnx can't be read"):
         Engine(copy, "cpu")
 
 
@@ -68,38 +70,14 @@ def test_a_seed_is_philox_keyed_by_it():
     assert abs(many.std() - 1) < 0.02
 
 
-def test_a_picture_is_the_same_alone_and_in_any_batch(artifacts):
-    engine = Engine(artifacts / "pictures", "cpu")
-    latents = draw_latents(8, list(range(64)))
-    whole = engine.run("generator", {"latent": latents})
-    for size in (1, 7, 33):
-        parts = [engine.run("generator", {"latent": latents[i : i + size]}) for i in range(0, 64, size)]
-        assert np.array_equal(np.concatenate(parts), whole)
-
-
-def test_cuda_that_is_not_there_is_refused_and_auto_does_without(monkeypatch):
-    monkeypatch.setattr(engines, "_cuda_missing", lambda: "there is no NVIDIA driver")
-    assert choose_provider("auto") == choose_provider("cpu") == "cpu"
-    with pytest.raises(EngineError, match="no NVIDIA driver"):
-        choose_provider("cuda")
-    monkeypatch.setattr(engines, "_cuda_missing", lambda: None)
-    assert choose_provider("auto") == choose_provider("cuda") == "cuda"
-
-
-def test_an_onnx_runtime_without_cuda_is_told_apart_from_a_machine_without(monkeypatch):
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(EngineError, match="built without it"):
-        choose_provider("cuda")
-
-
 def test_auto_does_without_a_cuda_that_is_there_and_cannot_be_used(artifacts, monkeypatch, caplog):
-    monkeypatch.setattr(engines, "_cuda_missing", lambda: None)
+    monkeypatch.setattr(sessions, "_cuda_missing", lambda: None)
     opened = engines.open_session
 
-    def no_cuda(model, provider):
+    def no_cuda(model, provider, options):
         if provider == "cuda":
             raise EngineError("the driver is too old")
-        return opened(model, provider)
+        return opened(model, provider, options)
 
     monkeypatch.setattr(engines, "open_session", no_cuda)
     assert Engine(artifacts / "pictures", "auto").provider == "cpu"
@@ -109,9 +87,9 @@ def test_auto_does_without_a_cuda_that_is_there_and_cannot_be_used(artifacts, mo
 
 
 def test_a_file_that_is_no_graph_is_refused(copy):
-    (copy / "generator.onnx").write_bytes(b"no graph")
+    (copy / FILE).write_bytes(b"no graph")
     label = json.loads((copy / manifest.FILE).read_text())
-    label["graphs"]["generator"]["variants"][0]["sha256"] = hashlib.sha256(b"no graph").hexdigest()
+    label["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(b"no graph").hexdigest()
     (copy / manifest.FILE).write_text(json.dumps(label))
     with pytest.raises(EngineError, match="can't run this graph"):
         Engine(copy, "cpu")
@@ -119,7 +97,7 @@ def test_a_file_that_is_no_graph_is_refused(copy):
 
 def test_cuda_that_fails_to_load_is_an_error_and_not_the_cpu(artifacts, monkeypatch):
     """Past the check of the driver, a session that would fall back to the CPU is refused."""
-    monkeypatch.setattr(engines, "_cuda_missing", lambda: None)
+    monkeypatch.setattr(sessions, "_cuda_missing", lambda: None)
     if torch.cuda.is_available():
         pytest.skip("there is an NVIDIA GPU")
     with pytest.raises(EngineError, match="CUDA"):
@@ -140,3 +118,59 @@ def test_only_latents_and_labels_can_be_drawn():
     image = manifest.Tensor(dtype="uint8", shape=["batch", 4, 4, 1], meaning="image")
     with pytest.raises(EngineError, match="image"):
         draw_inputs({"image": image}, [0])
+
+
+def test_the_variant_for_the_provider_is_run_and_gives_what_the_canonical_graph_gives(artifacts, tmp_path):
+    artifact = shutil.copytree(artifacts / "pictures", tmp_path / "pictures")
+    engine = Engine(artifact, "cpu")
+    assert [variant.file for variant in engine.variants.values()] == [FILE]
+    assert engine.manifest.graphs["generator"].variant_for("cuda", "fp32").file == "generator.onnx"
+    latents = {"latent": draw_latents(8, list(range(64)))}
+    canonical = open_session((artifact / "generator.onnx").read_bytes(), "cpu").run(None, latents)[0]
+    assert np.abs(engine.run("generator", latents).astype(int) - canonical).max() <= 1
+    (artifact / "generator.onnx").unlink()
+    Engine(artifact, "cpu")  # what is not for this provider is not read
+
+
+def test_a_precision_that_is_not_there_is_fp32(artifacts):
+    assert Engine(artifacts / "pictures", "cpu", "int8").variants["generator"].precision == "fp32"
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 9, 17])
+def test_batches_are_filled_up_to_buckets_and_cut_back(rows, artifacts, monkeypatch):
+    engine = Engine(artifacts / "pictures", "cpu", options=Options(buckets=(2, 4, 16)))
+    latents = draw_latents(8, list(range(rows)))
+    expected = engine.sessions["generator"].run(None, {"latent": latents})[0]
+    seen = []
+
+    class Seen:
+        def __init__(self, session):
+            self.session = session
+
+        def run(self, outputs, inputs):
+            seen.append(len(inputs["latent"]))
+            return self.session.run(outputs, inputs)
+
+    monkeypatch.setitem(engine.sessions, "generator", Seen(engine.sessions["generator"]))
+    assert np.array_equal(engine.run("generator", {"latent": latents}), expected)
+    assert seen == [{1: 2, 3: 4, 4: 4, 9: 16, 17: 17}[rows]]
+
+
+@pytest.mark.parametrize("name", ["pictures", "classes", "styles", "pairs"])
+def test_a_picture_is_the_same_alone_and_in_any_batch(name, artifacts):
+    """Equal bytes, in batches of 1, 7 and 64, with one thread and with several."""
+    for threads in (1, 2):
+        engine = Engine(artifacts / name, "cpu", options=Options(threads=threads))
+        for graph, spec in engine.manifest.graphs.items():
+            inputs = many(spec.inputs)
+            whole = engine.run(graph, inputs)
+            for size in (1, 7):
+                part = engine.run(graph, {key: value[:size] for key, value in inputs.items()})
+                assert np.array_equal(part, whole[:size])
+
+
+def many(specs):
+    if "image" in specs:
+        _, least = specs["image"].grid
+        return {"image": np.random.default_rng(0).integers(0, 256, (64, least, 2 * least, 3), np.uint8)}
+    return draw_inputs(specs, list(range(64)))

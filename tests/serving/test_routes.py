@@ -56,6 +56,7 @@ def test_every_model_is_described(ask):
     pictures = models[2]
     assert pictures["task"] == "sample"
     assert pictures["provider"] == "cpu"
+    assert pictures["files"] == {"generator": "generator.cpu.fp32.onnx"}
     assert pictures["graphs"]["generator"]["inputs"]["latent"]["shape"] == ["batch", 8]
     assert pictures["graphs"]["generator"]["output"]["shape"] == ["batch", 16, 16, 1]
     label = ask("GET", "/v1/models/pictures").json()

@@ -1,0 +1,54 @@
+import onnxruntime as ort
+import pytest
+
+from serving import sessions
+from serving.engine import Engine
+from serving.sessions import EngineError, Options, choose_provider
+
+
+def test_cuda_that_is_not_there_is_refused_and_auto_does_without(monkeypatch):
+    monkeypatch.setattr(sessions, "_cuda_missing", lambda: "there is no NVIDIA driver")
+    assert choose_provider("auto") == choose_provider("cpu") == "cpu"
+    with pytest.raises(EngineError, match="no NVIDIA driver"):
+        choose_provider("cuda")
+    monkeypatch.setattr(sessions, "_cuda_missing", lambda: None)
+    assert choose_provider("auto") == choose_provider("cuda") == "cuda"
+
+
+def test_an_onnx_runtime_without_cuda_is_told_apart_from_a_machine_without(monkeypatch):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(EngineError, match="built without it"):
+        choose_provider("cuda")
+
+
+def test_options_reach_onnx_runtime(artifacts):
+    session = Engine(artifacts / "pictures", "cpu", options=Options(threads=1, spinning=False)).sessions
+    options = session["generator"].get_session_options()
+    assert options.intra_op_num_threads == 1
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_cuda_has_buckets_and_the_cpu_needs_none():
+    assert Options().buckets_on("cpu") == ()
+    assert Options().buckets_on("cuda") == sessions.BUCKETS
+    assert Options(buckets=(8,)).buckets_on("cpu") == Options(buckets=(8,)).buckets_on("cuda") == (8,)
+
+
+def test_options_of_cuda_are_named_as_onnx_runtime_names_them():
+    known = sessions.cuda_options(Options())
+    assert known["use_tf32"] == "0"
+    assert known["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert "gpu_mem_limit" not in known
+    assert sessions.cuda_options(Options(memory=2**30, tf32=True)).items() > {
+        ("gpu_mem_limit", "1073741824"),
+        ("use_tf32", "1"),
+    }
+
+
+@pytest.mark.gpu
+def test_every_option_of_cuda_is_one_that_onnx_runtime_takes(artifacts):
+    session = Engine(artifacts / "pictures", "cuda").sessions["generator"]
+    assert (
+        session.get_provider_options()["CUDAExecutionProvider"].items()
+        >= sessions.cuda_options(Options()).items()
+    )
