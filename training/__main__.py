@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import SubcommandApp
 
+from serving.manifest import Precision
 from serving.settings import Settings
 from zoo import registry
 
@@ -205,6 +206,7 @@ def evaluate(
     seed: int = 0,
     features: Literal["auto", "classifier", "inception"] = "auto",
     device: str = "auto",
+    precision: Precision = "fp32",
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Score what an artifact makes against data; the scores go into its manifest.
@@ -217,11 +219,12 @@ def evaluate(
         features: What images are compared by: a small classifier that is trained where the data have labels,
             Inception, or auto, the classifier where it can be.
         device: Where the features are extracted: auto, cpu, cuda, ...
+        precision: Of the graphs that are scored: fp32, or what they were exported in too.
         as_json: Print JSON instead of a table.
     """
     from training.evaluate import evaluate, table
 
-    evaluation = evaluate(artifact, data, n, seed, features, device)
+    evaluation = evaluate(artifact, data, n, seed, features, device, precision)
     print(evaluation.model_dump_json(indent=2) if as_json else table(evaluation))
 
 

@@ -58,5 +58,6 @@ def _describe_scores(evaluation: Evaluation, task: str) -> str:
     columns = ["score", "artifact", *evaluation.controls]
     lines = [columns, ["---"] * len(columns), *rows(evaluation)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    by += "" if evaluation.precision == "fp32" else f", made in {evaluation.precision}"
     what = {"sample": "samples", "translate": "translations a direction"}[task]
     return f"\n{evaluation.samples} {what}, held against `{evaluation.data}`{by}:\n\n{table}"

@@ -16,7 +16,13 @@ from training.translations import open_translation_scorer
 
 
 def evaluate(
-    artifact: Path, data: str, n: int = 10_000, seed: int = 0, features: str = "auto", device: str = "auto"
+    artifact: Path,
+    data: str,
+    n: int = 10_000,
+    seed: int = 0,
+    features: str = "auto",
+    device: str = "auto",
+    precision: manifest.Precision = "fp32",
 ) -> manifest.Evaluation:
     """Score what an artifact makes, by the serving engine, and write the scores into its manifest.
 
@@ -29,17 +35,18 @@ def evaluate(
         features: what images are compared by: classifier, inception, or auto, the first where there are
             labels.
         device: where features are extracted; the samples' provider is the engine's own choice.
+        precision: of the graphs that are scored.
 
     Raises:
-        ValueError: there is no artifact, the data don't suit it, or it was exported anew
-            meanwhile.
+        ValueError: there is no artifact, or none of the precision, the data don't suit it, or it was
+            exported anew meanwhile.
         OSError: the data can't be read.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1; got {n}")
     label = manifest.read(artifact)
     shape = _scored_shape(next(iter(label.graphs.values())))
-    graphs = open_graphs(artifact, label.task)
+    graphs = open_graphs(artifact, label.task, precision)
     match label.task:
         case "sample":
             evaluation = _score_samples(
@@ -55,6 +62,7 @@ def evaluate(
                 scores=scorer.score(graphs),
                 controls=scorer.controls,
             )
+    evaluation = evaluation.model_copy(update={"precision": precision})
     _keep(evaluation, artifact, label.version)
     return evaluation
 

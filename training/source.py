@@ -9,14 +9,19 @@ from training.draw import Graphs, graphs_of_engine
 from training.export import restore
 
 
-def open_graphs(source: Path, task: Literal["sample", "translate"]) -> Graphs:
+def open_graphs(
+    source: Path, task: Literal["sample", "translate"], precision: manifest.Precision = "fp32"
+) -> Graphs:
     """Load an artifact's graphs by the serving engine, or a run's averaged generators by torch.
 
     Raises:
-        ValueError: the source is neither, or its task is another.
+        ValueError: the source is neither, its task is another, or an artifact has no such precision.
     """
     if (source / manifest.FILE).exists():
-        engine = Engine(source)
+        engine = Engine(source, precision=precision)
+        for name, variant in engine.variants.items():
+            if variant.precision != precision:
+                raise ValueError(f"{source} has no {name} of {precision} for the {engine.provider} provider")
         graphs, found = graphs_of_engine(engine), engine.manifest.task
     else:
         training = restore(source)

@@ -1,5 +1,7 @@
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 from serving import manifest
@@ -46,7 +48,13 @@ VARIANT = (*GENERATOR, "variants", 0)
         ((*VARIANT, "file"), "../../etc/passwd", "file"),
         ((*VARIANT, "file"), "generator.pt", "file"),
         ((*VARIANT, "sha256"), "0" * 63, "sha256"),
-        ((*VARIANT, "precision"), "float8", "precision"),
+        ((*VARIANT, "precision"), "fp8", "precision"),
+        ((*VARIANT, "provider"), "tpu", "provider"),
+        ((*VARIANT, "provider"), "cpu", "first"),
+        ((*VARIANT, "parity"), None, "parity"),
+        ((*VARIANT, "loss"), {"psnr": 40.0, "max_level_error": 2, "samples": 64}, "parity"),
+        ((*GENERATOR, "variants", 1, "provider"), "any", "once"),
+        ((*GENERATOR, "golden", "file"), "generator.pickle", "golden"),
         ((*GENERATOR, "opset"), "18", "opset"),
         ((*GENERATOR, "output", "dtype"), "float16", "dtype"),
         (("training", "steps"), "many", "steps"),
@@ -91,3 +99,44 @@ def test_an_evaluation_replaces_those_of_the_same_data_and_extractor():
     assert not first.model_copy(update={"data": "glyphs"}).replaces(first)
     assert not first.model_copy(update={"features": {"name": "inception"}}).replaces(first)
     assert not first.model_copy(update={"features": None}).replaces(first)
+
+
+SCHEMA = json.loads((Path(manifest.__file__).parent / "manifest.schema.json").read_text())
+
+
+def test_format_1_is_frozen():
+    """What its schema does not allow is another format, with a number of its own."""
+    assert Manifest.model_json_schema() == SCHEMA
+
+
+@pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
+def test_every_artifact_is_of_the_schema(name, artifacts):
+    label = json.loads((artifacts / name / manifest.FILE).read_text())
+    jsonschema.validate(label, SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(label | {"colour": "red"}, SCHEMA)
+
+
+def test_the_variant_for_a_provider_is_its_own_or_anybodys(content, tmp_path):
+    (one, *_) = content["graphs"]["generator"]["variants"]
+    loss = {"parity": None, "loss": {"psnr": 40.0, "max_level_error": 2, "samples": 64}}
+    content["graphs"]["generator"]["variants"] = [
+        one,
+        one | {"file": "cpu.onnx", "provider": "cpu"},
+        one | {"file": "cpu8.onnx", "provider": "cpu", "precision": "int8"} | loss,
+        one | {"file": "half.onnx", "provider": "cuda", "precision": "fp16"} | loss,
+    ]
+    graph = read(content, tmp_path).graphs["generator"]
+    chosen = {
+        (provider, precision): graph.variant_for(provider, precision).file
+        for provider in ("cpu", "cuda")
+        for precision in ("fp32", "fp16", "int8")
+    }
+    assert chosen == {
+        ("cpu", "fp32"): "cpu.onnx",
+        ("cpu", "fp16"): "cpu.onnx",
+        ("cpu", "int8"): "cpu8.onnx",
+        ("cuda", "fp32"): "generator.onnx",
+        ("cuda", "fp16"): "half.onnx",
+        ("cuda", "int8"): "generator.onnx",
+    }

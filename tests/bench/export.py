@@ -1,0 +1,236 @@
+"""Images a second of generators, ours beside everything else that runs them here: a table of ratios.
+
+    python -m tests.bench.export
+
+Every kind is exported with its first, random weights as `ganzoo export` does, the gate included. All who
+run it get the same inputs and give uint8 pixels; they take turns, and the best time of each counts. Where
+OpenVINO (`pip install openvino`) is not there, its columns are missing.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from serving.engine import Array, Engine
+from serving.manifest import Imported
+from serving.sessions import open_session
+from tests.bench.machine import describe_machine
+from training.artifact import Exportable, write_artifact
+from training.graph import Ends
+from training.pixels import as_served
+from training.variants import Smaller
+from zoo.cyclegan import CycleGAN
+from zoo.dcgan import DCGAN
+from zoo.entry import Entry
+from zoo.mlp_gan import MLPGAN
+
+SIDE = 256
+KINDS: dict[str, Entry] = {
+    "MLP 28": MLPGAN(),
+    "DCGAN 32": DCGAN(image_size=32),
+    "DCGAN 64": DCGAN(image_size=64),
+    "ResNet-9 256": CycleGAN(),
+    "U-Net 256": CycleGAN(translator="unet-256"),
+}
+Run = Callable[[dict[str, Array]], Array]
+
+
+def pictures(rows: int, seed: int) -> Tensor:
+    """Draw soft random pictures with some grain, (rows, 3, SIDE, SIDE) in [-1, 1]."""
+    draws = torch.Generator().manual_seed(seed)
+    coarse, fine = (torch.rand(rows, 3, size, size, generator=draws) * 2 - 1 for size in (8, 64))
+    large, small = (nn.functional.interpolate(each, (SIDE, SIDE), mode="bicubic") for each in (coarse, fine))
+    return (large + 0.3 * small).clamp(-1, 1)
+
+
+def feed(entry: Entry, rows: int, seed: int) -> dict[str, Tensor]:
+    """Give what a generator is fed."""
+    if entry.task == "translate":
+        return {"image": pictures(rows, seed)}
+    draws = torch.Generator().manual_seed(seed)
+    return {"latent": torch.randn(rows, entry.latent_size, generator=draws)}  # type: ignore[attr-defined]
+
+
+def artifact_of(entry: Entry, folder: Path) -> nn.Module:
+    """Write a new generator as an artifact with a graph of int8; give the generator."""
+    torch.manual_seed(0)
+    name, generator = next(iter(entry.build("cpu").generators.items()))
+    generator.eval()
+    small = 4 if entry.task == "translate" else 64
+    source = Exportable(
+        name="bench",
+        entry=entry,
+        data="none",
+        generators=nn.ModuleDict({name: generator}),
+        probe={name: feed(entry, small, 0)},
+        columns=1,
+        smaller=Smaller(("int8",), lambda _, number: feed(entry, small, 1 + number)),
+    )
+    origin = Imported(layout="random weights", files={}, software={})
+    write_artifact(folder, source, {"training": origin, "licence": "none"})
+    return generator
+
+
+def contestants(generator: nn.Module, folder: Path, example: dict[str, Array]) -> Iterator[tuple[str, Run]]:
+    """Give all who can run a graph, for inputs of the example's shape."""
+    ours = Engine(folder, "cpu")
+    ((name, graph),) = ours.manifest.graphs.items()
+    canonical = (folder / graph.variants[0].file).read_bytes()
+    plain = open_session(canonical, "cpu")
+    yield "onnxruntime", lambda inputs: plain.run(None, inputs)[0]
+    yield "ours fp32", lambda inputs: ours.run(name, inputs)
+    small = Engine(folder, "cpu", "int8")
+    yield "ours int8", lambda inputs: small.run(name, inputs)
+    ends = Ends(generator, list(example)).eval()
+    yield "torch eager", in_torch(ends)
+    yield "torch.compile", in_torch(torch.compile(ends, dynamic=False))
+    if importlib.util.find_spec("openvino"):
+        for precision in ("f32", "bf16"):
+            yield f"OpenVINO {precision}", in_openvino(canonical, precision)
+
+
+def in_torch(module: Any) -> Run:
+    """Run a module of arrays."""
+
+    @torch.inference_mode()
+    def run(inputs: dict[str, Array]) -> Array:
+        output: Array = module(*(torch.from_numpy(value) for value in inputs.values()))[0].numpy()
+        return output
+
+    return run
+
+
+def in_openvino(model: bytes, precision: str) -> Run:
+    """Run a graph in OpenVINO, all cores at one call."""
+    import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    options["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(model), "CPU", options).create_infer_request()
+    return lambda inputs: request.infer(inputs)[0]
+
+
+def race(runs: dict[str, Run], inputs: dict[str, Array], seconds: float) -> dict[str, float]:
+    """Give the best time of each, in turns: at least two calls and so many seconds each."""
+    best = dict.fromkeys(runs, math.inf)
+    rounds = 4
+    for _ in range(rounds):
+        for name, run in runs.items():
+            until = time.perf_counter() + seconds / rounds
+            while True:
+                start = time.perf_counter()
+                run(inputs)
+                best[name] = min(best[name], time.perf_counter() - start)
+                if time.perf_counter() > until:
+                    break
+            if best[name] > seconds:
+                return race_once(runs, inputs, best)
+    return best
+
+
+def race_once(runs: dict[str, Run], inputs: dict[str, Array], best: dict[str, float]) -> dict[str, float]:
+    """Give what takes longer than its time one turn each."""
+    for name, run in runs.items():
+        start = time.perf_counter()
+        run(inputs)
+        best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def peak() -> float:
+    """Measure the machine's greatest float32 FLOP/s: of products of large matrices."""
+    size, best = 2048, math.inf
+    matrix = torch.randn(size, size)
+    for _ in range(12):
+        start = time.perf_counter()
+        matrix @ matrix
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def flops(generator: nn.Module, example: dict[str, Tensor]) -> float:
+    """Count the operations for one image, as the paper's layers have them."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        generator(**{key: value[:1] for key, value in example.items()})
+    return float(counter.get_total_flops())
+
+
+def psnr(output: Array, expected: Array) -> float:
+    """Give the peak signal to noise ratio of pixels, dB, 100 at most."""
+    mean = np.square(output.astype(float) - expected).mean()
+    return 100.0 if mean == 0 else min(100.0, 10 * math.log10(255**2 / mean))
+
+
+def measure(kind: str, batches: list[int], seconds: float) -> Iterator[dict[str, Any]]:
+    """Race all contestants with one kind of generator, a row for each batch."""
+    entry = KINDS[kind]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "artifact"
+        generator = artifact_of(entry, folder)
+        count = flops(generator, feed(entry, 1, 0))
+        for batch in batches:
+            fed = feed(entry, batch, 10**6)
+            inputs = {key: np.ascontiguousarray(as_served(value)) for key, value in fed.items()}
+            runs = dict(contestants(generator, folder, inputs))
+            outputs = {name: run(inputs) for name, run in runs.items()}
+            times = race(runs, inputs, seconds)
+            best = peak()
+            yield {
+                "kind": kind,
+                "batch": batch,
+                "images/s": {name: batch / each for name, each in times.items()},
+                "psnr": {name: psnr(each, outputs["onnxruntime"]) for name, each in outputs.items()},
+                "peak": best,
+                "share": count * batch / times["ours fp32"] / best,
+            }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Lay the rows out: images/s of plain ONNX Runtime, and of all others as ratios to it."""
+    names = [name for name in rows[0]["images/s"] if name != "onnxruntime"]
+    heads = ["kind", "batch", "onnxruntime, images/s", *names, "int8, dB", "share of the fp32 peak"]
+    lines = [heads, ["---"] * len(heads)]
+    for row in rows:
+        base = row["images/s"]["onnxruntime"]
+        ratios = [f"{row['images/s'][name] / base:.2f}" if name in row["images/s"] else "" for name in names]
+        ends = [f"{row['psnr']['ours int8']:.1f}", f"{row['share']:.0%}"]
+        lines.append([row["kind"], str(row["batch"]), f"{base:,.4g}", *ratios, *ends])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Measure, write the table and its figures, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--batches", nargs="*", type=int, default=[1, 8, 64])
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each contestant and batch")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/export"))
+    asked = parser.parse_args()
+    rows = []
+    for kind in asked.kinds:
+        for row in measure(kind, asked.batches, asked.seconds):
+            rows.append(row)
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
+    title = "Generators at inference, in ratios to ONNX Runtime with the plain export"
+    machine = describe_machine("onnxruntime-gpu", "openvino")
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    figures = {"machine": machine, "title": title, "rows": rows}
+    asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+    asked.out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n{table(rows)}\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
