@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: install demo test check serve gpu-check bench-ablation build lock
+.PHONY: install demo test check serve gpu-check bench-ablation bench-export build lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -41,6 +41,11 @@ gpu-check: install
 # What each remedy is worth: DCGAN on MNIST at one budget of CPU time, three seeds a cell; about an hour.
 bench-ablation: install
 	$(BIN)/python -m tests.bench.ablation --data mnist:data
+
+# Images a second, ours beside PyTorch, OpenVINO and plain ONNX Runtime; half an hour with nothing else running.
+bench-export: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python openvino
+	$(BIN)/python -m tests.bench.export
 
 build: install
 	$(BIN)/bentoml build

@@ -25,7 +25,8 @@ def rewrite(model: onnx.ModelProto, rules: Iterable[Rule] = RULES) -> onnx.Model
     """
     rules = tuple(rules)
     rewritten = ir.from_proto(model)
-    names = count()
+    taken = set(rewritten.graph.initializers)
+    names = (name for name in map("rewritten_{}".format, count()) if name not in taken)
     rounds = 0
     while sum(_apply(rule, node, names) for node in list(rewritten.graph) for rule in rules):
         rounds += 1
@@ -35,7 +36,7 @@ def rewrite(model: onnx.ModelProto, rules: Iterable[Rule] = RULES) -> onnx.Model
     return ir.to_proto(rewritten)
 
 
-def _apply(rule: Rule, node: ir.Node, names: Iterator[int]) -> bool:
+def _apply(rule: Rule, node: ir.Node, names: Iterator[str]) -> bool:
     """Put what a rule gives in a node's place."""
     graph = node.graph
     if not isinstance(graph, ir.Graph):

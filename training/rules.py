@@ -29,7 +29,7 @@ MOVING = ("Concat", "DepthToSpace", "Reshape", "Slice", "Unsqueeze")
 class Sketch:
     """Nodes that may take another's place."""
 
-    def __init__(self, names: Iterator[int]) -> None:
+    def __init__(self, names: Iterator[str]) -> None:
         self.tape, self._names = Tape(), names
 
     def __call__(self, operator: str, *operands: Operand, **attributes: Any) -> ir.Value:
@@ -45,8 +45,8 @@ class Sketch:
     def _value(self, operand: Operand) -> ir.Value:
         if isinstance(operand, ir.Value):
             return operand
-        array = np.ascontiguousarray(operand, None if isinstance(operand, np.ndarray) else np.int64)
-        return self.tape.initializer(ir.tensor(array, name=f"rewritten_{next(self._names)}"))
+        array = np.asarray(operand, None if isinstance(operand, np.ndarray) else np.int64, order="C")
+        return self.tape.initializer(ir.tensor(array, name=next(self._names)))
 
 
 Rule = Callable[[ir.Node, Sketch], ir.Value | None]
@@ -282,4 +282,7 @@ def _crop(op: Sketch, image: ir.Value, found: Convolution, axes: tuple[int, ...]
     return op("Slice", image, [0] * len(axes), ends, axes)
 
 
-RULES: tuple[Rule, ...] = (elementwise_first, latent_as_matrix, phases, few_channels, fewer_products)
+DIRECT: tuple[Rule, ...] = (elementwise_first, latent_as_matrix, phases, few_channels)
+"""Those whose products are the original's; bytes are multiplied in them."""
+
+RULES = (*DIRECT, fewer_products)

@@ -15,6 +15,7 @@ from training.parity import Case
 from training.pixels import as_served
 from training.quantise import quantise
 from training.rewrite import rewrite
+from training.rules import DIRECT
 
 SmallPrecision = Literal["fp16", "int8"]
 
@@ -83,7 +84,8 @@ def variants(
             case "fp16":
                 small, provider = only(trace(Half(generator), example, multiple), "output"), "cuda"
             case "int8":
-                small, provider = quantise(faster or model, wanted.examples(name, range(EXAMPLES))), "cpu"
+                direct = rewrite(model, DIRECT) or model
+                small, provider = quantise(direct, wanted.examples(name, range(EXAMPLES))), "cpu"
         others = wanted.examples(name, range(EXAMPLES, 2 * EXAMPLES))
         yield Proven(small, provider, precision, loss=parity.measure_loss(model, small, precision, others))
 
