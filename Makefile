@@ -44,7 +44,7 @@ bench-ablation: install
 
 # Images a second, ours beside PyTorch, OpenVINO and plain ONNX Runtime; half an hour with nothing else running.
 bench-export: install
-	$(BIN)/uv pip install --quiet --python $(BIN)/python openvino
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.export
 
 build: install
@@ -55,4 +55,5 @@ COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header --generate-ha
 lock: install
 	$(COMPILE) --upgrade --universal pyproject.toml --extra dev -o requirements/all.txt
 	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
+	echo openvino | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
 	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_28 requirements/serving.in -o requirements/serving.txt

@@ -57,7 +57,7 @@ class Engine:
             logger.warning("running %s on the CPU: %s", self.manifest.name, error)
             self._open(folder, "cpu", precision)
         for name, session in self.sessions.items():
-            self._must_match(name, session)
+            must_match(session, name, self.manifest.graphs[name])
 
     def _open(self, folder: Path, provider: Literal["cpu", "cuda"], precision: Precision) -> None:
         graphs = self.manifest.graphs.items()
@@ -72,10 +72,11 @@ class Engine:
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
         """Run a graph on inputs whose first dimension is the batch; give its output.
 
+        Batches are filled up to the next bucket, where there are any and the images have one size.
         Shapes and types are those of the manifest; ONNX Runtime raises where they are not.
         """
         output: Array
-        if not self.buckets:
+        if not self.buckets or "height" in self.manifest.graphs[graph].output.shape:
             output = self.sessions[graph].run(None, dict(inputs))[0]
             return output
         rows = len(next(iter(inputs.values())))
@@ -84,17 +85,21 @@ class Engine:
         output = self.sessions[graph].run(None, filled)[0]
         return output[:rows]
 
-    def _must_match(self, name: str, session: Any) -> None:
-        """Hold a loaded graph against its manifest: names and types of its ends."""
-        graph = self.manifest.graphs[name]
-        found = {node.name: node.type for node in session.get_inputs()}
-        said = {key: _ort_type(tensor) for key, tensor in graph.inputs.items()}
-        outputs = [node.type for node in session.get_outputs()]
-        if found != said or outputs != [_ort_type(graph.output)]:
-            raise EngineError(
-                f"the graph {name} of {self.manifest.name} takes {found} and gives {outputs}; its manifest "
-                f"says {said} and {_ort_type(graph.output)}"
-            )
+
+def must_match(session: Any, name: str, graph: manifest.Graph) -> None:
+    """Hold a loaded graph against its manifest: names and types of its ends.
+
+    Raises:
+        EngineError: they differ.
+    """
+    found = {node.name: node.type for node in session.get_inputs()}
+    said = {key: _ort_type(tensor) for key, tensor in graph.inputs.items()}
+    outputs = [node.type for node in session.get_outputs()]
+    if found != said or outputs != [_ort_type(graph.output)]:
+        raise EngineError(
+            f"the graph {name} takes {found} and gives {outputs}; its manifest says {said} and "
+            f"{_ort_type(graph.output)}"
+        )
 
 
 def draw_inputs(specs: Mapping[str, Tensor], seeds: list[int], label: int | None = None) -> dict[str, Array]:

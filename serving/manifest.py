@@ -80,7 +80,7 @@ class Parity(_Part):
     max_level_error: int
     """Greatest difference of the uint8 output, in levels; 0 for vectors."""
 
-    batches: list[int]
+    batches: list[Annotated[int, Field(ge=1, le=1024)]]
     """Sizes of batches that were tried."""
 
     sizes: list[tuple[int, int]] = []
@@ -220,6 +220,9 @@ class Manifest(_Part):
     """Names of the classes that an input `label` counts from 0; empty where the graphs are not told one."""
 
     training: Training | Imported
+    software: dict[str, str]
+    """Versions of what made the graphs."""
+
     metrics: list[Evaluation] = []
     """Scores, one for each data set and extractor."""
 

@@ -63,7 +63,12 @@ def load_models(settings: Settings) -> dict[str, Model]:
         raise EngineError(f"{settings.artifacts} holds no artifact; `ganzoo export RUN` makes one")
     models = {}
     for folder in folders:
-        engine = Engine(folder, settings.provider, settings.precision, Options(threads=settings.threads))
+        engine = Engine(
+            folder,
+            settings.provider,
+            settings.precision,
+            Options(threads=settings.threads, rows=settings.max_batch),
+        )
         warm(engine, settings.max_batch)
         models[folder.name] = Model(folder.name, engine, settings)
     return models
@@ -78,15 +83,14 @@ def artifact_folders(folder: Path) -> list[Path]:
 def warm(engine: Engine, rows: int) -> None:
     """Run every graph alone, full and in every bucket: the first request then finds memory and plans made.
 
-    A graph of images of any size is run on small ones, alone where there are no buckets.
+    A graph of images of any size is run alone, on a small one.
 
     Raises:
         EngineError: a graph fails.
     """
     for name, graph in engine.manifest.graphs.items():
         any_size = "height" in graph.output.shape
-        full = set() if any_size else {rows}
-        for size in {1} | full | {bucket for bucket in engine.buckets if bucket <= rows}:
+        for size in {1} if any_size else {1, rows, *engine.buckets}:
             inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
             try:
                 engine.run(name, inputs)

@@ -7,6 +7,7 @@ import sys
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.engine import read_file
 from serving.models import load_models
 from serving.routes import Contract, Guard
 from serving.sessions import choose_provider
@@ -41,12 +42,16 @@ class GANZoo:
     def check() -> None:
         """Refuse to start at all, in one line and with status 2, where a worker could not serve.
 
-        The artifacts are tried on the CPU: a GPU's memory is for the worker alone.
+        The artifacts are tried on the CPU: a GPU's memory is for the worker alone. What the worker will load
+        is read and held against its hash.
         """
         try:
             settings = Settings.from_environment()
-            choose_provider(settings.provider)
+            provider = choose_provider(settings.provider)
             models = load_models(dataclasses.replace(settings, provider="cpu"))
+            for name, model in models.items():
+                for graph in model.manifest.graphs.values():
+                    read_file(settings.artifacts / name, graph.variant_for(provider, settings.precision))
         except ValueError as error:
             print(f"ganzoo: {error}", file=sys.stderr)
             raise SystemExit(2) from None

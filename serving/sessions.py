@@ -1,6 +1,7 @@
 """ONNX Runtime's sessions: on which provider, and with which options."""
 
 import ctypes
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,14 +39,17 @@ class Options:
     memory: int | None = None
     """Bytes that CUDA may hold at most."""
 
+    rows: int = 64
+    """Rows in a batch at most."""
+
     buckets: tuple[int, ...] | None = None
     """Sizes that batches are filled up to, ascending; by default none on the CPU, and BUCKETS on CUDA."""
 
     def buckets_on(self, provider: Literal["cpu", "cuda"]) -> tuple[int, ...]:
         """Give the sizes that batches are filled up to on a provider."""
-        if self.buckets is None:
-            return BUCKETS if provider == "cuda" else ()
-        return self.buckets
+        if self.buckets is not None:
+            return self.buckets
+        return (*(size for size in BUCKETS if size < self.rows), self.rows) if provider == "cuda" else ()
 
 
 def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:
@@ -89,6 +93,8 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     session_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     session_options.log_severity_level = 3
     session_options.intra_op_num_threads = options.threads
+    # Without it, pairs of products of bytes saturate on x86 processors without VNNI.
+    session_options.add_session_config_entry("session.x64quantprecision", "1")
     session_options.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
     providers: list[Any] = ["CPUExecutionProvider"]
     if provider == "cuda":
@@ -102,16 +108,16 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
         raise EngineError(f"{provider.upper()} can't run this graph: {error}") from error
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise EngineError("CUDA could not be loaded; ONNX Runtime's message above says why")
-    session._model_bytes = None  # it keeps the file, for a change of providers that never comes
+    session.disable_fallback()
+    session._model_bytes = None  # the file, kept for the change of providers that is now disabled
     _give_back()
     return session
 
 
 def _give_back() -> None:
     """Let the C library return what loading a graph took: with the file, twice the weights."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc's
-        trim(0)
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # glibc's
+        library.malloc_trim(0)
 
 
 def cuda_options(options: Options) -> dict[str, str]:

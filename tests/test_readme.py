@@ -68,11 +68,12 @@ def test_train_export_serve(tmp_path):
         run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
         assert httpx.get(f"{url}/").status_code == 200
 
-    evaluated, compared = (run("bash", "-ec", text, cwd=tmp_path) for text in scores)
+    evaluated, compared, verified = (run("bash", "-ec", text, cwd=tmp_path) for text in scores)
     named = re.search(r"^\| score \| of .*?\n\n", README, re.MULTILINE | re.DOTALL)
     for score in (line.split()[0] for line in (evaluated.splitlines()[1:])):
         assert f"`{score}`" in named[0]
     assert "total_variation" in compared
+    assert "PyTorch" in verified
 
 
 def commands() -> list[str]:

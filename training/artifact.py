@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import math
 import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from serving import images, manifest
 from serving.engine import Engine
 from training import parity
+from training.config import software
 from training.describe import describe
 from training.draw import describe_inputs, graphs_of_engine
 from training.durable import new_folder
@@ -22,6 +25,12 @@ from training.graph import OPSET, finish
 from training.pixels import as_served
 from training.variants import Proven, Smaller, variants
 from zoo.entry import Entry, Inputs
+
+EXPORTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
+"""Packages that graphs come out of, by their names where they are got from."""
+
+GOLDEN = 2
+"""Examples in an artifact that it can be checked with later."""
 
 EXPECTED = "expected"
 """What a generator gives, among the inputs of a golden example."""
@@ -69,6 +78,7 @@ def write_artifact(artifact: Path, source: Exportable, about: dict[str, Any]) ->
             entry=source.name,
             hyperparameters=dataclasses.asdict(source.entry),
             task=source.entry.task,
+            software=software() | _exporters(),
             graphs={name: _write_graph(name, source, folder) for name in source.generators},
             **about,
         )
@@ -76,6 +86,15 @@ def write_artifact(artifact: Path, source: Exportable, about: dict[str, Any]) ->
         _accept(folder, source)
         (folder / "README.md").write_text(describe(label), encoding="utf-8")
     return label
+
+
+def _exporters() -> dict[str, str]:
+    """Name the versions of those that are there."""
+    found = {}
+    for package in EXPORTERS:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def must_be_replaceable(artifact: Path) -> None:
@@ -91,7 +110,7 @@ def _write_graph(name: str, source: Exportable, folder: Path) -> manifest.Graph:
     inputs = describe_inputs(source.entry, source.probe[name])
     tried = list(parity.cases(inputs, source.probe[name]))
     cases = parity.solve(generator, tried)
-    (golden,) = parity.solve(generator, [_first(source.probe[name])])
+    (golden,) = parity.solve(generator, [_some(source.probe[name])])
     files = variants(
         name,
         generator,
@@ -131,9 +150,9 @@ def _write_golden(file: str, case: parity.Case, folder: Path) -> manifest.Golden
     return manifest.Golden(file=file, sha256=hashlib.sha256(data).hexdigest())
 
 
-def _first(probe: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the first of what a generator is fed, as its graph is."""
-    return {key: torch.from_numpy(as_served(value[:1])) for key, value in probe.items()}
+def _some(probe: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the first few of what a generator is fed, as its graph is."""
+    return {key: torch.from_numpy(as_served(value[:GOLDEN])) for key, value in probe.items()}
 
 
 def _example(specs: dict[str, manifest.Tensor], case: dict[str, Tensor]) -> dict[str, Tensor]:

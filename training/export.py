@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from serving import manifest
 from training import checkpoint
 from training.artifact import Exportable, must_be_replaceable, write_artifact
 from training.config import Card
-from training.data import Data, open_data
+from training.data import Data, generator, open_data
 from training.loop import Training
-from training.variants import Smaller, SmallPrecision
+from training.variants import EXAMPLES, Smaller, SmallPrecision
 
 
 def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ()) -> manifest.Manifest:
@@ -53,7 +54,9 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
             training.average.generators,
             training.probe,
             training.columns,
-            Smaller(tuple(precisions), partial(_inputs, training, _open(card))) if precisions else None,
+            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, training, _open(card)))
+            if precisions
+            else None,
         ),
         {
             "labels": list(card.labels) if card.entry.classes else [],
@@ -68,9 +71,16 @@ def _open(card: Card) -> Data:
 
 
 def _inputs(training: Training, data: Data, name: str, number: int) -> dict[str, Tensor]:
-    """Draw what a generator is fed, as many as in the probe: others for each number."""
+    """Draw what a generator is fed, as many as in the probe: others for each number, the same each time."""
     rows = len(next(iter(training.probe[name].values())))
-    return training.trainer.inputs(data.batch(number, rows))[name]
+    if "image" in training.probe[name] and data.size < 2 * EXAMPLES * rows:
+        raise ValueError(
+            f"a smaller type is calibrated and measured with {2 * EXAMPLES * rows} images of {data.name}; "
+            f"there are {data.size:.0f}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(training.card.run.seed, number).initial_seed())
+        return training.trainer.inputs(data.batch(number, rows))[name]
 
 
 def restore(run: Path) -> Training:

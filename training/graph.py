@@ -111,13 +111,14 @@ def check(model: onnx.ModelProto) -> None:
     """Hold a graph against what every reader of ONNX may expect.
 
     Raises:
-        GraphError: it is not valid ONNX, of another opset or of operators of others, or has weights outside
-            the file or that are not finite.
+        GraphError: it is not valid ONNX, of another opset or of operators of others, of a fixed batch, or has
+            weights outside the file or that are not finite.
     """
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise GraphError(f"the graph is not valid ONNX: {error}") from error
+    _must_vary(model)
     opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
     if opsets != {"ai.onnx": OPSET}:
         raise GraphError(f"a graph must use ai.onnx {OPSET} alone; this one uses {opsets}")

@@ -1,7 +1,7 @@
 """The gate: a graph must give what its torch module gives, alone and in any batch, at any size."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from serving import manifest
 from serving.engine import Array
 from serving.manifest import Loss, Parity
 from serving.sessions import open_session
-from training.pixels import as_fed
+from training.pixels import as_fed, as_served
 
 BATCHES = (1, 2, 7, 64)
 IMAGE_BATCHES = (1, 2, 7)
@@ -31,6 +31,10 @@ MIN_PSNR: dict[manifest.Precision, float] = {"fp16": 48.0, "int8": 30.0}
 
 class ParityError(ValueError):
     """A graph is not equal to the module it came from; the worst case is named."""
+
+
+Run = Callable[[Mapping[str, Array]], Array]
+"""Gives uint8 pixels for inputs."""
 
 
 class Case(NamedTuple):
@@ -152,48 +156,75 @@ def level_error(output: Array, case: Case) -> int:
 
 def measure_loss(
     exact: onnx.ModelProto,
-    model: onnx.ModelProto,
+    smaller: Run,
     precision: manifest.Precision,
     examples: Iterable[Mapping[str, Array]],
 ) -> Loss:
-    """Hold a graph of a smaller type against the float one, pixel by pixel.
+    """Hold what a smaller type gives against the float graph, pixel by pixel.
 
     Args:
         exact: the float graph.
-        model: the graph of the smaller type.
-        precision: which.
+        smaller: runs the other.
+        precision: its type.
         examples: inputs that none was calibrated with.
 
     Raises:
-        ParityError: the pixels differ by more than the bound or depend on the batch, or there are none.
+        ParityError: the pixels differ by more than the bound, or there are none.
     """
-    sessions = [open_session(each.SerializeToString(), "cpu") for each in (exact, model)]
-    if model.graph.output[0].type.tensor_type.elem_type != onnx.TensorProto.UINT8:
+    if exact.graph.output[0].type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         raise ParityError("smaller types are for graphs of images; points and vectors stay float")
-    differences = []
-    for inputs in examples:
-        expected, output = (session.run(None, dict(inputs))[0] for session in sessions)
-        first = sessions[1].run(None, {key: value[:1] for key, value in inputs.items()})[0]
-        must_not_depend_on_batch(first, output)
-        differences.append(expected.astype(np.int16) - output)
-    difference = np.concatenate(differences)
+    session = open_session(exact.SerializeToString(), "cpu")
+    difference = np.concatenate(
+        [session.run(None, dict(inputs))[0].astype(np.int16) - smaller(inputs) for inputs in examples]
+    )
     loss = Loss(
         psnr=round(psnr(difference), 2),
         max_level_error=int(np.abs(difference).max()),
         samples=len(difference),
     )
-    if loss.psnr < MIN_PSNR[precision]:
+    must_be_near(loss, precision)
+    return loss
+
+
+def must_be_near(loss: Loss, precision: manifest.Precision) -> None:
+    """Refuse a smaller type that costs more than its bound allows."""
+    if not loss.psnr >= MIN_PSNR[precision]:
         raise ParityError(
             f"{precision} costs too much: {loss.psnr:.1f} dB to the float graph over {loss.samples} outputs, "
             f"at worst {loss.max_level_error} levels; {MIN_PSNR[precision]:.0f} dB are wanted"
         )
-    return loss
+
+
+def in_runtime(model: onnx.ModelProto) -> Run:
+    """Run a graph on the CPU; what depends on the batch is refused with a ParityError."""
+    session = open_session(model.SerializeToString(), "cpu")
+
+    def run(inputs: Mapping[str, Array]) -> Array:
+        whole: Array = session.run(None, dict(inputs))[0]
+        (first,) = session.run(None, {key: value[:1] for key, value in inputs.items()})
+        must_not_depend_on_batch(first, whole)
+        return whole
+
+    return run
+
+
+def in_torch(generator: nn.Module) -> Run:
+    """Run a generator of images as it is, rounding after every operation as its own type does."""
+
+    @torch.no_grad()
+    def run(inputs: Mapping[str, Array]) -> Array:
+        output = generator(**{key: as_fed(torch.from_numpy(value)) for key, value in inputs.items()})
+        if not torch.isfinite(output).all():
+            raise ParityError("a smaller type overflows: what comes of it is not finite")
+        return as_served(output)
+
+    return run
 
 
 def psnr(difference: Array) -> float:
     """Give the peak signal to noise ratio of a difference of pixels, in levels: dB, 100 at most."""
     mean = float(np.square(difference.astype(np.float64)).mean())
-    return min(100.0, 10 * math.log10(255**2 / mean)) if mean else 100.0
+    return min(10 * math.log10(255**2 / mean), 100.0) if mean else 100.0
 
 
 def must_not_depend_on_batch(output: Array, whole: Array) -> None:

@@ -3,37 +3,45 @@
 Other runtimes, and CUDA, are better off with the graph as it was.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from training.rules import RULES, Rule, Sketch
+from training.rules import RULES, Rule, Sketch, elementwise_first
 
 
-def rewrite(model: onnx.ModelProto, rules: Iterable[Rule] = RULES) -> onnx.ModelProto | None:
+def rewrite(
+    model: onnx.ModelProto, rules: Sequence[Rule] = RULES, then: Sequence[Rule] = (elementwise_first,)
+) -> onnx.ModelProto | None:
     """Rewrite a graph by every rule that fits, until none does.
 
     Args:
         model: as `training.graph` gives it; left as it is.
-        rules: by default all of them.
+        rules: by default all that make it faster.
+        then: those that are only worth it after the others.
 
     Returns:
         A graph of the same inputs and outputs, equal up to rounding; None where no rule fits.
     """
-    rules = tuple(rules)
     rewritten = ir.from_proto(model)
     taken = set(rewritten.graph.initializers)
     names = (name for name in map("rewritten_{}".format, count()) if name not in taken)
-    rounds = 0
-    while sum(_apply(rule, node, names) for node in list(rewritten.graph) for rule in rules):
-        rounds += 1
-    if not rounds:
+    if not _apply_all(rules, rewritten.graph, names):
         return None
+    _apply_all(then, rewritten.graph, names)
     RemoveUnusedNodesPass()(rewritten)
     return ir.to_proto(rewritten)
+
+
+def _apply_all(rules: Sequence[Rule], graph: ir.Graph, names: Iterator[str]) -> int:
+    """Apply rules until none fits; tell how often one did."""
+    total = 0
+    while fitted := sum(_apply(rule, node, names) for node in list(graph) for rule in rules):
+        total += fitted
+    return total
 
 
 def _apply(rule: Rule, node: ir.Node, names: Iterator[str]) -> bool:

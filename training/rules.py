@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 
-Array = NDArray[Any]
+from serving.engine import Array
+
 Operand = ir.Value | Array | Sequence[int] | None
 
 FEW_CHANNELS = 4
@@ -103,8 +103,10 @@ def _constant(value: ir.Value | None) -> Array | None:
     return None if value is None or value.const_value is None else value.const_value.numpy()
 
 
-def _size(value: ir.Value) -> int:
-    return 0 if value.const_value is None else value.const_value.size
+def _is_scalar(value: ir.Value) -> bool:
+    """Tell one known number that no shape depends on."""
+    array = _constant(value)
+    return array is not None and array.size == 1 and array.ndim <= 1
 
 
 def elementwise_first(node: ir.Node, op: Sketch) -> ir.Value | None:
@@ -115,7 +117,7 @@ def elementwise_first(node: ir.Node, op: Sketch) -> ir.Value | None:
     moving = moved.producer() if moved is not None else None
     if moved is None or moving is None or moving.op_type not in MOVING or len(moved.uses()) > 1:
         return None
-    if any(value is not None and (_constant(value) is None or _size(value) > 1) for value in scalars):
+    if any(value is not None and not _is_scalar(value) for value in scalars):
         return None
 
     def changed(value: ir.Value | None) -> ir.Value:
@@ -145,7 +147,8 @@ def phases(node: ir.Node, op: Sketch) -> ir.Value | None:
     """Make a transposed convolution that enlarges s times s * s small ones, and interleave their outputs.
 
     Output pixel s * j + a of a row depends on the kernel's columns t with t = a + pad (mod s) alone, and on
-    the input's pixel j + (a + pad - t) / s. No multiplication is added and none is with a zero.
+    the input's pixel j + (a + pad - t) / s. No multiplication is added and none is with a zero. With few
+    output channels the convolutions would leave most of a vector empty: such a one stays.
     """
     found = Convolution.read(node, "ConvTranspose")
     if found is None or found.weight.shape[1] <= FEW_CHANNELS or found.strides == (1, 1):
@@ -178,14 +181,14 @@ def _taps(found: Convolution, axis: int) -> list[Taps]:
     begin, end = found.pads[axis], found.pads[axis + 2]
     if kernel + found.extra[axis] - begin - end != stride:
         return []
-    phases = []
+    taps = []
     for phase in range(stride):
         places = [place for place in reversed(range(kernel)) if (phase + begin - place) % stride == 0]
         offsets = [(phase + begin - place) // stride for place in places]
         if not offsets or offsets[0] > 0 or offsets[-1] < 0:
             return []
-        phases.append(Taps(-offsets[0], offsets[-1], places))
-    return phases
+        taps.append(Taps(-offsets[0], offsets[-1], places))
+    return taps
 
 
 def interleave_columns(op: Sketch, columns: Sequence[ir.Value]) -> ir.Value:
@@ -213,6 +216,8 @@ def few_channels(node: ir.Node, op: Sketch) -> ir.Value | None:
     """Compute an image's few channels for blocks of 2x2 pixels at once: four times as many fill a vector."""
     found = Convolution.read(node, "Conv")
     if found is None or found.strides != (1, 1) or len(found.weight) > FEW_CHANNELS:
+        return None
+    if min(found.kernel) < 3:  # the larger kernel would cost what the vectors save
         return None
     channels, before, height, width = found.weight.shape
     weight = np.zeros((2, 2, channels, before, height + 1, width + 1), found.weight.dtype)
@@ -282,7 +287,7 @@ def _crop(op: Sketch, image: ir.Value, found: Convolution, axes: tuple[int, ...]
     return op("Slice", image, [0] * len(axes), ends, axes)
 
 
-DIRECT: tuple[Rule, ...] = (elementwise_first, latent_as_matrix, phases, few_channels)
+DIRECT: tuple[Rule, ...] = (latent_as_matrix, phases, few_channels)
 """Those whose products are the original's; bytes are multiplied in them."""
 
 RULES = (*DIRECT, fewer_products)

@@ -106,7 +106,17 @@ SCHEMA = json.loads((Path(manifest.__file__).parent / "manifest.schema.json").re
 
 def test_format_1_is_frozen():
     """What its schema does not allow is another format, with a number of its own."""
-    assert Manifest.model_json_schema() == SCHEMA
+    assert rules(Manifest.model_json_schema()) == rules(SCHEMA)
+
+
+def rules(schema):
+    """A schema without its words, which may change; names of properties are no words."""
+    if isinstance(schema, list):
+        return [rules(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    words = {name for name in ("title", "description") if isinstance(schema.get(name), str)}
+    return {name: rules(each) for name, each in schema.items() if name not in words}
 
 
 @pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])

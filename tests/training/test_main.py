@@ -70,6 +70,25 @@ def test_from_folders_to_a_translated_folder(tmp_path, capsys):
     assert capsys.readouterr().err == "ganzoo: direction must be a2b or b2a; got sideways\n"
 
 
+def test_an_artifact_is_verified_and_a_damaged_one_is_refused(artifacts, tmp_path, capsys):
+    artifact = shutil.copytree(artifacts / "points", tmp_path / "points")
+    assert ganzoo("verify", artifact) == 0
+    assert "generator.onnx: " in capsys.readouterr().out
+    (artifact / "generator.onnx").write_bytes(b"")
+    assert ganzoo("verify", artifact) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert ganzoo("verify", tmp_path) == 2
+    assert "no artifact" in capsys.readouterr().err
+
+
+def test_a_smaller_type_is_a_flag(runs, tmp_path, capsys):
+    assert ganzoo("export", runs / "pairs", tmp_path / "pairs", "--precision", "fp16", "int8") == 0
+    said = capsys.readouterr().out
+    assert "a2b.cuda.fp16.onnx: " in said
+    assert "a2b.cpu.int8.onnx: " in said
+    assert ganzoo("export", runs / "pairs", tmp_path / "pairs", "--precision", "fp4") == 2
+
+
 def test_weights_from_elsewhere(tmp_path, capsys):
     file = tmp_path / "a.pth"
     file.write_bytes(b"garbage")

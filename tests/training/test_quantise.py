@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.sessions import open_session
 from training import parity
-from training.parity import ParityError, measure_loss, psnr
+from training.parity import ParityError, in_runtime, measure_loss, psnr
 from training.quantise import quantise
 
 
@@ -74,7 +74,7 @@ def test_every_convolution_multiplies_bytes_and_the_picture_is_near():
     small = quantise(model, examples(0))
     onnx.checker.check_model(small, full_check=True)
     assert byte_products(small) == 3
-    loss = measure_loss(model, small, "int8", examples(1))
+    loss = measure_loss(model, in_runtime(small), "int8", examples(1))
     assert loss.psnr > 30
     assert loss.max_level_error > 0, "a control: bytes are not floats"
 
@@ -103,7 +103,7 @@ def test_the_first_convolutions_stay_float_where_the_bound_wants_it(monkeypatch)
     model = translator(first=3.0)
     everything = quantise(model, examples(0))
     monkeypatch.setitem(
-        parity.MIN_PSNR, "int8", 1 + measure_loss(model, everything, "int8", examples(0)).psnr
+        parity.MIN_PSNR, "int8", 1 + measure_loss(model, in_runtime(everything), "int8", examples(0)).psnr
     )
     fewer = quantise(model, examples(0))
     assert byte_products(fewer) < byte_products(everything) == 3

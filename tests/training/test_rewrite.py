@@ -40,7 +40,7 @@ def convolution(operator: str, weight: np.ndarray, bias: np.ndarray | None, size
 
 def difference(model: onnx.ModelProto, rule: rules.Rule, images: np.ndarray) -> float:
     """The greatest, relative to the greatest number; fails where the rule does not fit."""
-    rewritten = rewrite(model, [rule])
+    rewritten = rewrite(model, [rule], ())
     assert rewritten is not None
     onnx.checker.check_model(rewritten, full_check=True)
     before, after = (
@@ -68,7 +68,7 @@ ENLARGING = [
     for stride in (2, 3)
     for kernel in range(stride, 8)
     for pad in range(4)
-    for extra in range(stride)
+    for extra in range(min(stride, kernel - stride + 1))
     if kernel + extra - 2 * pad == stride
 ]
 """Kernel, stride, pad and output padding that make an image exactly stride times as large."""
@@ -103,7 +103,7 @@ def test_phases(shape, after, height, width, biased, known):
 @example(channels=3, kernel=7, pad=0, height=7, width=8, biased=True, known=False)
 @given(
     channels=st.integers(1, 4),
-    kernel=st.integers(1, 7),
+    kernel=st.integers(3, 7),
     pad=st.integers(0, 3),
     height=sides,
     width=sides,
@@ -145,6 +145,34 @@ def test_fewer_products(before, after, pads, height, width, biased, known):
     assert difference(model, rules.fewer_products, numbers(2, before, height, width)) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("kernel", "strides", "pads", "extra"),
+    [
+        ((4, 3), (2, 1), (1, 1, 1, 1), (0, 0)),
+        ((3, 5), (1, 3), (1, 1, 1, 2), (0, 1)),
+        ((4, 3), (2, 2), (0, 1, 2, 1), (0, 1)),
+        ((6, 2), (2, 2), (2, 0, 2, 0), (0, 0)),
+    ],
+)
+def test_phases_of_axes_that_differ(kernel, strides, pads, extra):
+    model = convolution(
+        "ConvTranspose",
+        numbers(6, 7, *kernel),
+        numbers(7),
+        ("height", "width"),
+        strides=strides,
+        pads=pads,
+        output_padding=extra,
+    )
+    assert difference(model, rules.phases, numbers(2, 6, 5, 4)) < 1e-5
+
+
+@pytest.mark.parametrize(("kernel", "pads"), [((3, 4), (0, 1, 0, 2)), ((5, 3), (2, 0, 1, 1))])
+def test_few_channels_of_axes_that_differ(kernel, pads):
+    model = convolution("Conv", numbers(3, 5, *kernel), None, ("height", "width"), pads=pads)
+    assert difference(model, rules.few_channels, numbers(2, 5, 6, 7)) < 1e-5
+
+
 MOVES = {
     "Concat": (["x", "x"], {"axis": 3}, {}),
     "DepthToSpace": (["x"], {"blocksize": 2, "mode": "DCR"}, {}),
@@ -175,7 +203,7 @@ def test_elementwise_first(move, change):
         4,
         (3, 4),
     )
-    rewritten = rewrite(model, [rules.elementwise_first])
+    rewritten = rewrite(model, [rules.elementwise_first], ())
     assert rewritten is not None
     assert {node.op_type for node in rewritten.graph.node[:-1]} == {change}
     assert difference(model, rules.elementwise_first, numbers(2, 4, 3, 4)) == 0
@@ -187,13 +215,23 @@ def test_what_is_used_twice_or_depends_on_its_place_is_not_changed_before_it_is_
         helper.make_node("Relu", ["moved"], ["positive"]),
         helper.make_node("Add", ["moved", "positive"], ["y"]),
     ]
-    assert rewrite(graph_of(twice, {}, 4, (3, 4)), [rules.elementwise_first]) is None
+    assert rewrite(graph_of(twice, {}, 4, (3, 4)), [rules.elementwise_first], ()) is None
     by_place = [
         helper.make_node("DepthToSpace", ["x"], ["moved"], blocksize=2),
         helper.make_node("Mul", ["moved", "mask"], ["y"]),
     ]
     mask = {"mask": numbers(1, 1, 6, 8)}
-    assert rewrite(graph_of(by_place, mask, 4, (3, 4)), [rules.elementwise_first]) is None
+    assert rewrite(graph_of(by_place, mask, 4, (3, 4)), [rules.elementwise_first], ()) is None
+    mask = {"mask": numbers(1, 1, 1, 1)}  # one number, but of a shape that adds dimensions
+    assert rewrite(graph_of(by_place, mask, 4, (3, 4)), [rules.elementwise_first], ()) is None
+
+
+def test_moving_alone_is_not_worth_a_file():
+    nodes = [
+        helper.make_node("DepthToSpace", ["x"], ["moved"], blocksize=2),
+        helper.make_node("Relu", ["moved"], ["y"]),
+    ]
+    assert rewrite(graph_of(nodes, {}, 4, (3, 4))) is None
 
 
 @pytest.mark.parametrize(

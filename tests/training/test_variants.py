@@ -5,15 +5,18 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from torch import nn
 
 from serving import manifest
-from serving.engine import Engine
+from serving.engine import Engine, draw_inputs
 from training import parity
 from training.config import Card, Run
+from training.data import open_data
 from training.evaluate import evaluate
 from training.export import export
 from training.loop import train
 from training.parity import ParityError
+from training.variants import Half
 from training.verify import verify
 from zoo.cdcgan import CDCGAN
 
@@ -77,6 +80,49 @@ def test_the_same_run_gives_the_same_bytes_in_every_precision(small, wide, tmp_p
         assert (tmp_path / "wide" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_int8_is_the_same_whatever_else_is_wanted(small, wide, tmp_path):
+    export(wide, tmp_path / "wide", ("int8", "int8"))
+    before = small / "wide" / "generator.cpu.int8.onnx"
+    assert (tmp_path / "wide" / before.name).read_bytes() == before.read_bytes()
+
+
+def test_half_precision_that_overflows_is_refused():
+    class Large(nn.Module):
+        def forward(self, latent):
+            return (latent * 600 * 600 / 600 / 600).reshape(-1, 1, 2, 2)
+
+    latents = {"latent": np.full((4, 4), 1.5, np.float32)}
+    assert parity.in_torch(Large())(latents).dtype == np.uint8
+    with pytest.raises(ParityError, match="overflows"):
+        parity.in_torch(Half(Large()))({"latent": latents["latent"]})
+
+
+def test_too_few_images_are_refused(runs, tmp_path, monkeypatch):
+    def few(*arguments):
+        data = open_data(*arguments)
+        data.size = 40
+        return data
+
+    monkeypatch.setattr("training.export.open_data", few)
+    with pytest.raises(ValueError, match="there are 40"):
+        export(runs / "styles", tmp_path / "styles", ("int8",))
+
+
+def test_a_faster_graph_that_rounds_too_much_is_left_out(runs, tmp_path, monkeypatch, caplog):
+    measured = parity.measure
+
+    def strict(floats, model, cases):
+        proof = measured(floats, model, cases)
+        if any(node.op_type == "Gemm" for node in model.graph.node):
+            raise ParityError("it rounds")
+        return proof
+
+    monkeypatch.setattr(parity, "measure", strict)
+    label = export(runs / "pictures", tmp_path / "pictures")
+    assert [each.provider for each in label.graphs["generator"].variants] == ["any"]
+    assert "it rounds" in caplog.text
+
+
 def test_what_costs_too_much_is_refused_and_the_old_artifact_left_alone(runs, tmp_path, monkeypatch):
     export(runs / "pictures", tmp_path / "pictures")
     before = {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
@@ -107,3 +153,17 @@ def test_a_smaller_type_has_scores_of_its_own(small, tmp_path):
 def test_a_precision_that_is_not_there_cannot_be_scored(artifacts):
     with pytest.raises(ValueError, match="no generator of int8"):
         evaluate(artifacts / "pictures", "glyphs", n=20, precision="int8")
+
+
+@pytest.mark.gpu
+def test_half_precision_on_cuda_is_near_the_cpu(small):
+    for name in ("wide", "styles"):
+        half, exact = Engine(small / name, "cuda", "fp16"), Engine(small / name, "cpu")
+        for graph, specs in exact.manifest.graphs.items():
+            inputs = (
+                {"image": np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)}
+                if "image" in specs.inputs
+                else draw_inputs(specs.inputs, list(range(5)))
+            )
+            difference = half.run(graph, inputs).astype(np.int16) - exact.run(graph, inputs)
+            assert parity.psnr(difference) > 40
