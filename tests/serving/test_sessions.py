@@ -101,3 +101,22 @@ def test_a_session_holds_its_weights_once(tmp_path):
 
     assert copies("ours") < 1.5
     assert copies("plain") > 1.9
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "saturates"),
+    [
+        ("x86_64", "flags : fma avx2", True),
+        ("x86_64", "flags : avx2 avx512_vnni", False),
+        ("x86_64", None, True),
+        ("arm64", None, False),
+    ],
+)
+def test_bytes_are_multiplied_exactly_where_the_processor_would_saturate(
+    machine, flags, saturates, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    processor = tmp_path / "cpuinfo"
+    if flags:
+        processor.write_text(flags)
+    assert sessions.bytes_saturate.__wrapped__(processor) == saturates
