@@ -174,3 +174,19 @@ def many(specs):
         _, least = specs["image"].grid
         return {"image": np.random.default_rng(0).integers(0, 256, (64, least, 2 * least, 3), np.uint8)}
     return draw_inputs(specs, list(range(64)))
+
+
+@pytest.mark.parametrize(("side", "parts"), [(16, [7]), (128, [4, 3]), (256, [1] * 7), (512, [1] * 7)])
+def test_large_images_are_translated_a_few_at_once(side, parts, artifacts, monkeypatch):
+    engine = Engine(artifacts / "styles", "cpu")
+    seen = []
+
+    class Double:
+        def run(self, outputs, inputs):
+            seen.append(len(inputs["image"]))
+            return [255 - inputs["image"]]
+
+    monkeypatch.setitem(engine.sessions, "a2b", Double())
+    images = np.random.default_rng(0).integers(0, 256, (7, side, side, 3), np.uint8)
+    assert np.array_equal(engine.run("a2b", {"image": images}), 255 - images)
+    assert seen == parts
