@@ -23,8 +23,10 @@ MAX_SEED = 2**53 - 1
 """Seeds are whole numbers that every JSON reader carries exactly."""
 
 
-PIXELS = 2**16
-"""Of images that are translated at once on the CPU: eight of 256x256 take a third longer together."""
+PIXELS, PIXEL_BYTES = 2**16, 512
+"""Of images that are translated at once on the CPU: more leave its caches, and eight of 256x256 then take a
+third longer. A graph whose weights are larger than what so many make of them, at so many bytes each, has
+more: every part reads the weights anew."""
 
 
 class Engine:
@@ -68,10 +70,11 @@ class Engine:
         self.provider = provider
         self.buckets = self.options.buckets_on(provider)
         self.variants = {name: graph.variant_for(provider, precision) for name, graph in graphs}
-        self.sessions = {
-            name: open_session(read_file(folder, variant), provider, self.options)
-            for name, variant in self.variants.items()
-        }
+        self.sessions, self._pixels = dict[str, Any](), dict[str, int]()
+        for name, variant in self.variants.items():
+            data = read_file(folder, variant)
+            self._pixels[name] = max(PIXELS, len(data) // PIXEL_BYTES)
+            self.sessions[name] = open_session(data, provider, self.options)
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
         """Run a graph on inputs whose first dimension is the batch; give its output.
@@ -81,7 +84,7 @@ class Engine:
         """
         session = self.sessions[graph]
         if "height" in self.manifest.graphs[graph].output.shape:
-            return self._translate(session, inputs["image"])
+            return self._translate(session, inputs["image"], self._pixels[graph])
         output: Array
         if not self.buckets:
             output = session.run(None, dict(inputs))[0]
@@ -92,10 +95,10 @@ class Engine:
         output = session.run(None, filled)[0]
         return output[:rows]
 
-    def _translate(self, session: Any, images: Array) -> Array:
-        """Run images of any size: on the CPU as many at once as its caches hold."""
+    def _translate(self, session: Any, images: Array, pixels: int) -> Array:
+        """Run images of any size: on the CPU only so many pixels at once."""
         _, height, width, _ = images.shape
-        rows = max(1, PIXELS // (height * width)) if self.provider == "cpu" else len(images)
+        rows = max(1, pixels // (height * width)) if self.provider == "cpu" else len(images)
         parts = [images[first : first + rows] for first in range(0, len(images), rows)]
         outputs = [session.run(None, {"image": part})[0] for part in parts]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)

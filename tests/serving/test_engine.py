@@ -190,3 +190,7 @@ def test_large_images_are_translated_a_few_at_once(side, parts, artifacts, monke
     images = np.random.default_rng(0).integers(0, 256, (7, side, side, 3), np.uint8)
     assert np.array_equal(engine.run("a2b", {"image": images}), 255 - images)
     assert seen == parts
+    monkeypatch.setitem(engine._pixels, "a2b", 2**18)  # as of a graph of 128 MB
+    seen.clear()
+    assert np.array_equal(engine.run("a2b", {"image": images}), 255 - images)
+    assert len(seen) == -(-7 // max(1, 2**18 // side**2))
