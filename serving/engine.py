@@ -83,7 +83,7 @@ class Engine:
         Shapes and types are those of the manifest; ONNX Runtime raises where they are not.
         """
         session = self.sessions[graph]
-        if "height" in self.manifest.graphs[graph].output.shape:
+        if self.manifest.graphs[graph].any_size:
             return self._translate(session, inputs["image"], self._pixels[graph])
         output: Array
         if not self.buckets:

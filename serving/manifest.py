@@ -148,6 +148,11 @@ class Graph(_Part):
             raise ValueError(f"variants must be ('any', 'fp32') first, and each once; got {kinds}")
         return self
 
+    @property
+    def any_size(self) -> bool:
+        """Tell a graph whose images vary in size."""
+        return "height" in self.output.shape
+
     def variant_for(self, provider: Literal["cpu", "cuda"], precision: Precision) -> Variant:
         """Choose the file for a provider: of the precision where there is one, else of fp32."""
         kinds = {(variant.provider, variant.precision): variant for variant in self.variants}

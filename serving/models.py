@@ -89,8 +89,7 @@ def warm(engine: Engine, rows: int) -> None:
         EngineError: a graph fails.
     """
     for name, graph in engine.manifest.graphs.items():
-        any_size = "height" in graph.output.shape
-        for size in {1} if any_size else {1, rows, *engine.buckets}:
+        for size in {1} if graph.any_size else {1, rows, *engine.buckets}:
             inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
             try:
                 engine.run(name, inputs)
