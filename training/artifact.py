@@ -22,7 +22,7 @@ from training.describe import describe
 from training.draw import describe_inputs, graphs_of_engine
 from training.durable import new_folder
 from training.graph import OPSET, finish
-from training.pixels import as_served
+from training.pixels import all_as_served
 from training.variants import Proven, Smaller, variants
 from zoo.entry import Entry, Inputs
 
@@ -152,7 +152,7 @@ def _write_golden(file: str, case: parity.Case, folder: Path) -> manifest.Golden
 
 def _some(probe: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give the first few of what a generator is fed, as its graph is."""
-    return {key: torch.from_numpy(as_served(value[:GOLDEN])) for key, value in probe.items()}
+    return {key: torch.from_numpy(array[:GOLDEN]) for key, array in all_as_served(probe).items()}
 
 
 def _example(specs: dict[str, manifest.Tensor], case: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -179,6 +179,6 @@ def _accept(folder: Path, source: Exportable) -> None:
     engine = Engine(folder, "cpu")
     graphs = graphs_of_engine(engine)
     for name, graph in engine.manifest.graphs.items():
-        inputs = {key: as_served(value) for key, value in source.probe[name].items()}
+        inputs = all_as_served(source.probe[name])
         picture = graphs.picture(name, inputs, source.columns, graph.output.range)
         (folder / f"{name}.png").write_bytes(images.encode_png(picture))

@@ -54,7 +54,7 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
             training.average.generators,
             training.probe,
             training.columns,
-            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, training, _open(card)))
+            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, training, _open(training)))
             if precisions
             else None,
         ),
@@ -66,18 +66,26 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
     )
 
 
-def _open(card: Card) -> Data:
-    return open_data(card.run.data, card.entry.sample_shape, card.run.seed)
+def _open(training: Training) -> Data:
+    """Open a run's data again, to draw as many as in the probe, each time others.
+
+    Raises:
+        ValueError: there are too few images.
+    """
+    card = training.card
+    data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
+    images = max((len(fed["image"]) for fed in training.probe.values() if "image" in fed), default=0)
+    if data.size < 2 * EXAMPLES * images:
+        raise ValueError(
+            f"smaller types are calibrated and measured with {2 * EXAMPLES * images} images of {data.name}; "
+            f"there are {data.size:.0f}"
+        )
+    return data
 
 
 def _inputs(training: Training, data: Data, name: str, number: int) -> dict[str, Tensor]:
     """Draw what a generator is fed, as many as in the probe: others for each number, the same each time."""
     rows = len(next(iter(training.probe[name].values())))
-    if "image" in training.probe[name] and data.size < 2 * EXAMPLES * rows:
-        raise ValueError(
-            f"a smaller type is calibrated and measured with {2 * EXAMPLES * rows} images of {data.name}; "
-            f"there are {data.size:.0f}"
-        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(training.card.run.seed, number).initial_seed())
         return training.trainer.inputs(data.batch(number, rows))[name]

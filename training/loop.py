@@ -18,7 +18,7 @@ from training.data import Data, generator, open_data
 from training.draw import Graphs, graphs_of_generators
 from training.ema import MovingAverage
 from training.folder import held
-from training.pixels import as_served
+from training.pixels import all_as_served
 from training.progress import Speed, progress
 from training.record import Record
 from training.watch import Diverged, Watch, must_be_finite
@@ -102,8 +102,7 @@ class Training:
         """Draw what the averaged generators make of the probe: a name and a picture each."""
         graphs = self.graphs
         for name, fed in self.probe.items():
-            inputs = {key: as_served(value) for key, value in fed.items()}
-            yield name, graphs.picture(name, inputs, self.columns)
+            yield name, graphs.picture(name, all_as_served(fed), self.columns)
 
     def state(self) -> checkpoint.State:
         """Take everything that a bit-equal continuation needs."""

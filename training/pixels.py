@@ -1,5 +1,7 @@
 """Between a generator's images, float NCHW in [-1, 1], and its graph's, uint8 NHWC."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,11 @@ def as_served(value: Tensor) -> Array:
     """Take what a generator is fed, or gives, to what its graph would be or give; what is no image stays."""
     served: Array = (to_pixels(value) if value.ndim == 4 else value).cpu().numpy()
     return served
+
+
+def all_as_served(fed: Mapping[str, Tensor]) -> dict[str, Array]:
+    """Take all inputs of a generator to what its graph would be fed."""
+    return {name: as_served(value) for name, value in fed.items()}
 
 
 def as_fed(value: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 from torch import nn
 
 from serving import manifest
 from serving.engine import Engine, draw_inputs
+from tests.conftest import small_card
 from training import parity
 from training.config import Card, Run
 from training.data import open_data
@@ -50,6 +52,17 @@ def test_smaller_types_stand_beside_the_float_graphs(name, small):
         assert eighth.loss.psnr >= 30
         assert eighth.loss.samples >= 16
     assert any("int8" in line for line in verify(small / name))
+
+
+def test_too_few_images_to_measure_with_are_counted_before_anything_is_written(tmp_path):
+    for domain in ("trainA", "trainB"):
+        for index in range(3):
+            (tmp_path / "few" / domain).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (index, 0, 9)).save(tmp_path / "few" / domain / f"{index}.png")
+    train(small_card("cyclegan", tmp_path / "run", data=f"unpaired:{tmp_path / 'few'}"))
+    with pytest.raises(ValueError, match=r"images of unpaired:few; there are \d$"):
+        export(tmp_path / "run", tmp_path / "artifact", ("int8",))
+    assert not (tmp_path / "artifact").exists()
 
 
 def test_the_ends_keep_their_types_and_the_arithmetic_is_smaller(small):
