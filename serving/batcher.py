@@ -7,6 +7,7 @@ batch: the one who has waited longest says which.
 
 import asyncio
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from serving.errors import Refusal
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
+
+Note = Callable[[int, float, int], None]
 
 FULL_BATCHES = 16
 """So many times what a batch may hold may wait."""
@@ -55,6 +58,7 @@ class Batcher:
         max_queue: rows that may wait; beyond them callers are refused.
         max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
             wait.
+        note: told of every batch: its rows, the seconds it took, the rows that wait.
     """
 
     def __init__(
@@ -63,7 +67,9 @@ class Batcher:
         max_rows: int = 64,
         max_queue: int = 2048,
         max_numbers: int = sys.maxsize,
+        note: Note = lambda rows, seconds, waiting: None,
     ) -> None:
+        self._note = note
         self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
         self._waiting: deque[Job] = deque()
         self._rows = self._numbers = 0
@@ -158,7 +164,9 @@ class Batcher:
                 name: np.concatenate([job.inputs[name] for job in batch]) if len(batch) > 1 else array
                 for name, array in batch[0].inputs.items()
             }
+            start = time.perf_counter()
             output = await loop.run_in_executor(self._thread, self._run, joined)
+            self._note(len(output), time.perf_counter() - start, self._rows)
         except Exception as error:
             if len(batch) == 1:
                 return [error]

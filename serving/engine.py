@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +17,6 @@ from serving.settings import ProviderName
 logger = logging.getLogger("ganzoo")
 
 Array = NDArray[Any]
-
-MAX_SEED = 2**53 - 1
-"""Seeds are whole numbers that every JSON reader carries exactly."""
-
 
 PIXELS, PIXEL_BYTES = 2**16, 512
 """Of images that are translated at once on the CPU: more leave its caches, and eight of 256x256 then take a
@@ -118,50 +113,6 @@ def must_match(session: Any, name: str, graph: manifest.Graph) -> None:
             f"the graph {name} takes {found} and gives {outputs}; its manifest says {said} and "
             f"{_ort_type(graph.output)}"
         )
-
-
-def draw_inputs(specs: Mapping[str, Tensor], seeds: list[int], label: int | None = None) -> dict[str, Array]:
-    """Draw what a generator wants for some seeds, a row each: `latent`, and `label` where it is told one.
-
-    Args:
-        specs: the graph's inputs, by name.
-        seeds: whole numbers from 0 to MAX_SEED.
-        label: the class of every row; by default a seed's class is its remainder by the number of classes.
-
-    Raises:
-        EngineError: an input is nothing that can be drawn.
-    """
-    return {name: _draw(spec, seeds, label) for name, spec in specs.items()}
-
-
-def _draw(spec: Tensor, seeds: list[int], label: int | None) -> Array:
-    match spec.meaning:
-        case "latent":
-            return draw_latents(spec.size, seeds, spec.distribution or "normal")
-        case "label":
-            classes = [seed % spec.classes if label is None else label for seed in seeds]
-            return np.array(classes, np.int64)
-        case _:
-            raise EngineError(f"an input of the meaning {spec.meaning} can't be drawn")
-
-
-def draw_latents(
-    size: int, seeds: list[int], distribution: Literal["normal", "uniform"] = "normal"
-) -> NDArray[np.float32]:
-    """Draw one latent a seed: float32 (len(seeds), size).
-
-    The latent of a seed is the first `size` float32 numbers of NumPy's Philox keyed by the seed, standard
-    normal, or uniform from 0 to 1 and stretched to -sqrt(3) to sqrt(3); so a seed names a picture, whatever
-    batch it is in, and any client can draw the same.
-    """
-    latents = np.empty((len(seeds), size), np.float32)
-    for row, seed in zip(latents, seeds, strict=True):
-        numbers = np.random.Generator(np.random.Philox(key=seed))
-        draw = numbers.standard_normal if distribution == "normal" else numbers.random
-        draw(dtype=np.float32, out=row)
-    if distribution == "uniform":
-        latents = (latents - np.float32(0.5)) * np.float32(math.sqrt(12))
-    return latents
 
 
 def read_file(folder: Path, part: manifest.Variant | manifest.Golden) -> bytes:

@@ -1,45 +1,105 @@
 """The formats of an answer: what a graph gives, as bytes of a media type."""
 
 import base64
+import functools
 import io
 import json
-from typing import Any
+import zipfile
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from serving import images
 from serving.engine import Array
-from serving.requests import Format
+from serving.images import Pixels
+
+Format = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
+
+MEDIA_TYPES: dict[Format, str] = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "npy": "application/x-npy",
+    "zip": "application/zip",
+    "json": "application/json",
+}
+
+LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""The time of every file in an archive, the first that there is: equal pictures make equal archives."""
 
 
-def encode(
-    output: Array,
-    format: Format,  # noqa: A002 - the request's own word
-    about: dict[str, Any],
-    limits: tuple[float, float] | None = None,
-    columns: int = 0,
-) -> tuple[bytes, str]:
-    """Write a graph's output: the bytes and their media type.
+class Drawn(NamedTuple):
+    """What a graph gave for one request, and what there is to know to show it."""
 
-    Args:
-        output: uint8 images (N, H, W, C) or float32 vectors (N, D).
-        format: one of the request's.
-        about: what JSON says beside the pictures.
-        limits: of vectors, what a picture's edges mean.
-        columns: of a sheet; 0 is as many as make it most like a square.
+    output: Array
+    """uint8 images (N, H, W, C) or float32 vectors (N, D)."""
+
+    about: dict[str, Any]
+    """What JSON says beside the pictures."""
+
+    names: Sequence[str] = ()
+    """Of the pictures, as files; by default their numbers."""
+
+    limits: tuple[float, float] | None = None
+    """Of vectors, what a picture's edges mean."""
+
+    columns: int = 0
+    """Of a sheet; 0 is as many as make it most like a square."""
+
+    milliseconds: int | None = None
+    """For each picture, where they are the frames of a film."""
+
+
+def encode(drawn: Drawn, format: Format) -> bytes:  # noqa: A002 - the request's own word
+    """Write what a graph gave in a format, of the media type in MEDIA_TYPES.
+
+    Images of float32 vectors are plots of their first two numbers; all in one, but in an archive.
     """
     match format:
         case "npy":
-            file = io.BytesIO()
-            np.save(file, output, allow_pickle=False)
-            return file.getvalue(), "application/x-npy"
+            return _npy(drawn.output)
         case "json":
-            return json.dumps(about | _as_json(output)).encode(), "application/json"
-        case "png":
-            return images.encode_png(images.picture(output, limits, columns)), "image/png"
+            return json.dumps(drawn.about | _as_json(drawn.output)).encode()
+        case "zip":
+            return _archive(drawn)
+        case "webp" if drawn.milliseconds is not None:
+            return images.encode_animation(_frames(drawn), drawn.milliseconds)
+    picture = images.picture(drawn.output, drawn.limits, drawn.columns)
+    return {"png": images.encode_png, "webp": images.encode_webp, "jpeg": images.encode_jpeg}[format](picture)
+
+
+def _npy(array: Array) -> bytes:
+    """Write an array as NumPy's own file."""
+    return _npy_header(array.dtype, array.shape) + np.ascontiguousarray(array).tobytes()
+
+
+@functools.lru_cache(1024)
+def _npy_header(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
+    """Write what stands before the numbers; NumPy takes longer for it than for them."""
+    file = io.BytesIO()
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, description)
+    return file.getvalue()
 
 
 def _as_json(output: Array) -> dict[str, Any]:
     if output.ndim == 2:
         return {"vectors": output.tolist()}
     return {"images": [base64.b64encode(images.encode_png(image)).decode() for image in output]}
+
+
+def _frames(drawn: Drawn) -> list[Pixels]:
+    """Draw every picture by itself."""
+    rows = (drawn.output[index : index + 1] for index in range(len(drawn.output)))
+    return [images.picture(row, drawn.limits) for row in rows]
+
+
+def _archive(drawn: Drawn) -> bytes:
+    """Put a PNG of each picture into an archive."""
+    file = io.BytesIO()
+    names = drawn.names or [f"{index:04}" for index in range(len(drawn.output))]
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, frame in zip(names, _frames(drawn), strict=True):
+            archive.writestr(zipfile.ZipInfo(f"{name}.png", LONG_AGO), images.encode_png(frame))
+    return file.getvalue()

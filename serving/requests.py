@@ -5,21 +5,29 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
 
-from serving.engine import MAX_SEED, Array, draw_inputs
+from serving.engine import Array
 from serving.errors import Refusal
+from serving.formats import Format
+from serving.latents import MAX_SEED, draw_inputs, truncate, walk
 from serving.manifest import Graph, Manifest, class_of
 
-Format = Literal["png", "npy", "json"]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Label = int | Annotated[str, Field(max_length=100)]
+Truncation = Annotated[float, Field(gt=0, le=1)]
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class SampleRequest(_Strict):
@@ -28,17 +36,56 @@ class SampleRequest(_Strict):
     n: Annotated[int, Field(ge=1)] | None = None
     """How many pictures; 1, or as many as there are latents."""
 
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    seed: Seed | None = None
     """Picture i is that of seed + i; drawn, and told in the answer, where it is missing."""
 
     latents: Annotated[list[list[float]], Field(min_length=1)] | None = None
     """The generator's inputs themselves, in place of seeds."""
 
-    label: int | Annotated[str, Field(max_length=100)] | None = None
+    label: Label | None = None
     """Number or name of the class of all pictures, for a conditional model; by default they take turns."""
 
+    truncation: Truncation | None = None
+    """What is left of the latents' distance from their mean: below 1 pictures are more alike and usual."""
+
     format: Format = "png"
-    """`png`: one picture, or a sheet of them; `npy`: the array; `json`: base64 PNGs, or vectors' numbers."""
+    """`png`, `webp`, `jpeg`: one picture, or a sheet of them; `npy`: the array; `zip`: a PNG each; `json`:
+    base64 PNGs, or vectors' numbers."""
+
+
+class PictureRequest(_Strict):
+    """Query of `GET /v1/models/{model}/samples/{seed}.png`."""
+
+    version: Annotated[str, Field(max_length=100)] | None = None
+    """The model's version; with it the answer is the same for ever."""
+
+    label: Annotated[str, Field(max_length=100)] | None = None
+    """As in a sample request."""
+
+    truncation: Annotated[Truncation, Field(strict=False)] | None = None
+    """As in a sample request."""
+
+
+class InterpolateRequest(_Strict):
+    """Body of `POST /v1/models/{model}/interpolate`."""
+
+    seeds: Annotated[list[Seed], Field(min_length=2, max_length=64)]
+    """Pictures to walk by, in order; the first again at the end closes the round."""
+
+    n: Annotated[int, Field(ge=2)] = 16
+    """Pictures of the walk, both ends included."""
+
+    label: Label | None = None
+    """Of all pictures, for a conditional model; by default the first seed's."""
+
+    truncation: Truncation | None = None
+    """As in a sample request."""
+
+    milliseconds: Annotated[int, Field(ge=10, le=10_000)] = 80
+    """That each picture of a film stands."""
+
+    format: Literal["png", "webp", "npy", "zip", "json"] = "webp"
+    """`webp`: a film; `png`: a sheet; the others as in a sample request."""
 
 
 class TranslateRequest(_Strict):
@@ -48,7 +95,7 @@ class TranslateRequest(_Strict):
     """The graph that translates, `a2b` or `b2a`; by default the model's first."""
 
     format: Format = "png"
-    """`png`: the picture; `npy`: the array, of one image; `json`: a base64 PNG."""
+    """`png`, `webp`, `jpeg`: the picture; `npy`: the array, of one image; `zip`, `json`: the PNG within."""
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -78,24 +125,36 @@ async def read_body(
     return bytes(body)
 
 
-def parse_sample(body: bytes) -> SampleRequest:
-    """Read a sample request.
+async def read_json(request: Request, limit: int) -> bytes:
+    """Read a request's body of JSON.
+
+    Raises:
+        Refusal: `unsupported_type` (415) or `body_too_large` (413).
+    """
+    return await read_body(request.headers, request.stream(), limit, ("application/json",))
+
+
+def parse_body(kind: type[Asked], body: bytes) -> Asked:
+    """Read a request of JSON.
 
     Raises:
         Refusal: `invalid_request` (400), with the field at fault.
     """
     with _refusing():
-        return SampleRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
 
 
-def parse_translate(said: Mapping[str, str]) -> TranslateRequest:
-    """Read what a translate request says beside its image.
+def parse_fields(kind: type[Asked], said: Sequence[tuple[str, str]]) -> Asked:
+    """Read a request of fields and their texts, as a form or a query has them.
 
     Raises:
         Refusal: `invalid_request` (400), with the field at fault.
     """
+    names = [name for name, _ in said]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Refusal(400, "invalid_request", "a field may stand once", twice[0][:64])
     with _refusing():
-        return TranslateRequest.model_validate(said)
+        return kind.model_validate(dict(said))
 
 
 @contextmanager
@@ -118,8 +177,7 @@ def inputs_of(
         Refusal: `invalid_request` (400), with the field at fault.
     """
     count = request.n or len(request.latents or [()])
-    if count > max_images:
-        raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
+    _must_be_few(count, max_images)
     label = None if request.label is None else _class_of(labels, request.label)
     if request.latents is not None:
         given = _given(request, graph.inputs["latent"].size, request.latents)
@@ -129,7 +187,37 @@ def inputs_of(
     if seed + count - 1 > MAX_SEED:
         raise Refusal(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
     seeds = list(range(seed, seed + count))
-    return draw_inputs(graph.inputs, seeds, label), seeds
+    return _truncated(draw_inputs(graph.inputs, seeds, label), request.truncation), seeds
+
+
+def inputs_of_walk(
+    request: InterpolateRequest, graph: Graph, labels: Sequence[str], max_images: int
+) -> dict[str, Array]:
+    """Give the inputs that a walk feeds a graph with, a row for each of its pictures.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    _must_be_few(request.n, max_images)
+    label = None if request.label is None else _class_of(labels, request.label)
+    corners = _truncated(draw_inputs(graph.inputs, request.seeds, label), request.truncation)
+    latents = walk(corners["latent"], request.n, graph.inputs["latent"].distribution or "normal")
+    return {
+        name: latents if name == "latent" else np.repeat(drawn[:1], request.n)
+        for name, drawn in corners.items()
+    }
+
+
+def _must_be_few(count: int, max_images: int) -> None:
+    if count > max_images:
+        raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
+
+
+def _truncated(inputs: dict[str, Array], truncation: float | None) -> dict[str, Array]:
+    """Draw the latents of some inputs towards their mean."""
+    if truncation is None:
+        return inputs
+    return inputs | {"latent": truncate(inputs["latent"], truncation)}
 
 
 def graph_of(request: TranslateRequest, label: Manifest) -> str:
@@ -155,6 +243,8 @@ def _class_of(labels: Sequence[str], label: int | str) -> int:
 def _given(request: SampleRequest, size: int, rows: list[list[float]]) -> NDArray[np.float32]:
     if request.seed is not None:
         raise Refusal(400, "invalid_request", "give a seed or latents, not both", "latents")
+    if request.truncation is not None:
+        raise Refusal(400, "invalid_request", "latents are taken as they are given", "truncation")
     if request.n not in (None, len(rows)):
         raise Refusal(400, "invalid_request", f"n is {request.n}; there are {len(rows)} latents", "n")
     if any(len(row) != size for row in rows):

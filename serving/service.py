@@ -1,41 +1,167 @@
 """The HTTP door: `bentoml serve serving.service:GANZoo` serves every artifact of a folder."""
 
+import asyncio
+import base64
+import contextlib
 import dataclasses
 import gc
 import sys
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Annotated, Any
 
 import bentoml
+from bentoml.exceptions import BentoMLException
+from bentoml.validators import ContentType
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.access_log import AccessLog
+from serving.answers import Stopwatch
 from serving.engine import read_file
-from serving.models import load_models
-from serving.routes import Contract, Guard
+from serving.errors import Refusal
+from serving.formats import encode
+from serving.guard import Guard
+from serving.keys import Keys
+from serving.metrics import forget_the_dead
+from serving.models import Zoo
+from serving.requests import SampleRequest, TranslateRequest, media_type
+from serving.routes import SHAPES, router
+from serving.sampling import Sampling
 from serving.sessions import choose_provider
 from serving.settings import Settings
+from serving.translating import Translating
 
-BENTOML_PAGES, BENTOML_FILES = {"/", "/docs.json", "/schema.json", "/metrics"}, "/static_content/"
-"""What BentoML answers itself; everything else is the contract's."""
+Png = Annotated[bytes, ContentType("image/png")]
 
-contract = Contract()
-"""A process has one service and so one contract; it gets its models when the service starts."""
+BENTOML_CALLS, BENTOML_PAGES = ("/sample", "/translate"), ("/schema.json",)
+BENTOML_FILES = "/static_content/"
+
+zoo = Zoo(Settings())
+"""A process has one service and so one zoo; it gets its settings and models when the service starts."""
+
+sampling, translating = Sampling(zoo), Translating(zoo)
+"""What BentoML's typed calls are answered with."""
+
+
+class Door:
+    """Give each request to the contract or to BentoML, by its path.
+
+    BentoML's own layers take longer than a model; what they are needed for is little. Of the typed calls they
+    get JSON of known length alone: a form's text where a file belongs would be fetched as a URL.
+    """
+
+    def __init__(self, bentoml: ASGIApp, contract: ASGIApp) -> None:
+        self.bentoml, self.contract = bentoml, contract
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        path = scope["path"]
+        if path in BENTOML_CALLS:
+            self._must_be_plain(Headers(scope=scope))
+        elif path not in BENTOML_PAGES and not path.startswith(BENTOML_FILES):
+            await self.contract(scope, receive, send)
+            return
+        await self.bentoml(scope, receive, send)
+
+    @staticmethod
+    def _must_be_plain(headers: Headers) -> None:
+        length, limit = headers.get("content-length", ""), zoo.settings.max_upload
+        if media_type(headers) != "application/json":
+            raise Refusal(415, "unsupported_type", "the body must be application/json")
+        if not length.isdecimal():
+            raise Refusal(411, "length_required", "the body's length must be said")
+        if int(length[:20]) > limit:
+            raise Refusal(413, "body_too_large", f"the body may have {limit} bytes")
+
+
+class Front(bentoml.Service[Any]):  # type: ignore[misc]
+    """A service whose contract stands before BentoML's layers."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Make the app that the server runs."""
+        settings = Settings.from_environment()
+        inner = super().to_asgi(is_main)
+        guard = Guard(
+            Door(inner, router(zoo)),
+            SHAPES,
+            Keys(settings.all_keys),
+            log=AccessLog() if settings.access_log else None,
+        )
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await (guard if scope["type"] == "http" else inner)(scope, receive, send)
+
+        return app
+
+
+def _workers() -> int:
+    """Give the number of processes; what is wrong with the settings, `check` says."""
+    try:
+        return Settings.from_environment().workers
+    except ValueError:
+        return 1
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn what a call can't do into what BentoML tells its clients."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise BentoMLException(str(refusal), error_code=HTTPStatus(refusal.status)) from None
+    except ValueError as error:  # a value of the wrong kind, or no base64
+        raise BentoMLException(str(error), error_code=HTTPStatus.BAD_REQUEST) from None
 
 
 @bentoml.service(
     name="ganzoo",
-    workers=1,
+    workers=_workers(),
     traffic={"timeout": 30},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
     tracing={"excluded_urls": [".*"]},
+    service_class=Front,
 )
 class GANZoo:
     """Sampling and translation by every artifact under GANZOO_ARTIFACTS."""
 
     def __init__(self) -> None:
-        contract.settings = Settings.from_environment()
-        contract.models = load_models(contract.settings)
+        zoo.settings = Settings.from_environment()
+        zoo.load()
+        forget_the_dead()
+        self._stop = threading.Event()
+        if zoo.settings.reload:
+            threading.Thread(target=zoo.keep_fresh, args=(self._stop,), name="reload", daemon=True).start()
         # The collector's pauses are what slow requests are made of: what is loaded by now stays.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 1_000)
+
+    @bentoml.api(route="/sample")  # type: ignore[untyped-decorator]
+    async def sample(
+        self,
+        model: str,
+        n: int = 1,
+        seed: int | None = None,
+        label: int | str | None = None,
+        truncation: float | None = None,
+    ) -> Png:
+        """Draw pictures from seeds: a PNG of one, or of a sheet of them."""
+        with _told():
+            asked = SampleRequest(n=n, seed=seed, label=label, truncation=truncation)
+            drawn, _ = await sampling.draw(zoo.find(model, "sample"), asked, Stopwatch())
+            return await asyncio.to_thread(encode, drawn, "png")
+
+    @bentoml.api(route="/translate")  # type: ignore[untyped-decorator]
+    async def translate(self, model: str, image: str, direction: str | None = None) -> Png:
+        """Translate an image, a PNG, JPEG or WebP in base64, to a PNG of the same size."""
+        with _told(), translating.one_more():
+            data = base64.b64decode(image, validate=True)
+            asked = TranslateRequest(direction=direction)
+            drawn, _ = await translating.draw(zoo.find(model, "translate"), asked, data, Stopwatch())
+            return await asyncio.to_thread(encode, drawn, "png")
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -48,34 +174,16 @@ class GANZoo:
         try:
             settings = Settings.from_environment()
             provider = choose_provider(settings.provider)
-            models = load_models(dataclasses.replace(settings, provider="cpu"))
-            for name, model in models.items():
+            tried = Zoo(dataclasses.replace(settings, provider="cpu"))
+            tried.load()
+            for name, model in tried.models.items():
                 for graph in model.manifest.graphs.values():
                     read_file(settings.artifacts / name, graph.variant_for(provider, settings.precision))
         except ValueError as error:
             print(f"ganzoo: {error}", file=sys.stderr)
             raise SystemExit(2) from None
-        for model in models.values():
-            model.close()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
-        """Let running batches finish."""
-        for model in contract.models.values():
-            model.close()
-
-
-class Door:
-    """Give each request to the contract or to BentoML, by its path."""
-
-    def __init__(self, app: ASGIApp, contract: ASGIApp) -> None:
-        self.bentoml, self.contract = app, contract
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
-        path = scope.get("path", "")
-        theirs = scope["type"] != "http" or path in BENTOML_PAGES or path.startswith(BENTOML_FILES)
-        await (self.bentoml if theirs else self.contract)(scope, receive, send)
-
-
-GANZoo.add_asgi_middleware(Door, contract=Guard(contract.router()))  # type: ignore[attr-defined]
+        """Look for new artifacts no more."""
+        self._stop.set()

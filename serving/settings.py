@@ -1,6 +1,7 @@
 """The server's configuration: environment variables with one prefix, checked when it starts."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Literal, get_args
 from serving.manifest import Precision
 
 PREFIX = "GANZOO_"
+
+BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
 ProviderName = Literal["auto", "cpu", "cuda"]
 
@@ -29,6 +32,18 @@ class Settings:
 
     threads: int = 0
     """Threads of one batch on the CPU; 0 is one for each core."""
+
+    workers: int = 1
+    """Processes that serve, each with all models; one is best for a GPU, and for cores that run batches."""
+
+    keys: str = ""
+    """API keys that open the server, parted by commas; without any it is open to all."""
+
+    access_log: bool = True
+    """Whether each request has a line of JSON on standard output."""
+
+    reload: float = 2.0
+    """Seconds between two looks for artifacts that came, changed or went; 0 never looks."""
 
     max_images: int = 64
     """Pictures in one request at most."""
@@ -64,6 +79,10 @@ class Settings:
             raise ValueError(f"{PREFIX}PRECISION must be fp32, fp16 or int8; got {self.precision}")
         if self.threads < 0:
             raise ValueError(f"{PREFIX}THREADS must be at least 0; got {self.threads}")
+        if self.workers < 1:
+            raise ValueError(f"{PREFIX}WORKERS must be at least 1; got {self.workers}")
+        if not 0 <= self.reload < math.inf:
+            raise ValueError(f"{PREFIX}RELOAD must be at least 0; got {self.reload}")
         if self.max_queue < self.max_images:
             raise ValueError(f"{PREFIX}MAX_QUEUE must hold a request of {PREFIX}MAX_IMAGES pictures")
 
@@ -82,16 +101,34 @@ class Settings:
             variable = PREFIX + field.name.upper()
             if variable not in environment:
                 continue
-            kind: type = type(field.default)
-            value = environment[variable]
-            try:
-                given[field.name] = Path(value) if isinstance(field.default, Path) else kind(value)
-            except ValueError:
-                raise ValueError(f"{variable} must be a whole number; got {value!r}") from None
+            given[field.name] = _read(variable, environment[variable], field.default)
         return Settings(**given)  # type: ignore[arg-type]
+
+    @property
+    def all_keys(self) -> list[str]:
+        """The API keys, one by one."""
+        return [key.strip() for key in self.keys.split(",") if key.strip()]
 
     def to_environment(self) -> dict[str, str]:
         """Write the settings as the environment variables that give them."""
         return {
             PREFIX + field.name.upper(): str(getattr(self, field.name)) for field in dataclasses.fields(self)
         }
+
+
+def _read(variable: str, text: str, default: object) -> object:
+    """Read a variable's text as what its default is."""
+    match default:
+        case bool():
+            if text not in BOOLEANS:
+                raise ValueError(f"{variable} must be true or false; got {text!r}")
+            return BOOLEANS[text]
+        case Path():
+            return Path(text)
+        case int() | float():
+            try:
+                return type(default)(text)
+            except ValueError:
+                kind = "whole number" if isinstance(default, int) else "number"
+                raise ValueError(f"{variable} must be a {kind}; got {text!r}") from None
+    return text

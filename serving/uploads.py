@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, QueryParams, UploadFile
 from starlette.formparsers import MultiPartParser
 
 from serving.errors import Refusal
-from serving.requests import TranslateRequest, media_type, parse_translate, read_body
+from serving.requests import TranslateRequest, media_type, parse_fields, read_body
 
 FORM = "multipart/form-data"
 RAW = ("image/*", "application/octet-stream")
@@ -36,11 +36,7 @@ async def read_upload(
     fields, image = await _read_form(headers, body) if media_type(headers) == FORM else ([], body)
     if not image:
         raise Refusal(400, "invalid_request", "there is no image", "image")
-    said = [*asked, *fields]
-    names = [name for name, _ in said]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise Refusal(400, "invalid_request", "a field may stand once", twice[0][:64])
-    return parse_translate(dict(said)), image
+    return parse_fields(TranslateRequest, [*asked, *fields]), image
 
 
 async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str]], bytes]:

@@ -21,6 +21,7 @@ STAIRS = {
         "zoo",
         "serving.manifest",
         "serving.engine",
+        "serving.latents",
         "serving.sessions",
         # One decoder, one encoder and one kind of sheet for the lab and for the server.
         "serving.images",
@@ -33,7 +34,7 @@ STAIRS = {
 
 BROUGHT = {
     "zoo": {"torch"},
-    "serving": {"numpy", "PIL", "onnxruntime", "bentoml", "pydantic", "starlette"},
+    "serving": {"numpy", "PIL", "onnxruntime", "bentoml", "pydantic", "starlette", "prometheus_client"},
     "training": {
         "torch",
         "torchvision",
@@ -139,7 +140,14 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "training/parity.py": "tests/training/test_export.py",
         "training/artifact.py": "tests/training/test_export.py",
         "training/rules.py": "tests/training/test_rewrite.py",
-        "serving/models.py": "tests/serving/test_routes.py",
+        "serving/answers.py": "tests/serving/test_routes.py",
+        "serving/sampling.py": "tests/serving/test_routes.py",
+        "serving/translating.py": "tests/serving/test_routes.py",
+        "serving/schemas.py": "tests/serving/test_openapi.py",
+        "serving/tensors.py": "tests/serving/test_inference.py",
+        "serving/metrics.py": "tests/serving/test_guard.py",
+        "serving/keys.py": "tests/serving/test_guard.py",
+        "serving/access_log.py": "tests/serving/test_guard.py",
         "serving/requests.py": "tests/serving/test_routes.py",
         "serving/errors.py": "tests/serving/test_routes.py",
         "serving/formats.py": "tests/serving/test_routes.py",

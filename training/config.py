@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from serving.engine import MAX_SEED
+from serving.latents import MAX_SEED
 from training.durable import write_file
 from zoo import registry
 from zoo.entry import Entry

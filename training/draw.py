@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from serving import images, manifest
-from serving.engine import Array, Engine, draw_inputs
+from serving.engine import Array, Engine
 from serving.images import Pixels
+from serving.latents import draw_inputs
 from training.pixels import as_fed, as_served
 from zoo.entry import Entry, Inputs
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving import manifest
-from serving.engine import Array, draw_inputs
+from serving.engine import Array
+from serving.latents import draw_inputs
 from training.config import find_device
 from training.describe import describe, rows
 from training.draw import Graphs

@@ -35,9 +35,14 @@ def serving(settings: Settings, log: Path) -> Iterator[str]:
 
 @contextmanager
 def running(
-    command: list[str], url: str, log: Path, environment: dict[str, str], folder: Path | None = None
+    command: list[str],
+    url: str,
+    log: Path,
+    environment: dict[str, str],
+    folder: Path | None = None,
+    ready: str = "/readyz",
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server's command, in a folder, while the block runs, which begins when the server is ready.
+    """Run a server's command, in a folder, while the block runs, which begins when the path `ready` answers.
 
     Raises:
         OSError: the server ended, or was not ready in a minute; its last words are given.
@@ -47,7 +52,7 @@ def running(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        _wait_until_ready(server, url, log)
+        _wait_until_ready(server, url + ready, log)
         yield server
     finally:
         server.terminate()
@@ -90,7 +95,7 @@ def _wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) ->
     start = time.monotonic()
     while server.poll() is None and time.monotonic() - start < PATIENCE:
         try:
-            _direct.open(f"{url}/readyz", timeout=1).close()
+            _direct.open(url, timeout=1).close()
             return
         except OSError:
             time.sleep(0.1)

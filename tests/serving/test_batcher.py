@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from serving.batcher import Batcher
 from serving.errors import Refusal
@@ -233,3 +234,150 @@ def test_what_waits_is_bounded_by_its_numbers_too():
         batcher.close()
 
     asyncio.run(ask())
+
+
+POISON = -1.0
+
+
+class Gated:
+    """An engine that runs a batch for each permit, and notes what it ran; poison fails a whole batch."""
+
+    def __init__(self) -> None:
+        self.permits, self.ran = threading.Semaphore(0), []
+
+    def __call__(self, inputs):
+        assert self.permits.acquire(timeout=20)
+        self.ran.append(inputs["x"])
+        if (inputs["x"] == POISON).any():
+            raise ValueError("poison")
+        return inputs["x"] * 2
+
+
+class Callers(RuleBasedStateMachine):
+    """Callers come, leave and are served in any order; what holds is what a batcher promises."""
+
+    MAX_ROWS, MAX_QUEUE = 4, 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop, self.engine = asyncio.new_event_loop(), Gated()
+        self.notes = []
+        self.batcher = self.call(self.make)
+        self.callers, self.left, self.next = [], [], 1
+
+    async def make(self) -> Batcher:
+        note = lambda rows, seconds, waiting: self.notes.append(rows)  # noqa: E731
+        return Batcher(self.engine, self.MAX_ROWS, self.MAX_QUEUE, note=note)
+
+    def call(self, make):
+        return self.loop.run_until_complete(asyncio.wait_for(make(), 20))
+
+    def turn(self) -> None:
+        """Let everything happen that can."""
+
+        async def some() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        self.call(some)
+
+    @rule(rows=st.integers(1, 9), width=st.integers(1, 2), poisoned=st.booleans())
+    def come(self, rows, width, poisoned):
+        asked = np.arange(self.next, self.next + rows * width, dtype=float).reshape(rows, width)
+        self.next += rows * width
+        if poisoned:
+            asked[0, 0] = POISON
+        room = self.MAX_QUEUE - self.batcher.waiting
+
+        async def start():
+            return asyncio.get_running_loop().create_task(self.batcher.submit({"x": asked}))
+
+        task = self.call(start)
+        self.turn()
+        if rows > room:
+            assert task.done()
+            assert task.exception().status == 429
+        else:
+            self.callers.append((task, asked, poisoned))
+
+    @precondition(lambda self: self.callers)
+    @rule(data=st.data())
+    def leave(self, data):
+        caller = data.draw(st.sampled_from(self.callers))
+        self.callers = [each for each in self.callers if each is not caller]
+        self.left.append((caller[0], caller[1], len(self.engine.ran)))
+        caller[0].cancel()
+        self.turn()
+
+    @rule()
+    def serve(self):
+        """Permit a batch, and wait until it was run if there is one."""
+        before = len(self.engine.ran)
+        busy = self.batcher._worker is not None and not self.batcher._worker.done()
+        if not busy:
+            return
+        self.engine.permits.release()
+
+        async def ran() -> None:
+            while len(self.engine.ran) == before:
+                await asyncio.sleep(0.001)
+
+        self.call(ran)
+        time.sleep(0.002)
+        self.turn()
+
+    @invariant()
+    def what_waits_is_bounded(self):
+        assert 0 <= self.batcher.waiting <= self.MAX_QUEUE
+
+    @invariant()
+    def batches_are_of_one_shape_and_not_too_large(self):
+        assert all(len(batch) <= self.MAX_ROWS for batch in self.engine.ran)
+
+    def teardown(self):
+        for _ in range(200):
+            self.engine.permits.release()
+
+        async def end():
+            return await asyncio.gather(*(task for task, _, _ in self.callers), return_exceptions=True)
+
+        for answer, (_, asked, poisoned) in zip(self.call(end), self.callers, strict=True):
+            if poisoned:
+                assert isinstance(answer, ValueError)
+            else:
+                assert np.array_equal(answer, asked * 2)
+        assert self.batcher.waiting == 0
+        for task, asked, ran in self.left:
+            assert task.done()
+            # At most the batch that was being run when its caller left has rows of it, and its repetitions.
+            later = [batch for batch in self.engine.ran[ran:] if np.isin(asked[asked != POISON], batch).any()]
+            assert len(later) <= 1 + self.MAX_ROWS
+        self.batcher.close()
+        self.call(self.loop.shutdown_default_executor)
+        self.loop.close()
+
+
+TestCallers = Callers.TestCase
+TestCallers.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+def test_two_batchers_share_the_time():
+    """A flood of one model's work does not starve another's: each has its own thread and queue."""
+
+    async def ask():
+        flooded, calm = Batcher(Double(0.02), max_rows=1), Batcher(Double(0.02), max_rows=1)
+        flood = [asyncio.create_task(flooded.submit(rows(i))) for i in range(60)]
+        await asyncio.sleep(0.01)
+        start = time.perf_counter()
+        for _ in range(5):
+            await calm.submit(rows(1))
+        seconds = time.perf_counter() - start
+        left = sum(not task.done() for task in flood)
+        await asyncio.gather(*flood)
+        flooded.close()
+        calm.close()
+        return seconds, left
+
+    seconds, left = asyncio.run(ask())
+    assert seconds < 0.5
+    assert left > 20, "the control: the flood was still on"

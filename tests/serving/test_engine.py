@@ -8,7 +8,8 @@ import torch
 
 from serving import engine as engines
 from serving import manifest, sessions
-from serving.engine import Engine, draw_inputs, draw_latents
+from serving.engine import Engine
+from serving.latents import draw_inputs, draw_latents
 from serving.sessions import EngineError, Options, open_session
 from tests.conftest import flips
 

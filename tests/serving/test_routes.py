@@ -9,15 +9,43 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.routing import Route, Router
 
-from serving.engine import MAX_SEED, draw_latents
-from serving.models import artifact_folders, load_models
-from serving.routes import Contract, Guard
+from serving.guard import Guard
+from serving.latents import MAX_SEED, draw_latents
+from serving.models import Zoo, artifact_folders
+from serving.routes import SHAPES, router
 from serving.sessions import EngineError
 from serving.settings import Settings
+from serving.translating import Translating
 from training.source import open_graphs
 
 SAMPLE = "/v1/models/pictures/sample"
+
+
+def app_of(settings: Settings) -> Guard:
+    """The whole contract behind its guard."""
+    return Guard(router(zoo_of(settings)), SHAPES)
+
+
+def zoo_of(settings: Settings) -> Zoo:
+    zoo = Zoo(settings)
+    zoo.load()
+    return zoo
+
+
+def asker(app: Guard):
+    """A function that asks an app, without a socket."""
+    transport = httpx.ASGITransport(app=app)
+
+    def ask(method: str, path: str, **options) -> httpx.Response:
+        async def go() -> httpx.Response:
+            async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(go())
+
+    return ask
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +58,7 @@ def ask(artifacts):
         max_upload=20_000,
         max_pixels=4096,
     )
-    contract = Contract(load_models(settings), settings)
-    transport = httpx.ASGITransport(app=Guard(contract.router()))
-
-    def ask(method: str, path: str, **options) -> httpx.Response:
-        async def go() -> httpx.Response:
-            async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(go())
-
-    yield ask
-    for model in contract.models.values():
-        model.close()
+    return asker(app_of(settings))
 
 
 def array(response: httpx.Response) -> np.ndarray:
@@ -155,12 +171,13 @@ def test_vectors_are_numbers_and_a_plot(ask):
 
 def test_concurrent_requests_meet_in_batches_and_keep_their_pictures(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu")
-    models = load_models(settings)
+    zoo = zoo_of(settings)
+    models = zoo.models
     run, sizes = models["pictures"].engine.run, []
     models["pictures"].batchers["generator"]._run = lambda inputs: (
         sizes.append(len(inputs["latent"])) or run("generator", inputs)
     )
-    transport = httpx.ASGITransport(app=Guard(Contract(models, settings).router()))
+    transport = httpx.ASGITransport(app=Guard(router(zoo), SHAPES))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -351,7 +368,7 @@ def test_a_photograph_on_its_side_comes_back_upright(ask):
 def test_a_photograph_of_a_thousand_by_667_comes_back_667_by_a_thousand(artifacts):
     """Within the default limits."""
     settings = Settings(artifacts=artifacts, provider="cpu")
-    transport = httpx.ASGITransport(app=Guard(Contract(load_models(settings), settings).router()))
+    transport = httpx.ASGITransport(app=app_of(settings))
     exif, out = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     photograph = Image.fromarray(noise(67, 100)).resize((1000, 667), Image.Resampling.BICUBIC)
@@ -377,11 +394,11 @@ def test_every_kind_of_image_is_one_to_translate(ask, mode):
 
 def test_images_of_one_size_meet_in_batches_and_keep_their_own(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu")
-    models = load_models(settings)
-    batcher = models["styles"].batchers["a2b"]
+    zoo = zoo_of(settings)
+    batcher = zoo.models["styles"].batchers["a2b"]
     run, shapes = batcher._run, []
     batcher._run = lambda inputs: shapes.append(inputs["image"].shape) or run(inputs)
-    transport = httpx.ASGITransport(app=Guard(Contract(models, settings).router()))
+    transport = httpx.ASGITransport(app=Guard(router(zoo), SHAPES))
     given = [noise(16 + 4 * (index % 2), 16 + index // 8, 3) for index in range(24)]
 
     async def go():
@@ -466,8 +483,9 @@ def test_an_image_is_what_its_content_says(ask):
 
 def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu", max_uploads=2)
-    contract = Contract(load_models(settings), settings)
-    transport = httpx.ASGITransport(app=Guard(contract.router()))
+    translating = Translating(zoo_of(settings))
+    route = Route("/v1/models/{model}/translate", translating.translate, methods=["POST"])
+    transport = httpx.ASGITransport(app=Guard(Router([route]), SHAPES))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -478,7 +496,7 @@ def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
     assert statuses.count(200) >= 2
     assert statuses.count(429) + statuses.count(200) == 8
     assert 429 in statuses
-    assert contract.uploads == 0
+    assert translating.uploads == 0
 
 
 def test_a_task_is_asked_for_by_its_name(ask):
@@ -500,7 +518,7 @@ def test_what_fails_inside_is_a_500_without_a_word_of_it_but_in_the_log(ask, mon
     def fail(*arguments):
         raise RuntimeError("secret/path.py")
 
-    monkeypatch.setattr("serving.routes.parse_sample", fail)
+    monkeypatch.setattr("serving.sampling.inputs_of", fail)
     answer = ask("POST", SAMPLE, json={})
     assert refused(answer, 500)["code"] == "internal_error"
     assert answer.headers["x-request-id"] in caplog.text
@@ -512,7 +530,7 @@ def test_an_answer_that_takes_too_long_is_a_503():
         await asyncio.sleep(60)
 
     async def go():
-        transport = httpx.ASGITransport(app=Guard(forever, deadline=0.05))
+        transport = httpx.ASGITransport(app=Guard(forever, SHAPES, deadline=0.05))
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
             return await client.get("/")
 
@@ -523,7 +541,7 @@ def test_an_answer_that_takes_too_long_is_a_503():
 
 def test_too_much_work_is_refused_at_once_with_a_time_to_wait(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu", max_images=16, max_queue=16)
-    transport = httpx.ASGITransport(app=Guard(Contract(load_models(settings), settings).router()))
+    transport = httpx.ASGITransport(app=app_of(settings))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -542,9 +560,9 @@ def test_too_much_work_is_refused_at_once_with_a_time_to_wait(artifacts):
 
 def test_a_folder_without_artifacts_is_refused(tmp_path):
     with pytest.raises(EngineError, match="no folder"):
-        load_models(Settings(artifacts=tmp_path / "none"))
+        zoo_of(Settings(artifacts=tmp_path / "none"))
     with pytest.raises(EngineError, match="holds no artifact"):
-        load_models(Settings(artifacts=tmp_path))
+        zoo_of(Settings(artifacts=tmp_path))
 
 
 def test_what_is_half_written_is_not_served(tmp_path):
@@ -552,3 +570,130 @@ def test_what_is_half_written_is_not_served(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "README.md").touch()
     assert [folder.name for folder in artifact_folders(tmp_path)] == ["a", "b"]
+
+
+PICTURE = "/v1/models/pictures/samples"
+
+
+def test_one_picture_for_ever_under_its_version(ask):
+    version = ask("GET", "/v1/models").json()["models"][2]["version"]
+    bare, kept = ask("GET", f"{PICTURE}/43.png"), ask("GET", f"{PICTURE}/43.png?version={version}")
+    assert bare.content == kept.content == ask("POST", SAMPLE, json={"seed": 43}).content
+    assert bare.headers["cache-control"] == "public, no-cache"
+    assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+    tag = kept.headers["etag"]
+    assert tag == bare.headers["etag"]
+    assert tag.startswith('"'), "strong"
+    again = ask("GET", f"{PICTURE}/43.png", headers={"If-None-Match": f'"other", {tag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    others = [f"{PICTURE}/44.png", f"{PICTURE}/43.png?truncation=0.5"]
+    assert tag not in [ask("GET", other).headers["etag"] for other in others]
+    head = ask("HEAD", f"{PICTURE}/43.png")
+    assert (head.status_code, head.headers["etag"]) == (200, tag)
+
+
+def test_a_seeds_picture_may_be_of_a_class(ask):
+    path = "/v1/models/classes/samples/7.png"
+    asked = ask("POST", "/v1/models/classes/sample", json={"seed": 7, "label": "C"})
+    assert ask("GET", f"{path}?label=C").content == ask("GET", f"{path}?label=2").content == asked.content
+
+
+@pytest.mark.parametrize(
+    ("status", "rest"),
+    [
+        (404, f"{MAX_SEED + 1}.png"),
+        (404, "-1.png"),
+        (404, "1.5.png"),
+        (404, "\u0663.png"),
+        (404, "1" * 400 + ".png"),
+        (404, "1.jpg"),
+        (404, "1.png?version=other"),
+        (400, "1.png?label=A"),
+        (400, "1.png?truncation=0"),
+        (400, "1.png?truncation=nan"),
+        (400, "1.png?truncation=0.5&truncation=0.5"),
+        (400, "1.png?colour=red"),
+    ],
+)
+def test_other_pictures_are_refused(ask, status, rest):
+    refused(ask("GET", f"{PICTURE}/{rest}"), status)
+
+
+def test_truncated_pictures_are_nearer_to_the_mean_one(ask):
+    def drawn(**body: object) -> np.ndarray:
+        return array(ask("POST", SAMPLE, json={"n": 8, "seed": 0, "format": "npy"} | body)).astype(float)
+
+    mean = array(ask("POST", SAMPLE, json={"latents": [[0.0] * 8], "format": "npy"})).astype(float)
+    whole, half = (np.abs(drawn(truncation=part) - mean).mean() for part in (1, 0.5))
+    assert half < whole
+    assert np.array_equal(drawn(truncation=1), drawn())
+    refused(ask("POST", SAMPLE, json={"latents": [[0.0] * 8], "truncation": 0.5}), 400)
+
+
+WALK = "/v1/models/pictures/interpolate"
+
+
+def test_a_walk_goes_from_picture_to_picture(ask):
+    body = {"seeds": [3, 9, 3], "n": 9}
+    steps = array(ask("POST", WALK, json=body | {"format": "npy"}))
+    assert steps.shape == (9, 16, 16, 1)
+    for place, seed in ((0, 3), (4, 9), (8, 3)):
+        assert np.array_equal(
+            steps[place], array(ask("POST", SAMPLE, json={"seed": seed, "format": "npy"}))[0]
+        )
+    assert not np.array_equal(steps[2], steps[0])
+    film = ask("POST", WALK, json=body)
+    assert film.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(film.content)) as frames:
+        assert frames.size == (16, 16)
+        assert frames.n_frames > 1
+    sheet = ask("POST", WALK, json=body | {"format": "png"})
+    assert Image.open(io.BytesIO(sheet.content)).size == (3 * 18 + 2, 3 * 18 + 2)
+    assert len(ask("POST", WALK, json=body | {"format": "json"}).json()["images"]) == 9
+
+
+def test_a_walk_of_a_conditional_model_stays_in_its_class(ask):
+    path = "/v1/models/classes/interpolate"
+    by_default = array(ask("POST", path, json={"seeds": [4, 6], "n": 3, "format": "npy"}))
+    told = array(ask("POST", path, json={"seeds": [4, 6], "n": 3, "label": "B", "format": "npy"}))
+    assert np.array_equal(by_default, told)
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("seeds", {}),
+        ("seeds", {"seeds": [1]}),
+        ("seeds", {"seeds": [1, -1]}),
+        ("seeds", {"seeds": [1, 2.5]}),
+        ("n", {"seeds": [1, 2], "n": 1}),
+        ("n", {"seeds": [1, 2], "n": 17}),
+        ("format", {"seeds": [1, 2], "format": "jpeg"}),
+        ("milliseconds", {"seeds": [1, 2], "milliseconds": 0}),
+        ("label", {"seeds": [1, 2], "label": "A"}),
+    ],
+)
+def test_other_walks_are_refused(ask, field, body):
+    assert refused(ask("POST", WALK, json=body), 400)["field"] == field
+
+
+@pytest.mark.parametrize("kind", ["webp", "jpeg", "zip"])
+def test_the_other_formats_come_from_every_task(ask, kind):
+    sampled = ask("POST", SAMPLE, json={"n": 3, "seed": 1, "format": kind})
+    translated = ask("POST", TRANSLATE, params={"format": kind}, files={"image": png(noise(20, 30))})
+    for answer in (sampled, translated):
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == ("application/zip" if kind == "zip" else f"image/{kind}")
+
+
+def test_metrics_count_what_was_served(ask):
+    def value(text: str, series: str) -> float:
+        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(series))
+
+    served = 'ganzoo_requests_total{model="points",route="sample",status="200"}'
+    rows = 'ganzoo_batch_rows_sum{graph="generator",model="points"}'
+    before = ask("GET", "/metrics").text
+    ask("POST", "/v1/models/points/sample", json={"n": 3})
+    after = ask("GET", "/metrics").text
+    assert value(after, served) == value(before, served) + 1
+    assert value(after, rows) == value(before, rows) + 3

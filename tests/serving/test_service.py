@@ -1,9 +1,12 @@
 """The server as users start it: BentoML's processes, a socket, real clients."""
 
 import asyncio
+import base64
+import contextlib
 import functools
 import gc
 import io
+import json
 import os
 import re
 import shutil
@@ -18,9 +21,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from serving.engine import Engine
+from serving.latents import draw_latents
 from serving.settings import Settings
 from training.sample import sample
 from training.server import free_port, running, serve_command, serve_environment, serving
+from training.source import open_graphs
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +36,19 @@ def url(artifacts, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     with serving(Settings(artifacts=artifacts), log) as url:
         yield url
+
+
+@contextlib.asynccontextmanager
+async def living(app):
+    """Start an app and end it, as a server does."""
+    told, said = asyncio.Queue(), asyncio.Queue()
+    life = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}}, told.get, said.put))
+    await told.put({"type": "lifespan.startup"})
+    assert (await said.get())["type"] == "lifespan.startup.complete"
+    yield
+    await told.put({"type": "lifespan.shutdown"})
+    assert (await said.get())["type"] == "lifespan.shutdown.complete"
+    await life
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in BentoML itself
@@ -47,14 +66,14 @@ def test_the_service_in_process(artifacts, tmp_path, monkeypatch, request):
         app = GANZoo.to_asgi()
         transport = httpx.ASGITransport(app=app)
         async with (
-            app.router.lifespan_context(app),
+            living(app),
             httpx.AsyncClient(transport=transport, base_url="http://zoo") as client,
         ):
             body = {"seed": 3, "format": "npy"}
             return [
                 await client.get("/readyz"),
                 await client.post("/v1/models/pictures/sample", json=body),
-                await client.get("/"),
+                await client.get("/docs"),
             ]
 
     ready, pictures, page = asyncio.run(ask())
@@ -90,12 +109,94 @@ def test_concurrent_requests_give_a_seed_its_picture(url, artifacts):
 
 def test_bentomls_own_pages_are_there_and_the_rest_is_the_contracts(url):
     with httpx.Client(base_url=url) as client:
-        assert client.get("/").status_code == 200
-        assert client.get("/docs.json").json()["info"]["title"] == "ganzoo"
-        assert "bentoml" in client.get("/metrics").text
+        assert client.get("/", follow_redirects=True).url.path == "/docs"
+        for file in re.findall(r'(?:href|src)="([^"]+)"', client.get("/docs").text):
+            assert client.get(f"/{file}").status_code == 200
+        assert {route["name"] for route in client.get("/schema.json").json()["routes"]} == {
+            "sample",
+            "translate",
+        }
+        assert "ganzoo_requests_total" in client.get("/metrics").text
         assert client.get("/livez").json() == {"status": "alive"}
         missing = client.get("/no/such/path")
         assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in BentoML itself
+def test_bentomls_own_client_works(url, artifacts):
+    import bentoml
+
+    with bentoml.SyncHTTPClient(url) as client:
+        picture = Image.open(io.BytesIO(client.sample(model="pictures", seed=3)))
+        assert np.array_equal(np.asarray(picture), sample(artifacts / "pictures", 1, 3)[0, :, :, 0])
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        given = base64.b64encode(file.getvalue()).decode()
+        translated = Image.open(io.BytesIO(client.translate(model="styles", image=given, direction="b2a")))
+        expected = open_graphs(artifacts / "styles", "translate").translate("b2a", pixels[None])
+        assert np.array_equal(np.asarray(translated), expected[0])
+    with httpx.Client(base_url=url) as plain:
+        for status, path, options in [
+            (404, "/sample", {"json": {"model": "nope"}}),
+            (400, "/sample", {"json": {"model": "pictures", "n": 0}}),
+            (400, "/translate", {"json": {"model": "styles", "image": "!"}}),
+            (415, "/translate", {"files": {"image": b"http://127.0.0.1/"}, "data": {"model": "styles"}}),
+            (
+                415,
+                "/sample",
+                {"content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}},
+            ),
+            (411, "/sample", {"content": iter([b"{}"]), "headers": {"content-type": "application/json"}}),
+        ]:
+            assert plain.post(path, **options).status_code == status, (path, options)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_tritons_own_client_works(url, artifacts, binary):
+    triton = pytest.importorskip("tritonclient.http")
+    client = triton.InferenceServerClient(url.removeprefix("http://"))
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("classes")
+    assert "styles.a2b" in [model["name"] for model in client.get_model_repository_index()]
+    metadata = client.get_model_metadata("classes")
+    latents, labels = draw_latents(8, [0, 1, 2]), np.array([2, 1, 0])
+    inputs = [
+        triton.InferInput(spec["name"], array.shape, spec["datatype"])
+        for spec, array in zip(metadata["inputs"], (latents, labels), strict=True)
+    ]
+    for given, array in zip(inputs, (latents, labels), strict=True):
+        given.set_data_from_numpy(array, binary_data=binary)
+    wanted = [triton.InferRequestedOutput("output", binary_data=binary)]
+    pixels = client.infer("classes", inputs, outputs=wanted, request_id="one").as_numpy("output")
+    assert np.array_equal(
+        pixels, Engine(artifacts / "classes", "cpu").run("generator", {"latent": latents, "label": labels})
+    )
+    with pytest.raises(triton.InferenceServerException, match="no such model"):
+        client.get_model_metadata("nope")
+    inputs[1].set_data_from_numpy(np.array([2, 1, 3]), binary_data=binary)
+    with pytest.raises(triton.InferenceServerException, match="label must be from 0 to 2"):
+        client.infer("classes", inputs)
+    client.close()
+
+
+def test_a_seeds_bytes_are_the_same_alone_at_64_connections_and_across_workers(artifacts, tmp_path):
+    path, seeds = "/v1/models/pictures/sample", range(8)
+    with serving(Settings(artifacts=artifacts, workers=2), tmp_path / "log") as url:
+
+        def ask(seed: int) -> bytes:  # a connection each: any worker may take it
+            answer = httpx.post(f"{url}{path}", json={"seed": seed, "format": "npy"})
+            return answer.content if answer.status_code == 200 else answer.text.encode()
+
+        alone = [ask(seed) for seed in seeds]
+        with ThreadPoolExecutor(64) as threads:
+            together = list(threads.map(ask, [*seeds] * 24))
+        lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line[:1] == "{"]
+    assert together == alone * 24
+    assert len(set(alone)) == len(seeds), "the control: seeds differ"
+    workers = {line["id"][:12] for line in lines if line["route"] == "sample"}
+    assert len(workers) == 2, "both workers were asked"
 
 
 @pytest.mark.parametrize("fault", ["damaged", "missing"])

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from serving import manifest
-from serving.engine import Engine, draw_latents
+from serving.engine import Engine
+from serving.latents import draw_latents
 from serving.sessions import EngineError
 from training import parity
 from training.export import export, restore

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import nn
 
 from serving import manifest
-from serving.engine import Engine, draw_inputs
+from serving.engine import Engine
+from serving.latents import draw_inputs
 from tests.conftest import small_card
 from training import parity
 from training.config import Card, Run

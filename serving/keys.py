@@ -1,0 +1,40 @@
+"""API keys: who may ask."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+
+from serving.errors import Refusal
+
+
+class Keys:
+    """The keys that open a server; where there are none, it is open.
+
+    Args:
+        keys: as clients send them.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._digests = [_digest(key.encode()) for key in keys]
+
+    def check(self, headers: Headers) -> None:
+        """Check a request's key, `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+
+        Every key is compared, and always in the same time, so that an answer's time tells nothing.
+
+        Raises:
+            Refusal: `unauthorized` (401).
+        """
+        if not self._digests:
+            return
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
+        given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
+        digest = _digest(given.strip().encode("latin-1"))  # as Starlette decodes headers
+        if not sum(hmac.compare_digest(digest, each) for each in self._digests):
+            raise Refusal(401, "unauthorized", "a valid key is needed: Authorization: Bearer KEY")
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

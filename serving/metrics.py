@@ -1,0 +1,56 @@
+"""What Prometheus is told: counts and times, of as many series as there are models, whatever is asked.
+
+Where several processes serve, each writes its own into the folder that BentoML names
+(PROMETHEUS_MULTIPROC_DIR), and any of them reports the sum.
+"""
+
+import os
+from pathlib import Path
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+REQUESTS = Counter("ganzoo_requests", "Requests answered", ["route", "model", "status"])
+REQUEST_SECONDS = Histogram(
+    "ganzoo_request_seconds", "From a request's arrival to its answer's end", ["route"], buckets=SECONDS
+)
+BATCH_ROWS = Histogram("ganzoo_batch_rows", "Rows in a batch", ["model", "graph"], buckets=ROWS)
+ENGINE_SECONDS = Histogram(
+    "ganzoo_engine_seconds", "One batch in the engine", ["model", "graph"], buckets=SECONDS
+)
+QUEUE_ROWS = Gauge(
+    "ganzoo_queue_rows", "Rows that wait for the engine", ["model", "graph"], multiprocess_mode="livesum"
+)
+MODELS = Gauge("ganzoo_models", "Models being served", multiprocess_mode="livemax")
+RELOADS = Counter("ganzoo_reloads", "Artifacts loaded or refused while serving", ["outcome"])
+
+
+def report() -> tuple[bytes, str]:
+    """Write everything as Prometheus reads it: the text and its media type."""
+    registry: CollectorRegistry = REGISTRY
+    if SHARED in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def forget_the_dead() -> None:
+    """Take the gauges of processes that are gone out of the sums."""
+    if SHARED not in os.environ:
+        return
+    for file in Path(os.environ[SHARED]).glob("gauge_live*_*.db"):
+        process = file.stem.rpartition("_")[2]
+        if not Path("/proc", process).exists() and Path("/proc").is_dir():
+            multiprocess.mark_process_dead(int(process))  # type: ignore[no-untyped-call]

@@ -1,0 +1,88 @@
+"""Images translated to others, over HTTP."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving import images
+from serving.answers import Stopwatch, answer, model_of
+from serving.errors import Refusal
+from serving.formats import Drawn
+from serving.images import Pixels
+from serving.manifest import Tensor
+from serving.models import Model, Zoo
+from serving.requests import TranslateRequest, graph_of
+from serving.uploads import read_upload
+
+
+@dataclass
+class Translating:
+    """The route of models that translate."""
+
+    zoo: Zoo
+
+    uploads: int = 0
+    """Images at work."""
+
+    decoders: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
+    )
+    """Threads for what comes in, so that a slow image holds up nobody's answer."""
+
+    async def translate(self, request: Request) -> Response:
+        """Translate an image of any size to one of the same size."""
+        watch = Stopwatch()
+        model = model_of(request, self.zoo, "translate")
+        with self.one_more():
+            asked, data = await read_upload(
+                request.headers, request.query_params, request.stream(), self.zoo.settings.max_upload
+            )
+            drawn, graph = await self.draw(model, asked, data, watch)
+            return await answer(model, drawn, asked.format, watch, {"X-Direction": graph})
+
+    @contextlib.contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count an image while it is at work.
+
+        Raises:
+            Refusal: `busy` (429), there are too many.
+        """
+        if self.uploads >= self.zoo.settings.max_uploads:
+            raise Refusal(429, "busy", "more images are at work than the server will hold; try again shortly")
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
+
+    async def draw(
+        self, model: Model, asked: TranslateRequest, data: bytes, watch: Stopwatch
+    ) -> tuple[Drawn, str]:
+        """Translate an encoded image as a request asks; name the direction too.
+
+        Raises:
+            Refusal: `invalid_request`, `broken_image` (400), `unsupported_image` (415), `image_too_large`
+                (413) or `busy` (429).
+        """
+        graph = graph_of(asked, model.manifest)
+        spec = model.manifest.graphs[graph].inputs["image"]
+        most, loop = self.zoo.settings.max_pixels, asyncio.get_running_loop()
+        size, padded = await loop.run_in_executor(self.decoders, _prepare, data, spec, most)
+        watch.lap("parse")
+        output = await model.run(graph, {"image": padded})
+        watch.lap("engine")
+        height, width = size
+        about = {"model": model.name, "version": model.manifest.version, "direction": graph}
+        return Drawn(output[:, :height, :width], about, [graph]), graph
+
+
+def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:
+    """Decode an image for a graph: its height and width, and its pixels, padded, as a batch of one."""
+    pixels = images.decode(data, spec.size, max_pixels=max_pixels, grid=spec.grid)
+    return (pixels.shape[0], pixels.shape[1]), images.pad(pixels[None], *spec.grid)

@@ -1,0 +1,1 @@
+"""Other servers of the same engine, each written as its own documentation says."""

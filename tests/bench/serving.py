@@ -1,0 +1,270 @@
+"""Requests a second of the server, beside others with the same engine: a table of ratios.
+
+    python -m tests.bench.serving
+
+Every server is started here on loopback, warmed, and loaded by the same client, alone. They all run our
+engine on the same DCGAN of 32x32 pixels, its weights random, so that only what is around it differs:
+BentoML's adaptive batching, LitServe and PyTriton, each as its documentation says. The peers have a virtual
+environment of their own (`make bench-serving` makes it); who is not installed is missing from the table.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from serving.engine import Engine
+from serving.latents import draw_latents
+from serving.settings import Settings
+from serving.tensors import HEADER_LENGTH
+from tests.bench.export import artifact_of, in_new_process
+from tests.bench.load import Load, Outcome, request_bytes
+from tests.bench.machine import describe_machine
+from training.server import free_port, running, serve_command, serve_environment
+
+SEEDS = range(0, 64 * 64, 64)
+JSON = {"Content-Type": "application/json"}
+PEERS = Path(".venv/peers/bin/python")
+"""Where the peers are installed."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is started and asked."""
+
+    command: Callable[[int], list[str]]
+    requests: Callable[[str, int, str], list[bytes]]
+    """From its address, the pictures in a request and the format, requests of many seeds."""
+
+    formats: tuple[str, ...]
+    environment: dict[str, str]
+    ready: str
+
+
+def ours(url: str, n: int, kind: str) -> list[bytes]:
+    """Ask our own contract, or by the Open Inference Protocol."""
+    if kind == "v2":
+        return tensors(url, "dcgan", n)
+    bodies = (json.dumps({"seed": seed, "n": n, "format": kind}).encode() for seed in SEEDS)
+    return [request_bytes("POST", f"{url}/v1/models/dcgan/sample", body, JSON) for body in bodies]
+
+
+def stock(url: str, n: int, kind: str) -> list[bytes]:
+    """Ask BentoML's own API."""
+    bodies = (json.dumps({"seed": seed, "n": n}).encode() for seed in SEEDS)
+    return [request_bytes("POST", f"{url}/{kind}", body, JSON) for body in bodies]
+
+
+def litserve(url: str, n: int, kind: str) -> list[bytes]:
+    """Ask LitServe."""
+    bodies = (json.dumps({"seed": seed, "n": n, "format": kind}).encode() for seed in SEEDS)
+    return [request_bytes("POST", f"{url}/predict", body, JSON) for body in bodies]
+
+
+def tensors(url: str, model: str, n: int) -> list[bytes]:
+    """Ask by the Open Inference Protocol, in binary."""
+    made = []
+    for seed in SEEDS:
+        latents = draw_latents(100, list(range(seed, seed + n)))
+        given = {"name": "latent", "shape": latents.shape, "datatype": "FP32"}
+        given["parameters"] = {"binary_data_size": latents.nbytes}
+        wanted = {"name": "output", "parameters": {"binary_data": True}}
+        head = json.dumps({"inputs": [given], "outputs": [wanted]}).encode()
+        headers = {HEADER_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
+        body = head + latents.tobytes()
+        made.append(request_bytes("POST", f"{url}/v2/models/{model}/infer", body, headers))
+    return made
+
+
+def servers(artifacts: Path) -> Iterator[tuple[str, Server]]:
+    """List the servers that are installed."""
+    folder = artifacts / "dcgan"
+    settings = Settings(artifacts=artifacts, provider="cpu")
+    peer = {**os.environ, "PEER_ARTIFACT": str(folder), "PYTHONPATH": str(Path.cwd())}
+    yield (
+        "ours",
+        Server(
+            lambda port: serve_command("127.0.0.1", port),
+            ours,
+            ("npy", "v2", "png"),
+            serve_environment(settings),
+            "/readyz",
+        ),
+    )
+    yield (
+        "BentoML batching",
+        Server(
+            lambda port: [
+                *(sys.executable, "-m", "bentoml", "serve", "tests.bench.peers.stock_bentoml:Stock"),
+                *("--host", "127.0.0.1", "--port", str(port)),
+            ],
+            stock,
+            ("npy", "png"),
+            {**peer, "BENTOML_DO_NOT_TRACK": "True"},
+            "/readyz",
+        ),
+    )
+    for name, module, ask, formats, ready in (
+        ("LitServe", "litserve", litserve, ("npy", "png"), "/health"),
+        ("PyTriton", "pytriton", lambda url, n, _: tensors(url, "generator", n), ("v2",), "/v2/health/ready"),
+    ):
+        script = f"tests.bench.peers.{module}_server"
+        if _installed(module):
+            extra = ["sample"] if module == "litserve" else []
+            command = lambda port, script=script, extra=extra: [str(PEERS), "-m", script, str(port), *extra]  # noqa: E731
+            yield name, Server(command, ask, formats, peer, ready)
+
+
+def _installed(module: str) -> bool:
+    """Tell whether the peers' environment has a package."""
+    if not PEERS.exists():
+        return False
+    return subprocess.run([PEERS, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Give the processor time of a process and all its children so far."""
+    total = 0.0
+    for each in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            times = each.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def limit(folder: Path, n: int, seconds: float) -> float:
+    """Measure the engine alone: the most images a second, in batches of 8 to 64, or of n."""
+    engine, best = Engine(folder, "cpu"), 0.0
+    for rows in (8, 16, 32, 64) if n == 1 else (n,):
+        latents = {"latent": draw_latents(100, list(range(rows)))}
+        for _ in range(3):
+            start, runs = time.perf_counter(), 0
+            while time.perf_counter() - start < seconds / 3:
+                engine.run("generator", latents)
+                runs += 1
+            best = max(best, runs * rows / (time.perf_counter() - start))
+    return best
+
+
+def measure(name: str, server: Server, plan: Sequence[tuple[str, int, int]], seconds: float) -> Iterator[Any]:
+    """Load one server as planned: formats, pictures in a request, connections; give a row each."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.NamedTemporaryFile() as log, start(server, port, url, Path(log.name)) as process:
+        for kind, n, connections in plan:
+            if kind not in server.formats:
+                continue
+            load = Load(url, server.requests(url, n, kind), connections)
+            load.closed(seconds / 4)
+            begin = cpu_seconds(psutil.Process(process.pid))
+            outcome = load.closed(seconds)
+            used = cpu_seconds(psutil.Process(process.pid)) - begin
+            yield row(name, kind, n, connections, outcome, used)
+
+
+@contextlib.contextmanager
+def start(server: Server, port: int, url: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a server while the block runs."""
+    with running(server.command(port), url, log, server.environment, ready=server.ready) as process:
+        yield process
+
+
+def row(name: str, kind: str, n: int, connections: int, outcome: Outcome, used: float) -> dict[str, Any]:
+    """Sum up what came of a load."""
+    total = sum(outcome.statuses.values())
+    return {
+        "server": name,
+        "format": kind,
+        "n": n,
+        "connections": connections,
+        "requests/s": outcome.rate,
+        "p50": outcome.percentile(50),
+        "p99": outcome.percentile(99),
+        "cpu_ms": 1e3 * used / max(total, 1),
+        "errors": total - outcome.statuses[200],
+    }
+
+
+PLAN = [
+    ("npy", 1, 1),
+    ("npy", 1, 8),
+    ("npy", 1, 32),
+    ("npy", 1, 64),
+    ("v2", 1, 1),
+    ("v2", 1, 8),
+    ("v2", 1, 32),
+]
+PLAN += [("v2", 1, 64), ("png", 1, 8), ("png", 1, 64), ("npy", 64, 8), ("v2", 64, 8), ("png", 64, 8)]
+
+
+def table(rows: list[dict[str, Any]], limits: dict[int, float]) -> str:
+    """Lay the rows out, best rate first within a load."""
+    heads = [
+        "format",
+        "n",
+        "connections",
+        "server",
+        "requests/s",
+        "ours to it",
+        "images to the engine's limit",
+    ]
+    lines = [[*heads, "p50 ms", "p99 ms", "CPU ms a request", "errors"], ["---"] * 11]
+    for each in rows:
+        mine = [other for other in rows if other["server"] == "ours" and _same(other, each)]
+        ratio = mine[0]["requests/s"] / each["requests/s"] if mine and each["requests/s"] else math.nan
+        share = each["requests/s"] * each["n"] / limits[each["n"]]
+        numbers = [f"{each['requests/s']:,.0f}", f"{ratio:.2f}", f"{share:.2f}"]
+        numbers += [f"{each[key]:.1f}" for key in ("p50", "p99")] + [f"{each['cpu_ms']:.2f}"]
+        load = [each["format"], str(each["n"]), str(each["connections"]), each["server"]]
+        lines.append([*load, *numbers, str(each["errors"])])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(one[key] == other[key] for key in ("format", "n", "connections"))
+
+
+def main() -> None:
+    """Measure, write the table and its figures, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=6.0, help="for each load")
+    parser.add_argument("--servers", nargs="*", help="by default all that are installed")
+    parser.add_argument("--formats", nargs="*")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/serving"))
+    asked = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        in_new_process(artifact_of, "DCGAN 32", Path(place) / "dcgan")
+        limits = {n: limit(Path(place) / "dcgan", n, asked.seconds) for n in (1, 64)}
+        plan = [each for each in PLAN if not asked.formats or each[0] in asked.formats]
+        for name, server in servers(Path(place)):
+            if not asked.servers or name in asked.servers:
+                for each in measure(name, server, plan, asked.seconds):
+                    rows.append(each)
+                    print(each, flush=True)
+    order = [(kind, n, connections) for kind, n, connections in plan]
+    rows.sort(key=lambda each: order.index((each["format"], each["n"], each["connections"])))
+    title = "Requests a second: a DCGAN of 32x32 pixels behind HTTP, the same engine in every server"
+    machine = describe_machine("bentoml", "onnxruntime-gpu")
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    figures = {"machine": machine, "title": title, "limits": limits, "rows": rows}
+    asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
+    alone = ", ".join(f"{rate:,.0f} images/s (n = {n})" for n, rate in limits.items())
+    text = f"# {title}\n\n{machine}; the engine alone: {alone}\n\n{table(rows, limits)}\n"
+    asked.out.with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
