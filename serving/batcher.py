@@ -73,7 +73,7 @@ class Batcher:
         self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
         self._waiting: deque[Job] = deque()
         self._rows = self._numbers = 0
-        self._worker: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
 
     async def submit(self, inputs: Inputs) -> Array:
@@ -99,8 +99,7 @@ class Batcher:
         self._waiting.extend(jobs)
         self._rows += rows
         self._numbers += numbers
-        if self._worker is None or self._worker.done():
-            self._worker = loop.create_task(self._work())
+        self._start()
         try:
             outputs = [await job.result for job in jobs]
         except BaseException:
@@ -125,16 +124,33 @@ class Batcher:
         """Rows accepted and not yet taken up."""
         return self._rows
 
-    async def _work(self) -> None:
-        while batch := self._take():
-            outputs = await self._run_together(batch)
-            for job, output in zip(batch, outputs, strict=True):
-                if job.result.done():
-                    continue
-                if isinstance(output, BaseException):
-                    job.result.set_exception(output)
-                else:
-                    job.result.set_result(output)
+    def _start(self) -> None:
+        """Start a batch if none is running; and one more if it is full, so that the thread goes straight on.
+
+        A full batch gains nothing by waiting for the event loop to hear that the one before it is done.
+        """
+        if self._waiting and (not self._running or (len(self._running) == 1 and self._is_full)):
+            self._running.add(asyncio.get_running_loop().create_task(self._run_batch()))
+
+    @property
+    def _is_full(self) -> bool:
+        """Tell whether what waits would fill a batch."""
+        return self._rows >= self.max_rows or self._numbers >= self.max_numbers
+
+    async def _run_batch(self) -> None:
+        """Run the next batch, tell those who wait for it, and start another."""
+        batch = self._take()
+        self._start()
+        outputs = await self._run_together(batch) if batch else []
+        self._running.remove(asyncio.current_task())  # type: ignore[arg-type]
+        self._start()
+        for job, output in zip(batch, outputs, strict=True):
+            if job.result.done():
+                continue
+            if isinstance(output, BaseException):
+                job.result.set_exception(output)
+            else:
+                job.result.set_result(output)
 
     def _take(self) -> list[Job]:
         """Take the next batch from the queue: the first, and those of its shape that fit in beside it."""

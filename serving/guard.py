@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.access_log import AccessLog
 from serving.errors import Refusal
 from serving.keys import Keys
-from serving.metrics import REQUEST_SECONDS, REQUESTS
+from serving.metrics import count_request
 
 logger = logging.getLogger("ganzoo")
 
@@ -166,8 +166,7 @@ class Guard:
         scope = exchange.scope
         route = getattr(scope.get("endpoint"), "__name__", "other")
         model = scope.get("model", "")
-        REQUESTS.labels(route, model, status).inc()
-        REQUEST_SECONDS.labels(route).observe(seconds)
+        count_request(route, model, status, seconds)
         if self.log is not None:
             self.log(
                 time=round(time.time(), 3),

@@ -31,20 +31,21 @@ class OpenInference:
     zoo: Zoo
 
     def routes(self) -> list[Route]:
-        """List the routes."""
-        routes = [
+        """List the routes, the hot one first."""
+        routes = []
+        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            routes += [
+                Route(f"{prefix}/infer", self.infer, methods=["POST"]),
+                Route(f"{prefix}/ready", self.model_ready),
+                Route(prefix, self.model_metadata),
+            ]
+        return [
+            *routes,
             Route("/v2", self.server_metadata),
             Route("/v2/health/live", self.server_live),
             Route("/v2/health/ready", self.server_ready),
             Route("/v2/repository/index", self.repository_index, methods=["POST"]),
         ]
-        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-            routes += [
-                Route(prefix, self.model_metadata),
-                Route(f"{prefix}/ready", self.model_ready),
-                Route(f"{prefix}/infer", self.infer, methods=["POST"]),
-            ]
-        return routes
 
     async def server_metadata(self, request: Request) -> Response:
         """Say who serves, and which extensions of the protocol it knows."""
@@ -93,7 +94,7 @@ class OpenInference:
         name, model, graph = self._find(request)
         spec = model.manifest.graphs[graph]
         limit = max(settings.max_body, settings.max_upload)
-        body = await read_body(request.headers, request.stream(), limit, KINDS)
+        body = await read_body(request, limit, KINDS)
         head, binary = split(request.headers, body)
         asked = parse_body(InferRequest, head)
         if [each.name for each in asked.outputs] not in ([], [OUTPUT]):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 from serving.engine import Array
@@ -43,6 +44,17 @@ def _draw(spec: Tensor, seeds: list[int], label: int | None) -> Array:
             raise EngineError(f"an input of the meaning {spec.meaning} can't be drawn")
 
 
+class Key(ISeedSequence):
+    """A seed as Philox's very key, as `Philox(key=seed)` has it; that asks the system for entropy first."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
+        """Give the key, of two words."""
+        return np.array([self.seed, 0], np.uint64)
+
+
 def draw_latents(size: int, seeds: list[int], distribution: Distribution = "normal") -> Latents:
     """Draw one latent a seed: float32 (len(seeds), size).
 
@@ -52,7 +64,7 @@ def draw_latents(size: int, seeds: list[int], distribution: Distribution = "norm
     """
     latents = np.empty((len(seeds), size), np.float32)
     for row, seed in zip(latents, seeds, strict=True):
-        numbers = np.random.Generator(np.random.Philox(key=seed))
+        numbers = np.random.Generator(np.random.Philox(Key(seed)))  # type: ignore[arg-type]
         draw = numbers.standard_normal if distribution == "normal" else numbers.random
         draw(dtype=np.float32, out=row)
     if distribution == "uniform":

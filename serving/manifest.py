@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -241,7 +242,7 @@ class Manifest(_Part):
                 raise ValueError(f"the graph {name} must have one input, image, to translate")
         return self
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Twelve hex digits that change when, and only when, a graph's file does."""
         files = {name: [variant.sha256 for variant in graph.variants] for name, graph in self.graphs.items()}

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, TypeVar
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from serving.engine import Array
 from serving.errors import Refusal
@@ -103,26 +103,32 @@ def media_type(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_body(
-    headers: Mapping[str, str], stream: AsyncIterator[bytes], limit: int, kinds: tuple[str, ...]
-) -> bytes:
+async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> bytes:
     """Read a request's body of one of some media types, `image/*` being any, never more than the limit.
 
     Raises:
         Refusal: `unsupported_type` (415) or `body_too_large` (413).
+        ClientDisconnect: the client has gone.
     """
-    if not any(fnmatchcase(media_type(headers), kind) for kind in kinds):
-        raise Refusal(415, "unsupported_type", f"the body must be {' or '.join(kinds)}")
-    too_large = Refusal(413, "body_too_large", f"the body may have {limit} bytes")
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit:
-        raise too_large
-    body = bytearray()
-    async for chunk in stream:
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+    kind = media_type(request.headers)
+    if kind not in kinds and not any(fnmatchcase(kind, each) for each in kinds):
+        raise Refusal(415, "unsupported_type", f"the body must be {' or '.join(filter(None, kinds))}")
+    declared = request.headers.get("content-length", "")
+    _must_be_small(int(declared[:20]) if declared.isdecimal() else 0, limit)
+    body, more = bytearray(), True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        _must_be_small(len(body), limit)
+        more = message.get("more_body", False)
     return bytes(body)
+
+
+def _must_be_small(size: int, limit: int) -> None:
+    if size > limit:
+        raise Refusal(413, "body_too_large", f"the body may have {limit} bytes")
 
 
 async def read_json(request: Request, limit: int) -> bytes:
@@ -131,7 +137,7 @@ async def read_json(request: Request, limit: int) -> bytes:
     Raises:
         Refusal: `unsupported_type` (415) or `body_too_large` (413).
     """
-    return await read_body(request.headers, request.stream(), limit, ("application/json",))
+    return await read_body(request, limit, ("application/json",))
 
 
 def parse_body(kind: type[Asked], body: bytes) -> Asked:

@@ -21,7 +21,7 @@ SHAPES = {"/v2": inference.error_body, "": requests.error_body}
 
 
 def router(zoo: Zoo) -> Router:
-    """Make the ASGI app of all routes over a server's models."""
+    """Make the ASGI app of all routes over a server's models; they are tried in order, hot ones first."""
     catalogue, sampling = Catalogue(zoo), Sampling(zoo)
     translating, inference = Translating(zoo), OpenInference(zoo)
     catalogue.routes = [
@@ -29,6 +29,7 @@ def router(zoo: Zoo) -> Router:
         Route("/v1/models/{model}/samples/{seed}.png", sampling.picture),
         Route("/v1/models/{model}/interpolate", sampling.interpolate, methods=["POST"]),
         Route("/v1/models/{model}/translate", translating.translate, methods=["POST"]),
+        *inference.routes(),
         Route("/v1/models", catalogue.list_models),
         Route("/v1/models/{model}", catalogue.show_model),
         Route("/livez", catalogue.alive),
@@ -36,7 +37,6 @@ def router(zoo: Zoo) -> Router:
         Route("/metrics", catalogue.metrics),
         Route("/docs.json", catalogue.openapi),
         Route("/docs", catalogue.docs),
-        *inference.routes(),
     ]
     front = Route("/", RedirectResponse("docs"), include_in_schema=False)
     return Router([*catalogue.routes, front], redirect_slashes=False)

@@ -28,7 +28,7 @@ class Options:
     """Threads of one run on the CPU; 0 is one for each core."""
 
     spinning: bool = True
-    """Whether threads on the CPU wait for one another busily; off where others need the cores."""
+    """Whether threads on the CPU wait for one another busily within a run; between two they never do."""
 
     convolutions: Literal["HEURISTIC", "EXHAUSTIVE", "DEFAULT"] = "HEURISTIC"
     """How cuDNN's algorithms are chosen: EXHAUSTIVE tries them at every new shape."""
@@ -98,6 +98,7 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     session_options.intra_op_num_threads = options.threads
     session_options.add_session_config_entry("session.x64quantprecision", str(int(bytes_saturate())))
     session_options.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
+    session_options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[Any] = ["CPUExecutionProvider"]
     if provider == "cuda":
         ort.preload_dlls()  # the packages' CUDA and cuDNN, which then need not be torch's

@@ -40,9 +40,7 @@ class Translating:
         watch = Stopwatch()
         model = model_of(request, self.zoo, "translate")
         with self.one_more():
-            asked, data = await read_upload(
-                request.headers, request.query_params, request.stream(), self.zoo.settings.max_upload
-            )
+            asked, data = await read_upload(request, self.zoo.settings.max_upload)
             drawn, graph = await self.draw(model, asked, data, watch)
             return await answer(model, drawn, asked.format, watch, {"X-Direction": graph})
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import AsyncIterator
 from email.message import Message
 
-from starlette.datastructures import Headers, QueryParams, UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
 
 from serving.errors import Refusal
 from serving.requests import TranslateRequest, media_type, parse_fields, read_body
@@ -21,18 +22,16 @@ MAX_FIELDS, MAX_FIELD = 8, 1024
 """Fields of a form or a query, and bytes in one."""
 
 
-async def read_upload(
-    headers: Headers, query: QueryParams, stream: AsyncIterator[bytes], limit: int
-) -> tuple[TranslateRequest, bytes]:
+async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, bytes]:
     """Read a translate request: what it says, in the query or in the form's fields, and the image's bytes.
 
     Raises:
         Refusal: `unsupported_type` (415), `body_too_large` (413) or `invalid_request` (400).
     """
-    asked = query.multi_items()
+    headers, asked = request.headers, request.query_params.multi_items()
     if len(asked) > MAX_FIELDS:
         raise Refusal(400, "invalid_request", f"a query may have {MAX_FIELDS} fields")
-    body = await read_body(headers, stream, limit, (FORM, *RAW))
+    body = await read_body(request, limit, (FORM, *RAW))
     fields, image = await _read_form(headers, body) if media_type(headers) == FORM else ([], body)
     if not image:
         raise Refusal(400, "invalid_request", "there is no image", "image")

@@ -2,10 +2,10 @@
 
     python -m tests.bench.serving
 
-Every server is started here on loopback, warmed, and loaded by the same client, alone. They all run our
-engine on the same DCGAN of 32x32 pixels, its weights random, so that only what is around it differs:
-BentoML's adaptive batching, LitServe and PyTriton, each as its documentation says. The peers have a virtual
-environment of their own (`make bench-serving` makes it); who is not installed is missing from the table.
+Every server is started here on loopback, and loaded by the same client, in turns. They all run
+the same file, a DCGAN of 32x32 pixels, its weights random, in ONNX Runtime, so that only what is around it
+differs: BentoML's adaptive batching, LitServe and PyTriton, each as its documentation says. The peers have a
+virtual environment of their own (`make bench-serving` makes it); who is not installed is missing.
 """
 
 import argparse
@@ -17,21 +17,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
+from onnxruntime import InferenceSession
 
-from serving.engine import Engine
 from serving.latents import draw_latents
 from serving.settings import Settings
 from serving.tensors import HEADER_LENGTH
 from tests.bench.export import artifact_of, in_new_process
-from tests.bench.load import Load, Outcome, request_bytes
+from tests.bench.load import Load, request_bytes
 from tests.bench.machine import describe_machine
 from training.server import free_port, running, serve_command, serve_environment
+
+Row = dict[str, Any]
+ROUNDS = 3
+
+GRAPH = "generator.cpu.fp32.onnx"
+"""The file that all run."""
 
 SEEDS = range(0, 64 * 64, 64)
 JSON = {"Content-Type": "application/json"}
@@ -91,7 +97,7 @@ def servers(artifacts: Path) -> Iterator[tuple[str, Server]]:
     """List the servers that are installed."""
     folder = artifacts / "dcgan"
     settings = Settings(artifacts=artifacts, provider="cpu")
-    peer = {**os.environ, "PEER_ARTIFACT": str(folder), "PYTHONPATH": str(Path.cwd())}
+    peer = {**os.environ, "PEER_GRAPH": str(folder / GRAPH), "PYTHONPATH": str(Path.cwd())}
     yield (
         "ours",
         Server(
@@ -133,10 +139,10 @@ def _installed(module: str) -> bool:
     return subprocess.run([PEERS, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
-def cpu_seconds(process: psutil.Process) -> float:
-    """Give the processor time of a process and all its children so far."""
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """Give the processor time of processes so far."""
     total = 0.0
-    for each in [process, *process.children(recursive=True)]:
+    for each in processes:
         with contextlib.suppress(psutil.Error):
             times = each.cpu_times()
             total += times.user + times.system
@@ -144,50 +150,86 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def limit(folder: Path, n: int, seconds: float) -> float:
-    """Measure the engine alone: the most images a second, in batches of 8 to 64, or of n."""
-    engine, best = Engine(folder, "cpu"), 0.0
+    """Measure ONNX Runtime alone: the most images a second, in batches of 8 to 64, or of n."""
+    session, best = InferenceSession(folder / GRAPH, providers=["CPUExecutionProvider"]), 0.0
     for rows in (8, 16, 32, 64) if n == 1 else (n,):
         latents = {"latent": draw_latents(100, list(range(rows)))}
         for _ in range(3):
             start, runs = time.perf_counter(), 0
             while time.perf_counter() - start < seconds / 3:
-                engine.run("generator", latents)
+                session.run(None, latents)
                 runs += 1
             best = max(best, runs * rows / (time.perf_counter() - start))
     return best
 
 
-def measure(name: str, server: Server, plan: Sequence[tuple[str, int, int]], seconds: float) -> Iterator[Any]:
-    """Load one server as planned: formats, pictures in a request, connections; give a row each."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with tempfile.NamedTemporaryFile() as log, start(server, port, url, Path(log.name)) as process:
-        for kind, n, connections in plan:
-            if kind not in server.formats:
-                continue
-            load = Load(url, server.requests(url, n, kind), connections)
-            load.closed(seconds / 4)
-            begin = cpu_seconds(psutil.Process(process.pid))
-            outcome = load.closed(seconds)
-            used = cpu_seconds(psutil.Process(process.pid)) - begin
-            yield row(name, kind, n, connections, outcome, used)
+class Contestant(NamedTuple):
+    """A server that runs."""
+
+    name: str
+    server: Server
+    url: str
+    process: psutil.Process
+
+    @property
+    def tree(self) -> list[psutil.Process]:
+        """The server's processes."""
+        return [self.process, *self.process.children(recursive=True)]
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let the server run while the block runs: some take time even when nobody asks."""
+        for process in self.tree:
+            process.resume()
+        yield
+        for process in self.tree:
+            process.suspend()
 
 
 @contextlib.contextmanager
-def start(server: Server, port: int, url: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server while the block runs."""
-    with running(server.command(port), url, log, server.environment, ready=server.ready) as process:
-        yield process
+def started(servers: Iterable[tuple[str, Server]], logs: Path) -> Iterator[list[Contestant]]:
+    """Run servers while the block runs; they sleep unless they are loaded."""
+    with contextlib.ExitStack() as stack:
+        contestants = []
+        for name, server in servers:
+            port = free_port()
+            url, log = f"http://127.0.0.1:{port}", logs / f"{port}.log"
+            up = running(server.command(port), url, log, server.environment, ready=server.ready)
+            process = psutil.Process(stack.enter_context(up).pid)
+            contestants.append(Contestant(name, server, url, process))
+            with contestants[-1].awake():
+                pass
+        yield contestants
+        for process in (process for each in contestants for process in each.tree):
+            process.resume()
 
 
-def row(name: str, kind: str, n: int, connections: int, outcome: Outcome, used: float) -> dict[str, Any]:
-    """Sum up what came of a load."""
+def race(contestants: list[Contestant], kind: str, n: int, connections: int, seconds: float) -> Iterator[Row]:
+    """Load servers in turns, three each; give the middle one's figures, a row for each server."""
+    loads = {
+        each.name: Load(each.url, each.server.requests(each.url, n, kind), connections)
+        for each in contestants
+        if kind in each.server.formats
+    }
+    rounds: dict[str, list[Row]] = {name: [] for name in loads}
+    for _ in range(ROUNDS):
+        for each in contestants:
+            if each.name in loads:
+                with each.awake():
+                    loads[each.name].closed(seconds / 4)
+                    rounds[each.name].append(turn(each, loads[each.name], seconds))
+    for name, rows in rounds.items():
+        middle = sorted(rows, key=lambda row: row["requests/s"])[ROUNDS // 2]
+        yield {"server": name, "format": kind, "n": n, "connections": connections, **middle}
+
+
+def turn(contestant: Contestant, load: Load, seconds: float) -> Row:
+    """Load one server; sum up what came of it."""
+    begin = cpu_seconds(contestant.tree)
+    outcome = load.closed(seconds)
+    used = cpu_seconds(contestant.tree) - begin
     total = sum(outcome.statuses.values())
     return {
-        "server": name,
-        "format": kind,
-        "n": n,
-        "connections": connections,
         "requests/s": outcome.rate,
         "p50": outcome.percentile(50),
         "p99": outcome.percentile(99),
@@ -208,7 +250,7 @@ PLAN = [
 PLAN += [("v2", 1, 64), ("png", 1, 8), ("png", 1, 64), ("npy", 64, 8), ("v2", 64, 8), ("png", 64, 8)]
 
 
-def table(rows: list[dict[str, Any]], limits: dict[int, float]) -> str:
+def table(rows: list[Row], limits: dict[int, float]) -> str:
     """Lay the rows out, best rate first within a load."""
     heads = [
         "format",
@@ -231,14 +273,14 @@ def table(rows: list[dict[str, Any]], limits: dict[int, float]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _same(one: Row, other: Row) -> bool:
     return all(one[key] == other[key] for key in ("format", "n", "connections"))
 
 
 def main() -> None:
     """Measure, write the table and its figures, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=6.0, help="for each load")
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each turn")
     parser.add_argument("--servers", nargs="*", help="by default all that are installed")
     parser.add_argument("--formats", nargs="*")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/serving"))
@@ -248,13 +290,14 @@ def main() -> None:
         in_new_process(artifact_of, "DCGAN 32", Path(place) / "dcgan")
         limits = {n: limit(Path(place) / "dcgan", n, asked.seconds) for n in (1, 64)}
         plan = [each for each in PLAN if not asked.formats or each[0] in asked.formats]
-        for name, server in servers(Path(place)):
-            if not asked.servers or name in asked.servers:
-                for each in measure(name, server, plan, asked.seconds):
+        wanted = [
+            (name, server) for name, server in servers(Path(place)) if name in (asked.servers or [name])
+        ]
+        with started(wanted, Path(place)) as contestants:
+            for load in plan:
+                for each in race(contestants, *load, asked.seconds):
                     rows.append(each)
                     print(each, flush=True)
-    order = [(kind, n, connections) for kind, n, connections in plan]
-    rows.sort(key=lambda each: order.index((each["format"], each["n"], each["connections"])))
     title = "Requests a second: a DCGAN of 32x32 pixels behind HTTP, the same engine in every server"
     machine = describe_machine("bentoml", "onnxruntime-gpu")
     asked.out.parent.mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ def test_a_full_queue_refuses_at_once_and_serves_what_it_accepted():
     blocked = Blocked()
 
     async def ask():
-        batcher = Batcher(blocked, max_rows=2, max_queue=4)
+        batcher = Batcher(blocked, max_rows=8, max_queue=4)
         running = asyncio.create_task(batcher.submit(rows(1, 2)))
         await asyncio.to_thread(blocked.started.wait)
         waiting = asyncio.create_task(batcher.submit(rows(3, 4, 5)))
@@ -142,7 +142,7 @@ def test_what_nobody_waits_for_any_more_is_not_run():
     double = Double(0.05)
 
     async def ask():
-        batcher = Batcher(double, max_rows=4)
+        batcher = Batcher(double, max_rows=16)
         running = asyncio.create_task(batcher.submit(rows(1)))
         await asyncio.sleep(0.02)
         gone = asyncio.create_task(batcher.submit(rows(*range(8))))
@@ -159,6 +159,24 @@ def test_what_nobody_waits_for_any_more_is_not_run():
     assert answers == [[2], [14]]
     assert double.sizes == [1, 1]
     assert waiting == 1, "the rows of a caller who is gone make room at once"
+
+
+def test_a_full_batch_waits_in_the_thread_and_goes_straight_on():
+    """The event loop is kept busy, and the engine does not wait for it; part of a batch is held back."""
+    double = Double(0.01)
+
+    async def ask():
+        batcher = Batcher(double, max_rows=4)
+        jobs = [asyncio.create_task(batcher.submit(rows(i))) for i in range(10)]
+        await asyncio.sleep(0.001)
+        time.sleep(0.1)
+        ran = list(double.sizes)
+        await asyncio.gather(*jobs)
+        batcher.close()
+        return ran
+
+    assert asyncio.run(ask()) == [4, 4]
+    assert double.sizes == [4, 4, 2]
 
 
 class Notes:
@@ -222,8 +240,10 @@ def test_what_waits_is_bounded_by_its_numbers_too():
         batcher = Batcher(blocked, max_numbers=10)
         running = asyncio.create_task(batcher.submit({"x": np.zeros((1, 10))}))
         await asyncio.to_thread(blocked.started.wait)
-        waiting = [asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})) for _ in range(2)]
-        await asyncio.sleep(0)
+        waiting = []
+        for _ in range(3):
+            waiting.append(asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})))
+            await asyncio.sleep(0.01)  # the first is handed to the thread
         with pytest.raises(Refusal, match="waiting"):
             await batcher.submit({"x": np.zeros((1, 1))})
         blocked.let_go.set()
@@ -313,8 +333,7 @@ class Callers(RuleBasedStateMachine):
     def serve(self):
         """Permit a batch, and wait until it was run if there is one."""
         before = len(self.engine.ran)
-        busy = self.batcher._worker is not None and not self.batcher._worker.done()
-        if not busy:
+        if not self.batcher._running:
             return
         self.engine.permits.release()
 

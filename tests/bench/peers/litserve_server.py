@@ -3,14 +3,13 @@
 import io
 import os
 import sys
-from pathlib import Path
 
 import litserve
 import numpy as np
+import onnxruntime
 from fastapi import Response
 from PIL import Image
 
-from serving.engine import Engine
 from serving.images import decode, encode_png, sheet
 from serving.latents import draw_latents
 
@@ -20,7 +19,9 @@ class Sampler(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         """Load the model."""
-        self.engine = Engine(Path(os.environ["PEER_ARTIFACT"]), "cpu")
+        self.session = onnxruntime.InferenceSession(
+            os.environ["PEER_GRAPH"], providers=["CPUExecutionProvider"]
+        )
 
     def decode_request(self, request: dict) -> tuple[np.ndarray, str]:
         """Draw the latents."""
@@ -35,7 +36,7 @@ class Sampler(litserve.LitAPI):
     def predict(self, batch: tuple) -> tuple:
         """Run a batch."""
         latents, sizes, kinds = batch
-        return self.engine.run("generator", {"latent": latents}), sizes, kinds
+        return self.session.run(None, {"latent": latents})[0], sizes, kinds
 
     def unbatch(self, output: tuple) -> list:
         """Take requests apart."""
@@ -58,7 +59,9 @@ class Translator(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         """Load the model."""
-        self.engine = Engine(Path(os.environ["PEER_ARTIFACT"]), "cpu")
+        self.session = onnxruntime.InferenceSession(
+            os.environ["PEER_GRAPH"], providers=["CPUExecutionProvider"]
+        )
 
     def decode_request(self, request: dict) -> np.ndarray:
         """Decode the image."""
@@ -66,7 +69,7 @@ class Translator(litserve.LitAPI):
 
     def predict(self, batch: np.ndarray) -> np.ndarray:
         """Run a batch."""
-        return self.engine.run("a2b", {"image": batch})
+        return self.session.run(None, {"image": batch})[0]
 
     def encode_response(self, output: np.ndarray) -> Response:
         """Encode an answer."""

@@ -2,22 +2,20 @@
 
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
-from serving.engine import Engine
-
-engine = Engine(Path(os.environ["PEER_ARTIFACT"]), "cpu")
+session = onnxruntime.InferenceSession(os.environ["PEER_GRAPH"], providers=["CPUExecutionProvider"])
 
 
 @batch
 def infer(latent: np.ndarray) -> list[np.ndarray]:
     """Run a batch."""
-    return [engine.run("generator", {"latent": latent})]
+    return [session.run(None, {"latent": latent})[0]]
 
 
 if __name__ == "__main__":

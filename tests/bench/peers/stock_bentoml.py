@@ -2,15 +2,14 @@
 
 import io
 import os
-from pathlib import Path
 from typing import Annotated
 
 import bentoml
 import numpy as np
+import onnxruntime
 from bentoml.validators import ContentType
 from PIL import Image
 
-from serving.engine import Engine
 from serving.images import sheet
 from serving.latents import draw_latents
 
@@ -20,12 +19,14 @@ class Generator:
     """Runs batches."""
 
     def __init__(self) -> None:
-        self.engine = Engine(Path(os.environ["PEER_ARTIFACT"]), "cpu")
+        self.session = onnxruntime.InferenceSession(
+            os.environ["PEER_GRAPH"], providers=["CPUExecutionProvider"]
+        )
 
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=1000)
     def draw(self, latents: np.ndarray) -> np.ndarray:
         """Give a picture for each latent."""
-        return self.engine.run("generator", {"latent": latents})
+        return self.session.run(None, {"latent": latents})[0]
 
 
 @bentoml.service(workers=1)
