@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: install demo test check serve gpu-check bench-ablation bench-export build lock
+.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-serving build lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -47,6 +47,13 @@ bench-export: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.export
 
+# Requests a second, ours beside BentoML's batching, LitServe and PyTriton; a quarter of an hour, nothing else running.
+# PyTriton wants a Python with a shared library, as distributions have it.
+bench-serving: install
+	$(BIN)/uv venv --quiet --clear --python /usr/bin/python3 .venv/peers
+	$(BIN)/uv pip install --quiet --python .venv/peers/bin/python --require-hashes -r requirements/peers.txt
+	$(BIN)/python -m tests.bench.serving
+
 build: install
 	$(BIN)/bentoml build
 
@@ -57,3 +64,4 @@ lock: install
 	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
 	echo openvino | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
 	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_28 requirements/serving.in -o requirements/serving.txt
+	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_36 requirements/peers.in -o requirements/peers.txt
