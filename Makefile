@@ -64,4 +64,4 @@ lock: install
 	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
 	echo openvino | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
 	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_28 requirements/serving.in -o requirements/serving.txt
-	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_36 requirements/peers.in -o requirements/peers.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_36 requirements/peers.in -o requirements/peers.txt

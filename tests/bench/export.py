@@ -74,9 +74,8 @@ def generator_of(entry: Entry) -> tuple[str, nn.Module]:
     return name, generator.eval()
 
 
-def artifact_of(kind: str, folder: Path) -> None:
+def artifact_of(entry: Entry, folder: Path) -> None:
     """Write a new generator as an artifact with a graph of int8."""
-    entry = KINDS[kind]
     name, generator = generator_of(entry)
     small = 4 if entry.task == "translate" else 64
 
@@ -208,7 +207,7 @@ def race_all(kinds: list[str], batches: list[int] | None, seconds: float) -> Ite
     with tempfile.TemporaryDirectory() as place:
         for number, kind in enumerate(kinds):
             folder = Path(place) / str(number)
-            in_new_process(artifact_of, kind, folder)
+            in_new_process(artifact_of, KINDS[kind], folder)
             # 64 translations of 256x256 pixels at once, in seven runtimes, are more than 24 GB.
             sizes = batches or ([1, 8] if KINDS[kind].task == "translate" else [1, 8, 64])
             for batch in sizes:

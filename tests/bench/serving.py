@@ -25,13 +25,17 @@ from typing import Any, NamedTuple
 import psutil
 from onnxruntime import InferenceSession
 
+from serving.images import encode_png
 from serving.latents import draw_latents
 from serving.settings import Settings
 from serving.tensors import HEADER_LENGTH
-from tests.bench.export import artifact_of, in_new_process
+from tests.bench.export import artifact_of, in_new_process, pictures
 from tests.bench.load import Load, request_bytes
 from tests.bench.machine import describe_machine
+from training.pixels import to_pixels
 from training.server import free_port, running, serve_command, serve_environment
+from zoo.cyclegan import CycleGAN
+from zoo.dcgan import DCGAN
 
 Row = dict[str, Any]
 ROUNDS = 3
@@ -60,6 +64,8 @@ class Server:
 
 def ours(url: str, n: int, kind: str) -> list[bytes]:
     """Ask our own contract, or by the Open Inference Protocol."""
+    if kind == "translate":
+        return [upload(f"{url}/v1/models/translator/translate", seed) for seed in range(8)]
     if kind == "v2":
         return tensors(url, "dcgan", n)
     bodies = (json.dumps({"seed": seed, "n": n, "format": kind}).encode() for seed in SEEDS)
@@ -74,8 +80,19 @@ def stock(url: str, n: int, kind: str) -> list[bytes]:
 
 def litserve(url: str, n: int, kind: str) -> list[bytes]:
     """Ask LitServe."""
+    if kind == "translate":
+        return [upload(f"{url}/predict", seed) for seed in range(8)]
     bodies = (json.dumps({"seed": seed, "n": n, "format": kind}).encode() for seed in SEEDS)
     return [request_bytes("POST", f"{url}/predict", body, JSON) for body in bodies]
+
+
+def upload(url: str, seed: int) -> bytes:
+    """Ask for the translation of a PNG of 128x128 pixels, in a form."""
+    pixels = pictures(1, seed)[:, :, ::2, ::2]
+    png = encode_png(to_pixels(pixels)[0].numpy())
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="i.png"\r\n'
+    body = head + b"Content-Type: image/png\r\n\r\n" + png + b"\r\n--x--\r\n"
+    return request_bytes("POST", url, body, {"Content-Type": "multipart/form-data; boundary=x"})
 
 
 def tensors(url: str, model: str, n: int) -> list[bytes]:
@@ -103,7 +120,7 @@ def servers(artifacts: Path) -> Iterator[tuple[str, Server]]:
         Server(
             lambda port: serve_command("127.0.0.1", port),
             ours,
-            ("npy", "v2", "png"),
+            ("npy", "v2", "png", "translate"),
             serve_environment(settings),
             "/readyz",
         ),
@@ -121,15 +138,23 @@ def servers(artifacts: Path) -> Iterator[tuple[str, Server]]:
             "/readyz",
         ),
     )
-    for name, module, ask, formats, ready in (
-        ("LitServe", "litserve", litserve, ("npy", "png"), "/health"),
-        ("PyTriton", "pytriton", lambda url, n, _: tensors(url, "generator", n), ("v2",), "/v2/health/ready"),
-    ):
-        script = f"tests.bench.peers.{module}_server"
-        if _installed(module):
-            extra = ["sample"] if module == "litserve" else []
-            command = lambda port, script=script, extra=extra: [str(PEERS), "-m", script, str(port), *extra]  # noqa: E731
-            yield name, Server(command, ask, formats, peer, ready)
+    if _installed("litserve"):
+        graphs = {"sample": folder / GRAPH, "translate": artifacts / "translator" / "a2b.cpu.fp32.onnx"}
+        for task, formats in (("sample", ("npy", "png")), ("translate", ("translate",))):
+            environment = peer | {"PEER_GRAPH": str(graphs[task])}
+            yield "LitServe", Server(_peer("litserve", task), litserve, formats, environment, "/health")
+    if _installed("pytriton"):
+
+        def triton(url: str, n: int, _: str) -> list[bytes]:
+            return tensors(url, "generator", n)
+
+        yield "PyTriton", Server(_peer("pytriton"), triton, ("v2",), peer, "/v2/health/ready")
+
+
+def _peer(module: str, *options: str) -> Callable[[int], list[str]]:
+    """Give the command of a peer, but for its port."""
+    script = f"tests.bench.peers.{module}_server"
+    return lambda port: [str(PEERS), "-m", script, str(port), *options]
 
 
 def _installed(module: str) -> bool:
@@ -206,18 +231,14 @@ def started(servers: Iterable[tuple[str, Server]], logs: Path) -> Iterator[list[
 
 def race(contestants: list[Contestant], kind: str, n: int, connections: int, seconds: float) -> Iterator[Row]:
     """Load servers in turns, three each; give the middle one's figures, a row for each server."""
-    loads = {
-        each.name: Load(each.url, each.server.requests(each.url, n, kind), connections)
-        for each in contestants
-        if kind in each.server.formats
-    }
-    rounds: dict[str, list[Row]] = {name: [] for name in loads}
+    able = [each for each in contestants if kind in each.server.formats]
+    loads = [Load(each.url, each.server.requests(each.url, n, kind), connections) for each in able]
+    rounds: dict[str, list[Row]] = {each.name: [] for each in able}
     for _ in range(ROUNDS):
-        for each in contestants:
-            if each.name in loads:
-                with each.awake():
-                    loads[each.name].closed(seconds / 4)
-                    rounds[each.name].append(turn(each, loads[each.name], seconds))
+        for each, load in zip(able, loads, strict=True):
+            with each.awake():
+                load.closed(seconds / 4)
+                rounds[each.name].append(turn(each, load, seconds))
     for name, rows in rounds.items():
         middle = sorted(rows, key=lambda row: row["requests/s"])[ROUNDS // 2]
         yield {"server": name, "format": kind, "n": n, "connections": connections, **middle}
@@ -247,7 +268,15 @@ PLAN = [
     ("v2", 1, 8),
     ("v2", 1, 32),
 ]
-PLAN += [("v2", 1, 64), ("png", 1, 8), ("png", 1, 64), ("npy", 64, 8), ("v2", 64, 8), ("png", 64, 8)]
+PLAN += [
+    ("v2", 1, 64),
+    ("png", 1, 8),
+    ("png", 1, 64),
+    ("npy", 64, 8),
+    ("v2", 64, 8),
+    ("png", 64, 8),
+    ("translate", 1, 8),
+]
 
 
 def table(rows: list[Row], limits: dict[int, float]) -> str:
@@ -266,7 +295,8 @@ def table(rows: list[Row], limits: dict[int, float]) -> str:
         mine = [other for other in rows if other["server"] == "ours" and _same(other, each)]
         ratio = mine[0]["requests/s"] / each["requests/s"] if mine and each["requests/s"] else math.nan
         share = each["requests/s"] * each["n"] / limits[each["n"]]
-        numbers = [f"{each['requests/s']:,.0f}", f"{ratio:.2f}", f"{share:.2f}"]
+        alone = f"{share:.2f}" if each["format"] != "translate" else ""
+        numbers = [f"{each['requests/s']:,.0f}", f"{ratio:.2f}", alone]
         numbers += [f"{each[key]:.1f}" for key in ("p50", "p99")] + [f"{each['cpu_ms']:.2f}"]
         load = [each["format"], str(each["n"]), str(each["connections"]), each["server"]]
         lines.append([*load, *numbers, str(each["errors"])])
@@ -287,7 +317,8 @@ def main() -> None:
     asked = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        in_new_process(artifact_of, "DCGAN 32", Path(place) / "dcgan")
+        in_new_process(artifact_of, DCGAN(image_size=32), Path(place) / "dcgan")
+        in_new_process(artifact_of, CycleGAN(translator="resnet-6", width=16), Path(place) / "translator")
         limits = {n: limit(Path(place) / "dcgan", n, asked.seconds) for n in (1, 64)}
         plan = [each for each in PLAN if not asked.formats or each[0] in asked.formats]
         wanted = [

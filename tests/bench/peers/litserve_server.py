@@ -7,7 +7,7 @@ import sys
 import litserve
 import numpy as np
 import onnxruntime
-from fastapi import Response
+from fastapi import Request, Response
 from PIL import Image
 
 from serving.images import decode, encode_png, sheet
@@ -63,7 +63,7 @@ class Translator(litserve.LitAPI):
             os.environ["PEER_GRAPH"], providers=["CPUExecutionProvider"]
         )
 
-    def decode_request(self, request: dict) -> np.ndarray:
+    def decode_request(self, request: Request) -> np.ndarray:
         """Decode the image."""
         return decode(request["image"].file.read(), 3)
 
