@@ -55,7 +55,7 @@ async def answer(
     """
     body = encode(drawn, format) if format in QUICK else await asyncio.to_thread(encode, drawn, format)
     watch.lap("encode")
-    said = {"X-Model-Version": model.manifest.version, "Server-Timing": ", ".join(watch.parts)}
+    said = {"X-Model-Version": model.version, "Server-Timing": ", ".join(watch.parts)}
     return Response(body, headers={**said, **(headers or {})}, media_type=MEDIA_TYPES[format])
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,16 @@ from serving.errors import Refusal
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 
-Note = Callable[[int, float, int], None]
+
+class Notes(Protocol):
+    """Who is told what a batcher does."""
+
+    def batch(self, rows: int, seconds: float) -> None:
+        """Note a batch that was run, and how long it took."""
+
+    def waiting(self, rows: int) -> None:
+        """Note how many rows wait by now."""
+
 
 FULL_BATCHES = 16
 """So many times what a batch may hold may wait."""
@@ -58,7 +67,7 @@ class Batcher:
         max_queue: rows that may wait; beyond them callers are refused.
         max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
             wait.
-        note: told of every batch: its rows, the seconds it took, the rows that wait.
+        notes: told of every batch, and of what waits.
     """
 
     def __init__(
@@ -67,9 +76,9 @@ class Batcher:
         max_rows: int = 64,
         max_queue: int = 2048,
         max_numbers: int = sys.maxsize,
-        note: Note = lambda rows, seconds, waiting: None,
+        notes: Notes | None = None,
     ) -> None:
-        self._note = note
+        self._notes = notes
         self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
         self._waiting: deque[Job] = deque()
         self._rows = self._numbers = 0
@@ -97,8 +106,7 @@ class Batcher:
             part = {name: array[start : start + most] for name, array in inputs.items()}
             jobs.append(Job(part, len(next(iter(part.values()))), loop.create_future()))
         self._waiting.extend(jobs)
-        self._rows += rows
-        self._numbers += numbers
+        self._count(rows, numbers)
         self._start()
         try:
             outputs = [await job.result for job in jobs]
@@ -113,11 +121,14 @@ class Batcher:
             job.result.cancel()
             if job in self._waiting:
                 self._waiting.remove(job)
-                self._count_out(job)
+                self._count(-job.rows, -job.numbers)
 
-    def _count_out(self, job: Job) -> None:
-        self._rows -= job.rows
-        self._numbers -= job.numbers
+    def _count(self, rows: int, numbers: int) -> None:
+        """Note that so many more wait."""
+        self._rows += rows
+        self._numbers += numbers
+        if self._notes is not None:
+            self._notes.waiting(self._rows)
 
     @property
     def waiting(self) -> int:
@@ -166,7 +177,7 @@ class Batcher:
             if not alike:
                 others.append(job)
                 continue
-            self._count_out(job)
+            self._count(-job.rows, -job.numbers)
             batch.append(job)
             rows, numbers = rows - job.rows, numbers - job.numbers
         self._waiting.extendleft(reversed(others))
@@ -182,11 +193,15 @@ class Batcher:
             }
             start = time.perf_counter()
             output = await loop.run_in_executor(self._thread, self._run, joined)
-            self._note(len(output), time.perf_counter() - start, self._rows)
+            rows, seconds = sum(job.rows for job in batch), time.perf_counter() - start
+            if len(output) != rows:
+                raise ValueError(f"{rows} rows went in, and {len(output)} came out")
         except Exception as error:
             if len(batch) == 1:
                 return [error]
             return [(await self._run_together([job]))[0] for job in batch]
+        if self._notes is not None:
+            self._notes.batch(rows, seconds)
         ends = np.cumsum([job.rows for job in batch])[:-1]
         return list(np.split(output, ends))
 

@@ -4,6 +4,7 @@ import base64
 import functools
 import io
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 
 from serving import images
 from serving.engine import Array
+from serving.errors import Refusal
 from serving.images import Pixels
 
 Format = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
@@ -24,6 +26,9 @@ MEDIA_TYPES: dict[Format, str] = {
     "zip": "application/zip",
     "json": "application/json",
 }
+
+LARGEST: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
+"""Pixels that a side may have, where a format has a limit."""
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time of every file in an archive, the first that there is: equal pictures make equal archives."""
@@ -55,17 +60,24 @@ def encode(drawn: Drawn, format: Format) -> bytes:  # noqa: A002 - the request's
     """Write what a graph gave in a format, of the media type in MEDIA_TYPES.
 
     Images of float32 vectors are plots of their first two numbers; all in one, but in an archive.
+
+    Raises:
+        Refusal: `invalid_request` (400), the format can't hold so large a picture.
     """
     match format:
         case "npy":
             return _npy(drawn.output)
         case "json":
-            return json.dumps(drawn.about | _as_json(drawn.output)).encode()
+            return json.dumps(drawn.about | _as_json(drawn.output), allow_nan=False).encode()
         case "zip":
             return _archive(drawn)
         case "webp" if drawn.milliseconds is not None:
             return images.encode_animation(_frames(drawn), drawn.milliseconds)
     picture = images.picture(drawn.output, drawn.limits, drawn.columns)
+    if max(picture.shape[:2]) > LARGEST.get(format, math.inf):
+        raise Refusal(
+            400, "invalid_request", f"{format} has {LARGEST[format]} pixels a side at most", "format"
+        )
     return {"png": images.encode_png, "webp": images.encode_webp, "jpeg": images.encode_jpeg}[format](picture)
 
 

@@ -23,7 +23,7 @@ from serving.metrics import count_request
 logger = logging.getLogger("ganzoo")
 
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/docs.json")
-"""Paths that need no key: they say nothing of the models."""
+"""Paths that need no key: health, which names the models, and pages."""
 
 OPEN_FILES = "/static_content/"
 
@@ -49,6 +49,7 @@ class Exchange:
     status: int = 0
     size: int = 0
     gone: bool = False
+    over: bool = False
     read: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class Exchange:
         """Wait for the client to go, and then give its request up."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        if self.status == 0 and self.task is not None:
+        if self.status == 0 and self.task is not None and not self.over:
             self.gone = True
             self.task.cancel()
 
@@ -118,8 +119,10 @@ class Guard:
         except asyncio.CancelledError:
             if not exchange.gone or exchange.task is None:
                 raise
-            exchange.task.uncancel()
+            if exchange.task.uncancel() > 0:
+                raise
         finally:
+            exchange.over = True
             self._under_way.remove(exchange)
             self._note(exchange)
 
@@ -146,7 +149,7 @@ class Guard:
         return None
 
     async def _refuse(self, refusal: Refusal, exchange: Exchange) -> None:
-        headers = dict(refusal.headers)
+        headers = {"Cache-Control": "no-store", **refusal.headers}
         if refusal.status in (429, 503):
             headers["Retry-After"] = "1"
         if refusal.status == 401:

@@ -1,6 +1,5 @@
 """The Open Inference Protocol (KServe v2, REST): any graph by its tensors, for Triton's clients and tools."""
 
-import asyncio
 import json
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,12 +11,12 @@ from starlette.routing import Route
 
 from serving.answers import json_response
 from serving.errors import Refusal
-from serving.manifest import Graph, Tensor
+from serving.manifest import Tensor
 from serving.models import Model, Zoo
-from serving.requests import parse_body, read_body
+from serving.requests import LARGE, in_thread_if, parse_body, read_body
 from serving.tensors import DATATYPES, OUTPUT, InferRequest, read_inputs, shape_of, split, write_output
 
-KINDS = ("application/json", "application/octet-stream", "application/vnd.sagemaker-triton.binary+json*", "")
+KINDS = ("application/json", "application/octet-stream", "")
 """What a body may be called; clients of the binary extension call it nothing in particular."""
 
 MANY = 2**14
@@ -49,7 +48,7 @@ class OpenInference:
 
     async def server_metadata(self, request: Request) -> Response:
         """Say who serves, and which extensions of the protocol it knows."""
-        extensions = ["binary_tensor_data", "model_repository"]
+        extensions = ["binary_tensor_data"]
         return json_response({"name": "ganzoo", "version": _version(), "extensions": extensions})
 
     async def server_live(self, request: Request) -> Response:
@@ -64,7 +63,7 @@ class OpenInference:
     async def repository_index(self, request: Request) -> Response:
         """List the models."""
         models = [
-            {"name": name, "version": model.manifest.version, "state": "READY", "reason": ""}
+            {"name": name, "version": model.version, "state": "READY", "reason": ""}
             for name, (model, _) in self._graphs().items()
         ]
         return Response(json.dumps(models), media_type="application/json")
@@ -76,7 +75,7 @@ class OpenInference:
         return json_response(
             {
                 "name": name,
-                "versions": [model.manifest.version],
+                "versions": [model.version],
                 "platform": "onnxruntime_onnx",
                 "inputs": [_describe(key, tensor) for key, tensor in spec.inputs.items()],
                 "outputs": [_describe(OUTPUT, spec.output)],
@@ -96,18 +95,15 @@ class OpenInference:
         limit = max(settings.max_body, settings.max_upload)
         body = await read_body(request, limit, KINDS)
         head, binary = split(request.headers, body)
-        asked = parse_body(InferRequest, head)
-        if [each.name for each in asked.outputs] not in ([], [OUTPUT]):
-            raise Refusal(400, "invalid_request", f"the one output is {OUTPUT}", "outputs")
-        inputs = read_inputs(asked, binary, spec.inputs)
-        _must_be_few(inputs, spec, settings.max_images, settings.max_pixels)
-        output = await model.run(graph, inputs)
-        about = {"model_name": name, "model_version": model.manifest.version}
+        asked = await parse_body(InferRequest, head)
+        _must_be_modest(asked, settings.max_images, settings.max_pixels)
+        about = {"model_name": name, "model_version": model.version}
         about |= {} if asked.id is None else {"id": asked.id}
-        if asked.wants_binary or output.size < MANY:
-            content, headers = write_output(about, output, asked.wants_binary)
-        else:
-            content, headers = await asyncio.to_thread(write_output, about, output, False)
+        with self.zoo.uploads.hold() if spec.any_size else model.at_work.hold(asked.rows):
+            inputs = await in_thread_if(len(head) > LARGE, read_inputs, asked, binary, spec.inputs)
+            output = await model.run(graph, inputs)
+            large = output.size > MANY and not asked.wants_binary
+            content, headers = await in_thread_if(large, write_output, about, output, asked.wants_binary)
         return Response(content, headers=headers)
 
     def _graphs(self) -> dict[str, tuple[Model, str]]:
@@ -130,8 +126,8 @@ class OpenInference:
             raise Refusal(404, "unknown_model", f"there is no such model; there are {', '.join(there)}")
         model, graph = there[name]
         request.scope["model"] = model.name
-        if request.path_params.get("version", model.manifest.version) != model.manifest.version:
-            raise Refusal(404, "unknown_version", f"{name} is of version {model.manifest.version}")
+        if request.path_params.get("version", model.version) != model.version:
+            raise Refusal(404, "unknown_version", f"{name} is of version {model.version}")
         return name, model, graph
 
 
@@ -144,15 +140,18 @@ def _describe(name: str, tensor: Tensor) -> dict[str, Any]:
     return {"name": name, "datatype": DATATYPES[tensor.dtype], "shape": shape_of(tensor)}
 
 
-def _must_be_few(inputs: dict[str, Any], spec: Graph, max_images: int, max_pixels: int) -> None:
-    """Hold tensors to the limits of every other route."""
-    rows = len(next(iter(inputs.values())))
-    if rows > max_images:
-        raise Refusal(400, "invalid_request", f"a request may have {max_images} rows at most", "inputs")
-    if spec.any_size:
-        _, height, width, _ = inputs["image"].shape
-        if height * width > max_pixels:
-            raise Refusal(413, "image_too_large", f"an image may have {max_pixels} pixels", "image")
+def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> None:
+    """Hold a request to the limits of every other route, by what its tensors say of themselves."""
+    if [each.name for each in asked.outputs or []] not in ([], [OUTPUT]):
+        raise Refusal(400, "invalid_request", f"the one output is {OUTPUT}", "outputs")
+    unknown = {"classification", "shared_memory_region"}
+    if any(unknown & (each.parameters or {}).keys() for each in asked.outputs or []):
+        raise Refusal(400, "invalid_request", f"there is no {' and no '.join(sorted(unknown))}", "outputs")
+    for each in asked.inputs:
+        if each.shape and each.shape[0] > max_images:
+            raise Refusal(400, "invalid_request", f"a request may have {max_images} rows at most", each.name)
+        if len(each.shape) == 4 and each.shape[1] * each.shape[2] > max_pixels:
+            raise Refusal(413, "image_too_large", f"an image may have {max_pixels} pixels", each.name)
 
 
 def _version() -> str:

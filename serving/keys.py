@@ -31,7 +31,7 @@ class Keys:
             return
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
-        digest = _digest(given.strip().encode("latin-1"))  # as Starlette decodes headers
+        digest = _digest(given.strip(" \t").encode("latin-1"))  # as Starlette decodes headers
         if not sum(hmac.compare_digest(digest, each) for each in self._digests):
             raise Refusal(401, "unauthorized", "a valid key is needed: Authorization: Bearer KEY")
 

@@ -4,10 +4,14 @@ import functools
 import logging
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from serving import manifest
+from serving.admission import Admission
 from serving.batcher import Batcher
 from serving.engine import Array, Engine
 from serving.errors import Refusal
@@ -18,6 +22,8 @@ from serving.settings import Settings
 
 logger = logging.getLogger("ganzoo")
 
+Item = TypeVar("Item")
+
 Stamp = tuple[tuple[str, int, int, int], ...]
 """What tells a folder's content from what it was: name, inode, size and time of every file."""
 
@@ -27,6 +33,9 @@ class Model:
 
     def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
         self.name, self.engine = name, engine
+        self.at_work = Admission(settings.max_queue)
+        """Pictures that wait, run or are being encoded."""
+
         self.batchers = {
             graph: Batcher(
                 functools.partial(engine.run, graph),
@@ -43,9 +52,22 @@ class Model:
         """The artifact's label."""
         return self.engine.manifest
 
+    @property
+    def version(self) -> str:
+        """The artifact's version, and the arithmetic where it is not fp32: what makes a seed's picture."""
+        smaller = sorted({file.precision for file in self.engine.variants.values()} - {"fp32"})
+        return "-".join([self.manifest.version, *smaller])
+
     async def run(self, graph: str, inputs: dict[str, Array]) -> Array:
-        """Run rows through a graph, in batches with whoever else is asking."""
-        return await self.batchers[graph].submit(inputs)
+        """Run rows through a graph, in batches with whoever else is asking.
+
+        Raises:
+            Refusal: `busy` (429), or `invalid_request` (400), the inputs are out of any range.
+        """
+        output = await self.batchers[graph].submit(inputs)
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise Refusal(400, "invalid_request", "what comes of these latents is not finite", "latents")
+        return output
 
 
 class Notes:
@@ -55,11 +77,14 @@ class Notes:
         self._rows, self._seconds = BATCH_ROWS.labels(model, graph), ENGINE_SECONDS.labels(model, graph)
         self._waiting = QUEUE_ROWS.labels(model, graph)
 
-    def __call__(self, rows: int, seconds: float, waiting: int) -> None:
-        """Note a batch that was run, how long it took, and the rows that wait by now."""
+    def batch(self, rows: int, seconds: float) -> None:
+        """Note a batch that was run, and how long it took."""
         self._rows.observe(rows)
         self._seconds.observe(seconds)
-        self._waiting.set(waiting)
+
+    def waiting(self, rows: int) -> None:
+        """Note how many rows wait by now."""
+        self._waiting.set(rows)
 
 
 def _most_numbers(graph: Graph, settings: Settings) -> int:
@@ -77,30 +102,30 @@ class Zoo:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.models: dict[str, Model] = {}
-        self.faults: dict[str, str] = {}
-        """Why a folder's newest content is not served."""
+        self.uploads = Admission(settings.max_uploads)
+        """Images at work."""
+
+        self.models: Mapping[str, Model] = {}
+        self.faults: Mapping[str, str] = {}
+        """Why a folder's newest content is not served. Both are exchanged, never changed: others read."""
 
         self._stamps: dict[str, Stamp] = {}
         self._missing: set[str] = set()
 
     def load(self) -> None:
-        """Load every artifact of the folder.
+        """Load every artifact of the folder; what can't be served is noted in `faults`.
 
         Raises:
-            EngineError: there is none, or one can't be served; it is named.
-            ManifestError: one's manifest is not of this format.
+            EngineError: there is none that can be served.
         """
         root = self.settings.artifacts
         if not root.is_dir():
             raise EngineError(f"there is no folder {root}; `ganzoo export RUN` makes an artifact")
-        folders = artifact_folders(root)
-        if not folders:
+        if not artifact_folders(root):
             raise EngineError(f"{root} holds no artifact; `ganzoo export RUN` makes one")
-        for folder in folders:
-            self._stamps[folder.name] = _stamp(folder)
-            self.models[folder.name] = load_model(folder, self.settings)
-        MODELS.set(len(self.models))
+        self.refresh()
+        if not self.models:
+            raise EngineError(next(iter(self.faults.values())))
 
     def refresh(self) -> None:
         """Load what has come or changed since the last look, and let go of what is gone.
@@ -117,8 +142,7 @@ class Zoo:
         gone = (self.models.keys() | self.faults.keys()) - there
         # An artifact that is being replaced is away for a moment: only who misses two looks is gone.
         for name in gone & self._missing:
-            self.models.pop(name, None)
-            self.faults.pop(name, None)
+            self.models, self.faults = _without(self.models, name), _without(self.faults, name)
             self._stamps.pop(name, None)
             logger.info("%s is gone and no longer served", name)
         self._missing = gone
@@ -127,24 +151,27 @@ class Zoo:
     def _reload(self, folder: Path) -> None:
         name = folder.name
         try:
-            model = load_model(folder, self.settings)
-        except ValueError as error:
-            self.faults[name] = str(error)
+            label, at_work = manifest.read(folder), self.models.get(name)
+            if at_work is not None and at_work.manifest.version == label.version:
+                at_work.engine.manifest = label  # the same graphs, and a score more
+            else:
+                self.models = {**self.models, name: load_model(folder, self.settings)}
+                RELOADS.labels("loaded").inc()
+                logger.info("%s is served as version %s", name, label.version)
+        except Exception as error:  # whatever a foreign file makes of its readers
+            self.faults = {**self.faults, name: str(error).replace(str(folder), name)}
             RELOADS.labels("refused").inc()
             logger.error("%s is not loaded: %s", name, error)
             return
-        self.faults.pop(name, None)
-        self.models[name] = model
-        RELOADS.labels("loaded").inc()
-        logger.info("%s is now served as version %s", name, model.manifest.version)
+        self.faults = _without(self.faults, name)
 
     def keep_fresh(self, stop: threading.Event) -> None:
         """Refresh every `reload` seconds until told to stop."""
         while not stop.wait(self.settings.reload):
             try:
                 self.refresh()
-            except OSError as error:
-                logger.error("artifacts can't be looked at: %s", error)
+            except Exception:
+                logger.exception("artifacts can't be looked at")
 
     def find(self, name: str, task: str | None = None) -> Model:
         """Look a model up by its name, which no path is ever made of.
@@ -181,11 +208,15 @@ def artifact_folders(folder: Path) -> list[Path]:
     return sorted(path for path in names if path.suffix not in (".partial", ".old"))
 
 
+def _without(items: Mapping[str, Item], name: str) -> dict[str, Item]:
+    return {key: item for key, item in items.items() if key != name}
+
+
 def _stamp(folder: Path) -> Stamp:
-    """Take the stamp of a folder; empty if it goes away meanwhile."""
+    """Take the stamp of a folder; empty if it can't be read, or goes away meanwhile."""
     try:
         files = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
-    except FileNotFoundError:
+    except OSError:
         return ()
     return tuple((name, file.st_ino, file.st_size, file.st_mtime_ns) for name, file in files)
 

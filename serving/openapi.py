@@ -49,7 +49,7 @@ class Call:
     errors: tuple[int, ...] = ()
     headers: tuple[str, ...] = ()
     also: dict[int, str] = field(default_factory=dict)
-    """Other answers without a body."""
+    """Other answers: without a body, or of the same as 200 where it is a fault of the server's."""
 
 
 def _media(*kinds: str) -> dict[str, type[BaseModel] | dict[str, Any]]:
@@ -61,7 +61,11 @@ _IMAGES = {f"image/{kind.lower()}": BYTES for kind in FORMATS} | {"application/o
 _FORM = {
     "type": "object",
     "required": ["image"],
-    "properties": {"image": BYTES, "direction": {"type": "string"}, "format": {"type": "string"}},
+    "properties": {
+        "image": BYTES,
+        "direction": {"type": "string"},
+        "format": {"type": "string", "enum": list(MEDIA_TYPES)},
+    },
 }
 _ABOUT = ("X-Model-Version", "Server-Timing")
 _REFUSED = (400, 404, 413, 415, 429)
@@ -137,17 +141,24 @@ def document(routes: Sequence[Route], has_keys: bool) -> dict[str, Any]:
     _, schemas = models_json_schema(ordered, ref_template="#/components/schemas/{model}")
     components: dict[str, Any] = {"schemas": schemas["$defs"]}
     if has_keys:
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer"},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         (method,) = (route.methods or {"GET"}) - {"HEAD"}
         paths.setdefault(route.path, {})[method.lower()] = _operation(route, has_keys)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "ganzoo", "version": "1", "description": "Sampling and translation by GANs."},
+        "info": {
+            "title": "ganzoo",
+            "version": "1",
+            "description": "Sampling and translation by GANs. BentoML's own client reads /schema.json.",
+        },
         "paths": paths,
         "components": components,
-        "security": [{"key": []}] if has_keys else [],
+        "security": [{"key": []}, {"header": []}] if has_keys else [],
     }
 
 
@@ -166,6 +177,11 @@ def _operation(route: Route, has_keys: bool) -> dict[str, Any]:
     locked = has_keys and route.path not in OPEN
     statuses = sorted({*call.errors, 500, 503, *([401] if locked else [])} - call.also.keys())
     answers = {"200": {"description": "Done.", "content": _content(call.answers)}}
+    others: dict[str, dict[str, Any]] = {
+        str(status): {"description": text} for status, text in call.also.items()
+    }
+    for status, other in others.items():
+        other |= {"content": _content(call.answers)} if status >= "500" else {}
     if call.headers:
         answers["200"]["headers"] = {each: {"schema": {"type": "string"}} for each in call.headers}
     errors = {
@@ -176,7 +192,7 @@ def _operation(route: Route, has_keys: bool) -> dict[str, Any]:
         "operationId": name + ("_of_version" if "{version}" in route.path else ""),
         "summary": (route.endpoint.__doc__ or "").strip().splitlines()[0],
         "parameters": [*_path_parameters(route.path), *_query_parameters(call.query)],
-        "responses": answers | {str(s): {"description": text} for s, text in call.also.items()} | errors,
+        "responses": answers | others | errors,
     }
     if has_keys and not locked:
         operation["security"] = []
@@ -218,8 +234,9 @@ PAGE = """<!doctype html>
 <body>
 <div id="swagger-ui"></div>
 <script src="static_content/swagger-ui-bundle.js"></script>
-<script src="static_content/swagger-ui-standalone-preset.js"></script>
-<script src="static_content/swagger-initializer.js"></script>
+<script>
+SwaggerUIBundle({url: "docs.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});
+</script>
 </body>
 </html>
 """

@@ -1,11 +1,12 @@
 """What a request may say: strict types, checked before anything is computed."""
 
+import asyncio
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Label = int | Annotated[str, Field(max_length=100)]
 Truncation = Annotated[float, Field(gt=0, le=1)]
 Asked = TypeVar("Asked", bound=BaseModel)
+Given = TypeVar("Given")
+
+LARGE = 2**16
+"""Bytes of JSON that are read within a millisecond."""
 
 
 class _Strict(BaseModel):
@@ -39,7 +44,12 @@ class SampleRequest(_Strict):
     seed: Seed | None = None
     """Picture i is that of seed + i; drawn, and told in the answer, where it is missing."""
 
-    latents: Annotated[list[list[float]], Field(min_length=1)] | None = None
+    latents: (
+        Annotated[
+            list[Annotated[list[float], Field(max_length=2**14)]], Field(min_length=1, max_length=2**12)
+        ]
+        | None
+    ) = None
     """The generator's inputs themselves, in place of seeds."""
 
     label: Label | None = None
@@ -51,6 +61,11 @@ class SampleRequest(_Strict):
     format: Format = "png"
     """`png`, `webp`, `jpeg`: one picture, or a sheet of them; `npy`: the array; `zip`: a PNG each; `json`:
     base64 PNGs, or vectors' numbers."""
+
+    @property
+    def count(self) -> int:
+        """How many pictures it asks for."""
+        return self.n or len(self.latents or [()])
 
 
 class PictureRequest(_Strict):
@@ -140,14 +155,19 @@ async def read_json(request: Request, limit: int) -> bytes:
     return await read_body(request, limit, ("application/json",))
 
 
-def parse_body(kind: type[Asked], body: bytes) -> Asked:
-    """Read a request of JSON.
+async def parse_body(kind: type[Asked], body: bytes) -> Asked:
+    """Read a request of JSON; a large one beside the event loop.
 
     Raises:
         Refusal: `invalid_request` (400), with the field at fault.
     """
     with _refusing():
-        return kind.model_validate_json(body)
+        return await in_thread_if(len(body) > LARGE, kind.model_validate_json, body)
+
+
+async def in_thread_if(large: bool, work: Callable[..., Given], *operands: Any) -> Given:
+    """Do what takes long beside the event loop, and what does not at once."""
+    return await asyncio.to_thread(work, *operands) if large else work(*operands)
 
 
 def parse_fields(kind: type[Asked], said: Sequence[tuple[str, str]]) -> Asked:
@@ -182,7 +202,7 @@ def inputs_of(
     Raises:
         Refusal: `invalid_request` (400), with the field at fault.
     """
-    count = request.n or len(request.latents or [()])
+    count = request.count
     _must_be_few(count, max_images)
     label = None if request.label is None else _class_of(labels, request.label)
     if request.latents is not None:

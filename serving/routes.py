@@ -87,7 +87,7 @@ def _summary(model: Model) -> dict[str, Any]:
     manifest = model.manifest
     return {
         "name": model.name,
-        "version": manifest.version,
+        "version": model.version,
         "entry": manifest.entry,
         "task": manifest.task,
         "provider": model.engine.provider,

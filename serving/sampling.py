@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 
+import onnxruntime
+import PIL
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,6 +28,10 @@ FOREVER = "max-age=31536000, immutable"
 """What one version draws for a seed does not change: caches may keep it for a year, the most they do."""
 
 
+SOFTWARE = f"{onnxruntime.__version__} {PIL.__version__}"
+"""What draws and encodes."""
+
+
 @dataclass
 class Sampling:
     """The routes of models that sample."""
@@ -36,10 +42,11 @@ class Sampling:
         """Draw pictures from seeds or latents."""
         watch = Stopwatch()
         model = model_of(request, self.zoo, "sample")
-        asked = parse_body(SampleRequest, await read_json(request, self.zoo.settings.max_body))
-        drawn, seeds = await self.draw(model, asked, watch)
-        headers = {"X-Seed": str(seeds[0])} if seeds else {}
-        return await answer(model, drawn, asked.format, watch, headers)
+        asked = await parse_body(SampleRequest, await read_json(request, self.zoo.settings.max_body))
+        with model.at_work.hold(min(asked.count, self.zoo.settings.max_images)):
+            drawn, seeds = await self.draw(model, asked, watch)
+            headers = {"X-Seed": str(seeds[0])} if seeds else {}
+            return await answer(model, drawn, asked.format, watch, headers)
 
     async def draw(self, model: Model, asked: SampleRequest, watch: Stopwatch) -> tuple[Drawn, list[int]]:
         """Draw what a request asks a model for; give the seeds too, none for given latents.
@@ -54,7 +61,7 @@ class Sampling:
         watch.lap("engine")
         return Drawn(
             output,
-            {"model": model.name, "version": model.manifest.version, "seeds": seeds or None},
+            {"model": model.name, "version": model.version, "seeds": seeds or None},
             [str(seed) for seed in seeds],
             spec.output.range,
             len(model.manifest.labels) if asked.label is None else 0,
@@ -64,22 +71,23 @@ class Sampling:
         """Walk between the pictures of seeds."""
         watch = Stopwatch()
         model = model_of(request, self.zoo, "sample")
-        asked = parse_body(InterpolateRequest, await read_json(request, self.zoo.settings.max_body))
+        asked = await parse_body(InterpolateRequest, await read_json(request, self.zoo.settings.max_body))
         ((graph, spec),) = model.manifest.graphs.items()
         inputs = inputs_of_walk(asked, spec, model.manifest.labels, self.zoo.settings.max_images)
         watch.lap("parse")
-        output = await model.run(graph, inputs)
-        watch.lap("engine")
-        about = {"model": model.name, "version": model.manifest.version, "seeds": asked.seeds}
-        drawn = Drawn(output, about, limits=spec.output.range, milliseconds=asked.milliseconds)
-        return await answer(model, drawn, asked.format, watch)
+        with model.at_work.hold(asked.n):
+            output = await model.run(graph, inputs)
+            watch.lap("engine")
+            about = {"model": model.name, "version": model.version, "seeds": asked.seeds}
+            drawn = Drawn(output, about, limits=spec.output.range, milliseconds=asked.milliseconds)
+            return await answer(model, drawn, asked.format, watch)
 
     async def picture(self, request: Request) -> Response:
         """Give the picture of one seed, so that caches may keep it."""
         watch = Stopwatch()
         model = model_of(request, self.zoo, "sample")
         asked = parse_fields(PictureRequest, request.query_params.multi_items()[:8])
-        version = model.manifest.version
+        version = model.version
         if asked.version not in (None, version):
             raise Refusal(404, "unknown_version", f"{model.name} is of version {version} now", "version")
         tag = self._tag(model, request.url.path, asked)
@@ -88,23 +96,29 @@ class Sampling:
             "ETag": tag,
             "Cache-Control": f"{keep}, {'no-cache' if asked.version is None else FOREVER}",
         }
-        if tag in request.headers.get("if-none-match", ""):
+        if request.headers.get("if-none-match", "").strip() == "*" or tag in request.headers.get(
+            "if-none-match", ""
+        ):
             return Response(status_code=304, headers=headers)
         label = asked.label
-        numbered = label is not None and label not in model.manifest.labels and label.isdecimal()
+        numbered = (
+            label is not None and label not in model.manifest.labels and label.isdecimal() and len(label) < 9
+        )
         wanted = SampleRequest(
             seed=_seed(request),
-            label=int(label[:9]) if label is not None and numbered else label,
+            label=int(label) if label is not None and numbered else label,
             truncation=asked.truncation,
         )
-        drawn, _ = await self.draw(model, wanted, watch)
-        return await answer(model, drawn, "png", watch, headers)
+        with model.at_work.hold():
+            drawn, _ = await self.draw(model, wanted, watch)
+            return await answer(model, drawn, "png", watch, headers)
 
     @staticmethod
     def _tag(model: Model, path: str, asked: PictureRequest) -> str:
         """Name the bytes of a picture: what they are made of, and by which file."""
-        (file,) = model.engine.variants.values()
-        made_of = f"{file.sha256} {model.engine.provider} {path} {asked.label} {asked.truncation}"
+        ((graph, file),) = model.engine.variants.items()
+        shown = f"{model.manifest.labels} {model.manifest.graphs[graph].output.range} {SOFTWARE}"
+        made_of = f"{file.sha256} {model.engine.provider} {path} {asked.label} {asked.truncation} {shown}"
         return f'"{hashlib.sha256(made_of.encode()).hexdigest()[:32]}"'
 
 

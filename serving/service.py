@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import binascii
 import contextlib
 import dataclasses
 import gc
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import bentoml
 from bentoml.exceptions import BentoMLException
 from bentoml.validators import ContentType
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,7 +31,7 @@ from serving.models import Zoo
 from serving.requests import SampleRequest, TranslateRequest, media_type
 from serving.routes import SHAPES, router
 from serving.sampling import Sampling
-from serving.sessions import choose_provider
+from serving.sessions import EngineError, choose_provider
 from serving.settings import Settings
 from serving.translating import Translating
 
@@ -72,7 +74,7 @@ class Door:
             raise Refusal(415, "unsupported_type", "the body must be application/json")
         if not length.isdecimal():
             raise Refusal(411, "length_required", "the body's length must be said")
-        if int(length[:20]) > limit:
+        if len(length) > 12 or int(length) > limit:
             raise Refusal(413, "body_too_large", f"the body may have {limit} bytes")
 
 
@@ -82,16 +84,18 @@ class Front(bentoml.Service[Any]):  # type: ignore[misc]
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Make the app that the server runs."""
         settings = Settings.from_environment()
-        inner = super().to_asgi(is_main)
+        inner, log = super().to_asgi(is_main), AccessLog() if settings.access_log else None
         guard = Guard(
             Door(inner, router(zoo)),
             SHAPES,
             Keys(settings.all_keys),
-            log=AccessLog() if settings.access_log else None,
+            log=log,
         )
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await (guard if scope["type"] == "http" else inner)(scope, receive, send)
+            if scope["type"] == "lifespan" and log is not None:
+                log.flush()
 
         return app
 
@@ -111,8 +115,11 @@ def _told() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise BentoMLException(str(refusal), error_code=HTTPStatus(refusal.status)) from None
-    except ValueError as error:  # a value of the wrong kind, or no base64
-        raise BentoMLException(str(error), error_code=HTTPStatus.BAD_REQUEST) from None
+    except ValidationError as error:
+        message = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise BentoMLException(message, error_code=HTTPStatus.BAD_REQUEST) from None
+    except binascii.Error:
+        raise BentoMLException("the image is not in base64", error_code=HTTPStatus.BAD_REQUEST) from None
 
 
 @bentoml.service(
@@ -151,13 +158,15 @@ class GANZoo:
         """Draw pictures from seeds: a PNG of one, or of a sheet of them."""
         with _told():
             asked = SampleRequest(n=n, seed=seed, label=label, truncation=truncation)
-            drawn, _ = await sampling.draw(zoo.find(model, "sample"), asked, Stopwatch())
-            return await asyncio.to_thread(encode, drawn, "png")
+            found = zoo.find(model, "sample")
+            with found.at_work.hold(min(n, zoo.settings.max_images)):
+                drawn, _ = await sampling.draw(found, asked, Stopwatch())
+                return await asyncio.to_thread(encode, drawn, "png")
 
     @bentoml.api(route="/translate")  # type: ignore[untyped-decorator]
     async def translate(self, model: str, image: str, direction: str | None = None) -> Png:
         """Translate an image, a PNG, JPEG or WebP in base64, to a PNG of the same size."""
-        with _told(), translating.one_more():
+        with _told(), zoo.uploads.hold():
             data = base64.b64decode(image, validate=True)
             asked = TranslateRequest(direction=direction)
             drawn, _ = await translating.draw(zoo.find(model, "translate"), asked, data, Stopwatch())
@@ -176,6 +185,8 @@ class GANZoo:
             provider = choose_provider(settings.provider)
             tried = Zoo(dataclasses.replace(settings, provider="cpu"))
             tried.load()
+            if tried.faults:
+                raise EngineError(f"{settings.artifacts}: {next(iter(tried.faults.values()))}")
             for name, model in tried.models.items():
                 for graph in model.manifest.graphs.values():
                     read_file(settings.artifacts / name, graph.variant_for(provider, settings.precision))

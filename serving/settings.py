@@ -36,7 +36,7 @@ class Settings:
     workers: int = 1
     """Processes that serve, each with all models; one is best for a GPU, and for cores that run batches."""
 
-    keys: str = ""
+    keys: str = dataclasses.field(default="", repr=False)
     """API keys that open the server, parted by commas; without any it is open to all."""
 
     access_log: bool = True
@@ -111,9 +111,8 @@ class Settings:
 
     def to_environment(self) -> dict[str, str]:
         """Write the settings as the environment variables that give them."""
-        return {
-            PREFIX + field.name.upper(): str(getattr(self, field.name)) for field in dataclasses.fields(self)
-        }
+        said = {field.name: str(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {PREFIX + name.upper(): text for name, text in said.items() if text}
 
 
 def _read(variable: str, text: str, default: object) -> object:
@@ -131,4 +130,6 @@ def _read(variable: str, text: str, default: object) -> object:
             except ValueError:
                 kind = "whole number" if isinstance(default, int) else "number"
                 raise ValueError(f"{variable} must be a {kind}; got {text!r}") from None
+    if not text.strip(" ,"):  # a secret that was not filled in must not leave the server open
+        raise ValueError(f"{variable} is set and holds nothing")
     return text

@@ -3,6 +3,7 @@
 Sources: KServe's Open Inference Protocol, version 2, REST; Triton's extension for binary tensor data.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ OUTPUT = "output"
 
 Text = Annotated[str, Field(max_length=1000)]
 Parameter = Text | int | float | bool
+Parameters = dict[Text, Parameter] | None
 
 
 class _Spoken(BaseModel):
@@ -38,7 +40,7 @@ class InferInput(_Spoken):
     name: Text
     shape: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=8)]
     datatype: Text
-    parameters: dict[Text, Parameter] = {}
+    parameters: Parameters = None
     """`binary_data_size`: bytes of the tensor behind the JSON, little-endian, row by row."""
 
     data: list[Any] | None = None
@@ -49,7 +51,7 @@ class InferOutput(_Spoken):
     """One tensor that is wanted."""
 
     name: Text
-    parameters: dict[Text, Parameter] = {}
+    parameters: Parameters = None
     """`binary_data`: whether it comes behind the JSON."""
 
 
@@ -57,17 +59,22 @@ class InferRequest(_Spoken):
     """Body of `POST /v2/models/{model}/infer`; what the protocol has and we do not know is passed over."""
 
     id: Text | None = None
-    parameters: dict[Text, Parameter] = {}
+    parameters: Parameters = None
     """`binary_data_output`: whether outputs come behind the JSON."""
 
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=8)]
-    outputs: Annotated[list[InferOutput], Field(max_length=8)] = []
+    outputs: Annotated[list[InferOutput], Field(max_length=8)] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows it says its tensors have."""
+        return next(iter(self.inputs[0].shape), 0)
 
     @property
     def wants_binary(self) -> bool:
         """Tell whether the output is to come behind the JSON."""
-        said = self.outputs[0].parameters.get("binary_data") if self.outputs else None
-        return bool(self.parameters.get("binary_data_output", False) if said is None else said)
+        said = (self.outputs[0].parameters or {}).get("binary_data") if self.outputs else None
+        return bool((self.parameters or {}).get("binary_data_output", False) if said is None else said)
 
 
 def split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
@@ -96,7 +103,7 @@ def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Ten
     inputs, begin = dict[str, Array](), 0
     for each in asked.inputs:
         _must_fit(each, specs[each.name])
-        size = each.parameters.get("binary_data_size")
+        size = (each.parameters or {}).get("binary_data_size")
         inputs[each.name] = _from_json(each) if size is None else _from_binary(each, binary[begin:], size)
         begin += 0 if size is None else int(size)
         _must_be_in_range(each.name, inputs[each.name], specs[each.name])
@@ -109,6 +116,8 @@ def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Ten
 
 def _must_fit(given: InferInput, spec: Tensor) -> None:
     """Check a tensor's type and shape before its numbers."""
+    if "shared_memory_region" in (given.parameters or {}):
+        raise _wrong(given.name, "must be sent along; there is no shared memory")
     if given.datatype != DATATYPES[spec.dtype]:
         raise _wrong(given.name, f"must be of datatype {DATATYPES[spec.dtype]}")
     multiple, least = spec.grid
@@ -124,19 +133,28 @@ def _must_fit(given: InferInput, spec: Tensor) -> None:
 def _from_json(given: InferInput) -> Array:
     if given.data is None:
         raise _wrong(given.name, "must have data, or binary_data_size")
-    kind = {"FP32": np.float32, "UINT8": np.uint8, "INT64": np.int64}[given.datatype]
+    numbers = _flat(given.data, given.shape)
+    if numbers is None:
+        raise _wrong(given.name, f"must have numbers, flat or nested, as its shape {given.shape} says")
+    kind: Any = {"FP32": np.float32, "UINT8": np.uint8, "INT64": np.int64}[given.datatype]
+    allowed = (int, float) if given.datatype == "FP32" else (int,)
     try:
+        if any(type(number) not in allowed for number in numbers):
+            raise TypeError
         with np.errstate(over="ignore"):
-            numbers = np.array(given.data)
-            array = numbers.astype(kind)
-    except (ValueError, TypeError, OverflowError):
-        raise _wrong(given.name, "must be numbers, flat or nested as the shape") from None
-    whole = numbers.dtype.kind in "iu" and np.array_equal(array, numbers)
-    if not (whole or (given.datatype == "FP32" and numbers.dtype.kind == "f")):
-        raise _wrong(given.name, f"must be numbers of {given.datatype}")
-    if array.size != math.prod(given.shape) or (array.ndim > 1 and array.shape != tuple(given.shape)):
-        raise _wrong(given.name, f"must have as many numbers as its shape {given.shape} says")
-    return array.reshape(given.shape)
+            return np.array(numbers, kind).reshape(given.shape)
+    except (TypeError, OverflowError):
+        raise _wrong(given.name, f"must be numbers of {given.datatype}") from None
+
+
+def _flat(data: list[Any], shape: list[int]) -> list[Any] | None:
+    """Flatten what is nested as a shape; None where it is not, before anything is made of it."""
+    if data and isinstance(data[0], list):
+        for size in shape[1:]:
+            if any(not isinstance(each, list) or len(each) != size for each in data):
+                return None
+            data = list(itertools.chain.from_iterable(data))
+    return data if len(data) == math.prod(shape) else None
 
 
 def _from_binary(given: InferInput, binary: memoryview, size: Parameter) -> Array:
@@ -144,7 +162,8 @@ def _from_binary(given: InferInput, binary: memoryview, size: Parameter) -> Arra
     wanted = math.prod(given.shape) * np.dtype(kind).itemsize
     if isinstance(size, bool) or size != wanted or len(binary) < wanted or given.data is not None:
         raise _wrong(given.name, f"must have {wanted} bytes of binary data, as its shape {given.shape} says")
-    return np.frombuffer(binary[:wanted], kind).reshape(given.shape)
+    # A copy: behind JSON of any length numbers are not aligned.
+    return np.frombuffer(binary[:wanted], kind).reshape(given.shape).copy()
 
 
 def _must_be_in_range(name: str, array: Array, spec: Tensor) -> None:

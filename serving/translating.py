@@ -1,9 +1,7 @@
 """Images translated to others, over HTTP."""
 
 import asyncio
-import contextlib
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -12,7 +10,6 @@ from starlette.responses import Response
 
 from serving import images
 from serving.answers import Stopwatch, answer, model_of
-from serving.errors import Refusal
 from serving.formats import Drawn
 from serving.images import Pixels
 from serving.manifest import Tensor
@@ -27,9 +24,6 @@ class Translating:
 
     zoo: Zoo
 
-    uploads: int = 0
-    """Images at work."""
-
     decoders: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
     )
@@ -39,25 +33,10 @@ class Translating:
         """Translate an image of any size to one of the same size."""
         watch = Stopwatch()
         model = model_of(request, self.zoo, "translate")
-        with self.one_more():
+        with self.zoo.uploads.hold():
             asked, data = await read_upload(request, self.zoo.settings.max_upload)
             drawn, graph = await self.draw(model, asked, data, watch)
             return await answer(model, drawn, asked.format, watch, {"X-Direction": graph})
-
-    @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Count an image while it is at work.
-
-        Raises:
-            Refusal: `busy` (429), there are too many.
-        """
-        if self.uploads >= self.zoo.settings.max_uploads:
-            raise Refusal(429, "busy", "more images are at work than the server will hold; try again shortly")
-        self.uploads += 1
-        try:
-            yield
-        finally:
-            self.uploads -= 1
 
     async def draw(
         self, model: Model, asked: TranslateRequest, data: bytes, watch: Stopwatch
@@ -76,7 +55,7 @@ class Translating:
         output = await model.run(graph, {"image": padded})
         watch.lap("engine")
         height, width = size
-        about = {"model": model.name, "version": model.manifest.version, "direction": graph}
+        about = {"model": model.name, "version": model.version, "direction": graph}
         return Drawn(output[:, :height, :width], about, [graph]), graph
 
 

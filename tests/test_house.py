@@ -140,6 +140,7 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "training/parity.py": "tests/training/test_export.py",
         "training/artifact.py": "tests/training/test_export.py",
         "training/rules.py": "tests/training/test_rewrite.py",
+        "serving/admission.py": "tests/serving/test_routes.py",
         "serving/answers.py": "tests/serving/test_routes.py",
         "serving/sampling.py": "tests/serving/test_routes.py",
         "serving/translating.py": "tests/serving/test_routes.py",

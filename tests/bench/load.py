@@ -17,8 +17,8 @@ import httptools
 import numpy as np
 import uvloop
 
-CALM = 0.3
-"""Seconds for what is still under way at the end."""
+CALM = 2.0
+"""Seconds for what is still under way at the end; what has no answer then is lost."""
 
 CLOSED = -1
 """A connection that was closed between two requests."""
@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell that nothing more will come."""
-        self.transport = None
-        self._done(self, 0 if self.waits else CLOSED, b"")
+        self.transport, waited, self.waits = None, self.waits, False
+        self._done(self, 0 if waited else CLOSED, b"")
 
     def ask(self, number: int, request: bytes, since: float) -> None:
         """Send a request."""
@@ -126,7 +126,7 @@ class Load:
         self._idle: deque[Connection] = deque()
         self._due: deque[float] = deque()
         self._endless = rate is None
-        self._tasks = set[asyncio.Task[None]]()
+        self._tasks, self._all = set[asyncio.Task[None]](), set[Connection]()
         self._open = True
         await asyncio.gather(*(self._connect() for _ in range(self.connections)))
         self._end = time.perf_counter() + seconds
@@ -139,7 +139,11 @@ class Load:
         self._endless = False
         self._due.clear()
         self._open = False
-        await asyncio.sleep(CALM)
+        for _ in range(100):
+            if not any(connection.waits for connection in self._all):
+                break
+            await asyncio.sleep(CALM / 100)
+        self._outcome.statuses[0] += sum(connection.waits for connection in self._all)
         return self._outcome
 
     async def _arrive(self, rate: float) -> None:
@@ -160,6 +164,7 @@ class Load:
         _, connection = await loop.create_connection(
             lambda: Connection(self._done), place.hostname, place.port
         )
+        self._all.add(connection)
         self._go_on(connection)
 
     def _go_on(self, connection: Connection) -> None:

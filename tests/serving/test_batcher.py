@@ -273,6 +273,19 @@ class Gated:
         return inputs["x"] * 2
 
 
+class Noted:
+    """What a batcher tells."""
+
+    def __init__(self) -> None:
+        self.rows, self.batches = 0, []
+
+    def batch(self, rows, seconds):
+        self.batches.append(rows)
+
+    def waiting(self, rows):
+        self.rows = rows
+
+
 class Callers(RuleBasedStateMachine):
     """Callers come, leave and are served in any order; what holds is what a batcher promises."""
 
@@ -281,13 +294,12 @@ class Callers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop, self.engine = asyncio.new_event_loop(), Gated()
-        self.notes = []
+        self.notes = Noted()
         self.batcher = self.call(self.make)
         self.callers, self.left, self.next = [], [], 1
 
     async def make(self) -> Batcher:
-        note = lambda rows, seconds, waiting: self.notes.append(rows)  # noqa: E731
-        return Batcher(self.engine, self.MAX_ROWS, self.MAX_QUEUE, note=note)
+        return Batcher(self.engine, self.MAX_ROWS, self.MAX_QUEUE, notes=self.notes)
 
     def call(self, make):
         return self.loop.run_until_complete(asyncio.wait_for(make(), 20))
@@ -348,6 +360,7 @@ class Callers(RuleBasedStateMachine):
     @invariant()
     def what_waits_is_bounded(self):
         assert 0 <= self.batcher.waiting <= self.MAX_QUEUE
+        assert self.notes.rows == self.batcher.waiting
 
     @invariant()
     def batches_are_of_one_shape_and_not_too_large(self):
@@ -378,6 +391,18 @@ class Callers(RuleBasedStateMachine):
 
 TestCallers = Callers.TestCase
 TestCallers.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+def test_an_engine_that_loses_rows_fails_its_callers():
+    async def ask():
+        batcher = Batcher(lambda inputs: inputs["x"][:-1])
+        answers = await asyncio.gather(
+            *(batcher.submit(rows(i, i)) for i in range(3)), return_exceptions=True
+        )
+        batcher.close()
+        return answers
+
+    assert all(isinstance(answer, ValueError) for answer in asyncio.run(ask()))
 
 
 def test_two_batchers_share_the_time():

@@ -27,7 +27,7 @@ def latent(rows: int = 2, **changes: object) -> dict:
 
 
 def test_the_server_and_its_models_say_what_they_are(ask):
-    assert ask("GET", "/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
+    assert ask("GET", "/v2").json()["extensions"] == ["binary_tensor_data"]
     assert ask("GET", "/v2/health/live").json() == {"live": True}
     assert ask("GET", "/v2/health/ready").json() == {"ready": True}
     names = [model["name"] for model in ask("POST", "/v2/repository/index").json()]
@@ -49,7 +49,11 @@ def test_the_server_and_its_models_say_what_they_are(ask):
 def test_json_in_json_out(ask, artifacts, nested):
     latents = draw_latents(8, [0, 1])
     data = latents.tolist() if nested else latents.ravel().tolist()
-    answer = ask("POST", INFER, json={"id": "a", "inputs": [latent(data=data)], "unknown": 1}).json()
+    answer = ask(
+        "POST",
+        INFER,
+        json={"id": "a", "inputs": [latent(data=data, parameters=None)], "outputs": None, "unknown": 1},
+    ).json()
     assert (answer["id"], answer["model_name"]) == ("a", "pictures")
     (output,) = answer["outputs"]
     assert (output["name"], output["datatype"], output["shape"]) == ("output", "UINT8", [2, 16, 16, 1])
@@ -95,6 +99,12 @@ WRONG = [
     ("latent", [latent(data=[True] * 16)]),
     ("latent", [latent(data=[1e300] * 16)]),
     ("latent", [latent(data=[[0.0] * 4] * 4)]),
+    ("latent", [latent(data=["x" * 4000] + [0] * 15)]),
+    ("latent", [latent(data=[[[0.0]]] * 16)]),
+    ("latent", [latent(data=[0.0] * 100_000)]),
+    ("latent", [latent(shape=[])]),
+    ("latent", [latent(shape=[2**31, 2**31])]),
+    ("latent", [latent(parameters={"shared_memory_region": "x"})]),
     ("latent", [latent(data=[[0.0] * 8, [0.0] * 7])]),
     ("latent", [latent(data=None, parameters={"binary_data_size": 64})]),
     ("latent", [latent(parameters={"binary_data_size": 0})]),

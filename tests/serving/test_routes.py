@@ -9,15 +9,16 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from starlette.routing import Route, Router
 
+from serving.errors import Refusal
+from serving.formats import Drawn, encode
 from serving.guard import Guard
 from serving.latents import MAX_SEED, draw_latents
+from serving.metrics import count_request
 from serving.models import Zoo, artifact_folders
 from serving.routes import SHAPES, router
 from serving.sessions import EngineError
 from serving.settings import Settings
-from serving.translating import Translating
 from training.source import open_graphs
 
 SAMPLE = "/v1/models/pictures/sample"
@@ -483,9 +484,8 @@ def test_an_image_is_what_its_content_says(ask):
 
 def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu", max_uploads=2)
-    translating = Translating(zoo_of(settings))
-    route = Route("/v1/models/{model}/translate", translating.translate, methods=["POST"])
-    transport = httpx.ASGITransport(app=Guard(Router([route]), SHAPES))
+    zoo = zoo_of(settings)
+    transport = httpx.ASGITransport(app=Guard(router(zoo), SHAPES))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -496,7 +496,7 @@ def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
     assert statuses.count(200) >= 2
     assert statuses.count(429) + statuses.count(200) == 8
     assert 429 in statuses
-    assert translating.uploads == 0
+    assert zoo.uploads.held == 0
 
 
 def test_a_task_is_asked_for_by_its_name(ask):
@@ -697,3 +697,46 @@ def test_metrics_count_what_was_served(ask):
     after = ask("GET", "/metrics").text
     assert value(after, served) == value(before, served) + 1
     assert value(after, rows) == value(before, rows) + 3
+
+
+def series(text: str) -> set[str]:
+    return {line.rpartition(" ")[0] for line in text.splitlines() if line.startswith("ganzoo_request")}
+
+
+def test_whatever_is_asked_for_there_are_no_more_series(ask):
+    def wander(number: int) -> None:
+        ask("GET", f"/v1/models/{number}")
+        ask("POST", f"/v1/models/{number}/sample", json={})
+        ask("POST", f"/v2/models/{number}/infer", json={"inputs": []})
+        ask("GET", f"/v2/models/pictures/versions/{number}")
+        ask("GET", f"{PICTURE}/{number}.png?version={number}")
+        ask("GET", f"/{number}")
+
+    wander(0)
+    before = series(ask("GET", "/metrics").text)
+    for number in range(1, 30):
+        wander(number)
+    assert series(ask("GET", "/metrics").text) == before
+    count_request("other", "", 418, 0.1)
+    assert series(ask("GET", "/metrics").text) > before, "the control: another status is another series"
+
+
+def test_what_a_format_can_not_hold_is_refused():
+    assert encode(Drawn(np.zeros((1, 1, 16_000, 3), np.uint8), {}), "webp")
+    with pytest.raises(Refusal, match="16383"):
+        encode(Drawn(np.zeros((1, 1, 20_000, 3), np.uint8), {}), "webp")
+
+
+def test_vectors_beyond_all_numbers_are_refused(ask):
+    body = {"latents": [[3e38] * 2], "format": "json"}
+    size = next(m for m in ask("GET", "/v1/models").json()["models"] if m["name"] == "points")
+    width = size["graphs"]["generator"]["inputs"]["latent"]["shape"][1]
+    refused(ask("POST", "/v1/models/points/sample", json=body | {"latents": [[3e38] * width]}), 400)
+
+
+def test_too_many_pictures_at_work_are_refused_while_they_are_encoded(artifacts):
+    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", max_images=16, max_queue=16))
+    with zoo.models["pictures"].at_work.hold(10):
+        assert refused(asker(Guard(router(zoo), SHAPES))("POST", SAMPLE, json={"n": 7}), 429)
+        assert asker(Guard(router(zoo), SHAPES))("POST", SAMPLE, json={"n": 6}).status_code == 200
+    assert zoo.models["pictures"].at_work.held == 0

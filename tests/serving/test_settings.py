@@ -37,6 +37,12 @@ def test_without_artifacts_here_those_beside_the_package_are_served(tmp_path, mo
         ("GANZOO_MAX_IMAGES", ""),
         ("GANZOO_PROVIDER", "tpu"),
         ("GANZOO_MAX_QUEUE", "1"),
+        ("GANZOO_KEYS", ""),
+        ("GANZOO_KEYS", " , "),
+        ("GANZOO_ACCESS_LOG", "maybe"),
+        ("GANZOO_RELOAD", "-1"),
+        ("GANZOO_RELOAD", "inf"),
+        ("GANZOO_WORKERS", "0"),
     ],
 )
 def test_what_makes_no_sense_is_named(variable, value):

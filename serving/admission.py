@@ -1,0 +1,32 @@
+"""How much may be at work at once: what is too much is refused before it takes memory."""
+
+import contextlib
+from collections.abc import Iterator
+
+from serving.errors import Refusal
+
+
+class Admission:
+    """Counts what is at work, on one event loop.
+
+    Args:
+        limit: that may be held at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.held = limit, 0
+
+    @contextlib.contextmanager
+    def hold(self, count: int = 1) -> Iterator[None]:
+        """Hold so much while the block runs.
+
+        Raises:
+            Refusal: `busy` (429), there would be too much.
+        """
+        if self.held + count > self.limit:
+            raise Refusal(429, "busy", "more is at work than the server will hold; try again shortly")
+        self.held += count
+        try:
+            yield
+        finally:
+            self.held -= count
