@@ -101,16 +101,19 @@ class Zoo:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.uploads = Admission(settings.max_uploads)
-        """Images at work."""
-
+        self.configure(settings)
         self.models: Mapping[str, Model] = {}
         self.faults: Mapping[str, str] = {}
         """Why a folder's newest content is not served. Both are exchanged, never changed: others read."""
 
         self._stamps: dict[str, Stamp] = {}
         self._missing: set[str] = set()
+
+    def configure(self, settings: Settings) -> None:
+        """Take the settings that models are loaded with from now on, and the limits on what is at work."""
+        self.settings = settings
+        self.uploads = Admission(settings.max_uploads)
+        """Images at work."""
 
     def load(self) -> None:
         """Load every artifact of the folder; what can't be served is noted in `faults`.

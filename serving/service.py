@@ -135,7 +135,7 @@ class GANZoo:
     """Sampling and translation by every artifact under GANZOO_ARTIFACTS."""
 
     def __init__(self) -> None:
-        zoo.settings = Settings.from_environment()
+        zoo.configure(Settings.from_environment())
         zoo.load()
         forget_the_dead()
         self._stop = threading.Event()

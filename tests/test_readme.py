@@ -66,7 +66,7 @@ def test_train_export_serve(tmp_path):
         assert (tmp_path / "styled.png").read_bytes() == by_command
         (client,) = blocks("python")
         run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
-        assert httpx.get(f"{url}/").status_code == 200
+        assert httpx.get(f"{url}/", follow_redirects=True).status_code == 200
 
     evaluated, compared, verified = (run("bash", "-ec", text, cwd=tmp_path) for text in scores)
     named = re.search(r"^\| score \| of .*?\n\n", README, re.MULTILINE | re.DOTALL)
