@@ -117,9 +117,7 @@ class Guard:
             if refusal is not None and exchange.status == 0:
                 await self._refuse(refusal, exchange)
         except asyncio.CancelledError:
-            if not exchange.gone or exchange.task is None:
-                raise
-            if exchange.task.uncancel() > 0:
+            if not exchange.gone or exchange.task is None or exchange.task.uncancel() > 0:
                 raise
         finally:
             exchange.over = True

@@ -52,7 +52,7 @@ class Model:
         """The artifact's label."""
         return self.engine.manifest
 
-    @property
+    @functools.cached_property
     def version(self) -> str:
         """The artifact's version, and the arithmetic where it is not fp32: what makes a seed's picture."""
         smaller = sorted({file.precision for file in self.engine.variants.values()} - {"fp32"})

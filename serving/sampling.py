@@ -96,9 +96,8 @@ class Sampling:
             "ETag": tag,
             "Cache-Control": f"{keep}, {'no-cache' if asked.version is None else FOREVER}",
         }
-        if request.headers.get("if-none-match", "").strip() == "*" or tag in request.headers.get(
-            "if-none-match", ""
-        ):
+        known = request.headers.get("if-none-match", "")
+        if known.strip() == "*" or tag in known:
             return Response(status_code=304, headers=headers)
         label = asked.label
         numbered = (

@@ -711,6 +711,7 @@ def test_whatever_is_asked_for_there_are_no_more_series(ask):
         ask("GET", f"/v2/models/pictures/versions/{number}")
         ask("GET", f"{PICTURE}/{number}.png?version={number}")
         ask("GET", f"/{number}")
+        ask("GET", "/metrics")
 
     wander(0)
     before = series(ask("GET", "/metrics").text)
