@@ -6,7 +6,11 @@ batch: the one who has waited longest says which.
 """
 
 import asyncio
+import contextlib
+import itertools
+import math
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -34,6 +38,9 @@ class Notes(Protocol):
         """Note how many rows wait by now."""
 
 
+FEW = 8
+"""Rows that are not worth parting between threads."""
+
 FULL_BATCHES = 16
 """So many times what a batch may hold may wait."""
 
@@ -44,6 +51,7 @@ class Job:
 
     inputs: Inputs
     rows: int
+    numbers: int
     result: "asyncio.Future[Array]"
 
     @cached_property
@@ -51,22 +59,18 @@ class Job:
         """The shape of a row."""
         return tuple(array.shape[1:] for array in self.inputs.values())
 
-    @cached_property
-    def numbers(self) -> int:
-        """Numbers in all the rows."""
-        return sum(array.size for array in self.inputs.values())
-
 
 class Batcher:
     """Run a function of batches for many callers on one event loop.
 
     Args:
-        run: maps named arrays with a common first dimension to one array with the same; called in a thread
-            of the batcher's own, one call at a time.
+        run: maps named arrays with a common first dimension to one array with the same; called in threads
+            of the batcher's own.
         max_rows: rows in a batch at most; a caller with more is served in parts.
         max_queue: rows that may wait; beyond them callers are refused.
         max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
             wait.
+        batches: that run at once, each in its thread; what waits is shared out between those that are idle.
         notes: told of every batch, and of what waits.
     """
 
@@ -76,14 +80,18 @@ class Batcher:
         max_rows: int = 64,
         max_queue: int = 2048,
         max_numbers: int = sys.maxsize,
+        batches: int = 1,
         notes: Notes | None = None,
     ) -> None:
-        self._notes = notes
+        self._notes, self._batches = notes, batches
         self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
+        self._lock = threading.Lock()
+        """Held while the five below are looked at or changed, never while anything runs."""
+
         self._waiting: deque[Job] = deque()
         self._rows = self._numbers = 0
-        self._running: set[asyncio.Task[None]] = set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batcher")
+        self._workers = self._running = 0
+        self._threads = ThreadPoolExecutor(batches, thread_name_prefix="batcher")
 
     async def submit(self, inputs: Inputs) -> Array:
         """Run some rows in whatever batches they fit into; give the output's rows, in order.
@@ -93,21 +101,13 @@ class Batcher:
         Raises:
             Refusal: `busy` (429), too much is waiting already.
         """
-        rows = len(next(iter(inputs.values())))
-        numbers = sum(array.size for array in inputs.values())
-        # One caller alone is never too many: no waiting would make it less.
-        full = self._waiting and self._numbers + numbers > FULL_BATCHES * self.max_numbers
-        if full or self._rows + rows > self.max_queue:
-            raise Refusal(429, "busy", "more work is waiting than the server will hold; try again shortly")
-        loop = asyncio.get_running_loop()
-        jobs = []
-        most = min(self.max_rows, max(1, self.max_numbers * rows // numbers))
-        for start in range(0, rows, most):
-            part = {name: array[start : start + most] for name, array in inputs.items()}
-            jobs.append(Job(part, len(next(iter(part.values()))), loop.create_future()))
-        self._waiting.extend(jobs)
-        self._count(rows, numbers)
-        self._start()
+        jobs = self._jobs(inputs, asyncio.get_running_loop())
+        with self._lock:
+            self._accept(jobs)
+            more = min(len(jobs), self._batches - self._workers)
+            self._workers += more
+        for _ in range(more):
+            self._threads.submit(self._work)
         try:
             outputs = [await job.result for job in jobs]
         except BaseException:
@@ -115,13 +115,41 @@ class Batcher:
             raise
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
+    def _jobs(self, inputs: Inputs, loop: asyncio.AbstractEventLoop) -> list[Job]:
+        """Part rows into what fits into a batch, and so that all threads can have a part."""
+        rows = len(next(iter(inputs.values())))
+        numbers = sum(array.size for array in inputs.values())
+        most = min(self._share(rows, self._batches), max(1, self.max_numbers * rows // numbers))
+        if rows <= most:
+            return [Job(inputs, rows, numbers, loop.create_future())]
+        parts = (
+            {name: array[start : start + most] for name, array in inputs.items()}
+            for start in range(0, rows, most)
+        )
+        return [job for part in parts for job in self._jobs(part, loop)]
+
+    def _share(self, rows: int, threads: int) -> int:
+        """Give the rows of a batch at most, if so many are shared out between so many threads."""
+        return min(self.max_rows, max(FEW, math.ceil(rows / threads)))
+
+    def _accept(self, jobs: list[Job]) -> None:
+        """Put a caller's jobs into the queue, if there is room for all of them."""
+        rows, numbers = sum(job.rows for job in jobs), sum(job.numbers for job in jobs)
+        # One caller alone is never too many: no waiting would make it less.
+        full = self._waiting and self._numbers + numbers > FULL_BATCHES * self.max_numbers
+        if full or self._rows + rows > self.max_queue:
+            raise Refusal(429, "busy", "more work is waiting than the server will hold; try again shortly")
+        self._waiting.extend(jobs)
+        self._count(rows, numbers)
+
     def _forget(self, jobs: list[Job]) -> None:
         """Drop the jobs of a caller who is gone or has already failed."""
         for job in jobs:
             job.result.cancel()
-            if job in self._waiting:
-                self._waiting.remove(job)
-                self._count(-job.rows, -job.numbers)
+            with self._lock:
+                if job in self._waiting:
+                    self._waiting.remove(job)
+                    self._count(-job.rows, -job.numbers)
 
     def _count(self, rows: int, numbers: int) -> None:
         """Note that so many more wait."""
@@ -135,39 +163,31 @@ class Batcher:
         """Rows accepted and not yet taken up."""
         return self._rows
 
-    def _start(self) -> None:
-        """Start a batch if none is running; and one more if it is full, so that the thread goes straight on.
+    def _work(self) -> None:
+        """Run batches as long as there are any, in a thread of the batcher's: it waits for no event loop."""
+        ended = 0
+        while batch := self._next(ended):
+            outputs = self._run_together(batch)
+            ended = 1
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                batch[0].result.get_loop().call_soon_threadsafe(_tell, batch, outputs)
 
-        A full batch gains nothing by waiting for the event loop to hear that the one before it is done.
-        """
-        if self._waiting and (not self._running or (len(self._running) == 1 and self._is_full)):
-            self._running.add(asyncio.get_running_loop().create_task(self._run_batch()))
-
-    @property
-    def _is_full(self) -> bool:
-        """Tell whether what waits would fill a batch."""
-        return self._rows >= self.max_rows or self._numbers >= self.max_numbers
-
-    async def _run_batch(self) -> None:
-        """Run the next batch, tell those who wait for it, and start another."""
-        batch = self._take()
-        self._start()
-        outputs = await self._run_together(batch) if batch else []
-        self._running.remove(asyncio.current_task())  # type: ignore[arg-type]
-        self._start()
-        for job, output in zip(batch, outputs, strict=True):
-            if job.result.done():
-                continue
-            if isinstance(output, BaseException):
-                job.result.set_exception(output)
+    def _next(self, ended: int) -> list[Job]:
+        """Take the next batch, one having ended or none; where there is nothing, a thread's work is over."""
+        with self._lock:
+            self._running -= ended
+            batch = self._take()
+            if batch:
+                self._running += 1
             else:
-                job.result.set_result(output)
+                self._workers -= 1
+            return batch
 
     def _take(self) -> list[Job]:
         """Take the next batch from the queue: the first, and those of its shape that fit in beside it."""
         batch: list[Job] = []
         others: list[Job] = []
-        rows, numbers = self.max_rows, self.max_numbers
+        rows, numbers = self._share(self._rows, self._batches - self._running), self.max_numbers
         while self._waiting:
             job = self._waiting[0]
             alike = not batch or job.shape == batch[0].shape
@@ -183,28 +203,38 @@ class Batcher:
         self._waiting.extendleft(reversed(others))
         return batch
 
-    async def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:
+    def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:
         """Run jobs as one batch; if it fails, run each alone, so that only the one at fault fails."""
-        loop = asyncio.get_running_loop()
         try:
             joined = {
                 name: np.concatenate([job.inputs[name] for job in batch]) if len(batch) > 1 else array
                 for name, array in batch[0].inputs.items()
             }
-            start = time.perf_counter()
-            output = await loop.run_in_executor(self._thread, self._run, joined)
-            rows, seconds = sum(job.rows for job in batch), time.perf_counter() - start
+            rows, start = sum(job.rows for job in batch), time.perf_counter()
+            output = self._run(joined)
+            seconds = time.perf_counter() - start
             if len(output) != rows:
                 raise ValueError(f"{rows} rows went in, and {len(output)} came out")
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-            return [(await self._run_together([job]))[0] for job in batch]
+            return [self._run_together([job])[0] for job in batch]
         if self._notes is not None:
             self._notes.batch(rows, seconds)
-        ends = np.cumsum([job.rows for job in batch])[:-1]
-        return list(np.split(output, ends))
+        ends = itertools.accumulate(job.rows for job in batch)
+        return [output[end - job.rows : end] for job, end in zip(batch, ends, strict=True)]
 
     def close(self) -> None:
-        """Let the running batch finish and its thread end."""
-        self._thread.shutdown()
+        """Let the running batches finish and their threads end."""
+        self._threads.shutdown()
+
+
+def _tell(batch: list[Job], outputs: list[Array | BaseException]) -> None:
+    """Give those who still wait what came of their jobs."""
+    for job, output in zip(batch, outputs, strict=True):
+        if job.result.done():
+            continue
+        if isinstance(output, BaseException):
+            job.result.set_exception(output)
+        else:
+            job.result.set_result(output)

@@ -1,5 +1,6 @@
 """An artifact loaded by ONNX Runtime: arrays in, arrays out."""
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -66,10 +67,13 @@ class Engine:
         self.buckets = self.options.buckets_on(provider)
         self.variants = {name: graph.variant_for(provider, precision) for name, graph in graphs}
         self.sessions, self._pixels = dict[str, Any](), dict[str, int]()
+        self.batches = {name: self.options.batches_on(provider, graph.any_size) for name, graph in graphs}
         for name, variant in self.variants.items():
             data = read_file(folder, variant)
             self._pixels[name] = max(PIXELS, len(data) // PIXEL_BYTES)
-            self.sessions[name] = open_session(data, provider, self.options)
+            threads = self.options.threads_of(self.batches[name])
+            options = dataclasses.replace(self.options, threads=threads)
+            self.sessions[name] = open_session(data, provider, options)
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
         """Run a graph on inputs whose first dimension is the batch; give its output.

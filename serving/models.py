@@ -42,6 +42,7 @@ class Model:
                 settings.max_batch,
                 settings.max_queue,
                 _most_numbers(spec, settings),
+                engine.batches[graph],
                 Notes(name, graph),
             )
             for graph, spec in engine.manifest.graphs.items()
@@ -199,7 +200,7 @@ def load_model(folder: Path, settings: Settings) -> Model:
         ManifestError: its manifest is not of this format.
         EngineError: it can't be served.
     """
-    options = Options(threads=settings.threads, rows=settings.max_batch)
+    options = Options(threads=settings.threads, batches=settings.batches, rows=settings.max_batch)
     engine = Engine(folder, settings.provider, settings.precision, options)
     warm(engine, settings.max_batch)
     return Model(folder.name, engine, settings)

@@ -1,6 +1,8 @@
 """ONNX Runtime's sessions: on which provider, and with which options."""
 
 import ctypes
+import math
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -25,7 +27,11 @@ class Options:
     """How ONNX Runtime runs a graph; the defaults are what measured best, or are needed for parity."""
 
     threads: int = 0
-    """Threads of one run on the CPU; 0 is one for each core."""
+    """Threads on the CPU; 0 is one for each core."""
+
+    batches: int = 1
+    """Batches that run at once on the CPU, each on its part of the threads; 0 is one for each thread, but one
+    alone of graphs that take images of any size."""
 
     spinning: bool = True
     """Whether threads on the CPU wait for one another busily within a run; between two they never do."""
@@ -48,11 +54,32 @@ class Options:
     buckets: tuple[int, ...] | None = None
     """Sizes that batches are filled up to, ascending; by default none on the CPU, and BUCKETS on CUDA."""
 
+    def threads_of(self, batches: int) -> int:
+        """Give the threads of one of so many batches."""
+        return self.threads if batches == 1 else max(1, (self.threads or cores()) // batches)
+
+    def batches_on(self, provider: Literal["cpu", "cuda"], any_size: bool) -> int:
+        """Give how many batches of a graph run at once."""
+        if provider == "cuda":
+            return 1
+        most = self.threads or cores()
+        return min(self.batches, most) if self.batches else 1 if any_size else most
+
     def buckets_on(self, provider: Literal["cpu", "cuda"]) -> tuple[int, ...]:
         """Give the sizes that batches are filled up to on a provider."""
         if self.buckets is not None:
             return self.buckets
         return (*(size for size in BUCKETS if size < self.rows), self.rows) if provider == "cuda" else ()
+
+
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the cores this process may use: those it may run on, or as many as its control group is given."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text().split()
+        return min(count, math.ceil(int(allowed) / int(period)))
+    except (OSError, ValueError):  # no control groups, or no quota, which is written as a word
+        return count
 
 
 def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:

@@ -31,7 +31,11 @@ class Settings:
     """Of the arithmetic: fp32, fp16 or int8; where an artifact has none such, it is fp32."""
 
     threads: int = 0
-    """Threads of one batch on the CPU; 0 is one for each core."""
+    """Threads that run a model on the CPU; 0 is one for each core."""
+
+    batches: int = 0
+    """Batches of a model that run at once on the CPU, each on its part of the threads; 0 is one for each
+    thread where it samples, and one at a time, on all threads, where it translates."""
 
     workers: int = 1
     """Processes that serve, each with all models; one is best for a GPU, and for cores that run batches."""
@@ -77,8 +81,9 @@ class Settings:
             raise ValueError(f"{PREFIX}PROVIDER must be auto, cpu or cuda; got {self.provider}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"{PREFIX}PRECISION must be fp32, fp16 or int8; got {self.precision}")
-        if self.threads < 0:
-            raise ValueError(f"{PREFIX}THREADS must be at least 0; got {self.threads}")
+        for name, value in (("THREADS", self.threads), ("BATCHES", self.batches)):
+            if value < 0:
+                raise ValueError(f"{PREFIX}{name} must be at least 0; got {value}")
         if self.workers < 1:
             raise ValueError(f"{PREFIX}WORKERS must be at least 1; got {self.workers}")
         if not 0 <= self.reload < math.inf:

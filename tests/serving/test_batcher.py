@@ -64,15 +64,54 @@ def test_everyone_gets_their_own_rows_in_order(requests, max_rows):
 
 
 def test_what_waits_together_runs_together():
-    double = Double(0.02)
+    double = Double(0.05)
 
     async def ask():
         batcher = Batcher(double, max_rows=16)
-        await asyncio.gather(*(batcher.submit(rows(i)) for i in range(33)))
+        first = asyncio.create_task(batcher.submit(rows(0)))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(first, *(batcher.submit(rows(i)) for i in range(33)))
         batcher.close()
 
     asyncio.run(ask())
-    assert double.sizes == [16, 16, 1]
+    assert double.sizes == [1, 16, 16, 1]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_request_alone_is_shared_out_between_the_threads(threads):
+    double = Double(0.05)
+
+    async def ask(count):
+        batcher = Batcher(double, batches=threads)
+        answer = await batcher.submit(rows(*range(count)))
+        batcher.close()
+        return answer
+
+    assert asyncio.run(ask(60)).tolist() == [2 * i for i in range(60)]
+    assert double.sizes == [60 // threads] * threads
+    asyncio.run(ask(8))
+    assert double.sizes[threads:] == [8], "so few are not worth parting"
+
+
+def test_what_waits_is_shared_out_between_the_idle_threads():
+    double, peak = Double(0.05), []
+
+    def run(inputs):
+        peak.append(sum(thread.name.startswith("batcher") for thread in threading.enumerate()))
+        return double(inputs)
+
+    async def ask():
+        batcher = Batcher(run, max_rows=64, batches=2)
+        first = [asyncio.create_task(batcher.submit(rows(i))) for i in range(2)]
+        await asyncio.sleep(0.02)
+        await asyncio.gather(*first, *(batcher.submit(rows(i)) for i in range(40)))
+        batcher.close()
+
+    asyncio.run(ask())
+    assert double.sizes[:2] == [1, 1]
+    assert sum(double.sizes[2:]) == 40
+    assert len(double.sizes) <= 5
+    assert max(peak) == 2
 
 
 def test_an_idle_batcher_answers_at_once():
@@ -161,22 +200,22 @@ def test_what_nobody_waits_for_any_more_is_not_run():
     assert waiting == 1, "the rows of a caller who is gone make room at once"
 
 
-def test_a_full_batch_waits_in_the_thread_and_goes_straight_on():
-    """The event loop is kept busy, and the engine does not wait for it; part of a batch is held back."""
+def test_the_engine_does_not_wait_for_the_event_loop():
+    """The loop is kept busy: what waits is run all the same."""
     double = Double(0.01)
 
     async def ask():
         batcher = Batcher(double, max_rows=4)
         jobs = [asyncio.create_task(batcher.submit(rows(i))) for i in range(10)]
         await asyncio.sleep(0.001)
-        time.sleep(0.1)
+        time.sleep(0.2)
         ran = list(double.sizes)
         await asyncio.gather(*jobs)
         batcher.close()
         return ran
 
-    assert asyncio.run(ask()) == [4, 4]
-    assert double.sizes == [4, 4, 2]
+    assert sum(asyncio.run(ask())) == 10
+    assert max(double.sizes) == 4
 
 
 class Notes:
@@ -241,9 +280,9 @@ def test_what_waits_is_bounded_by_its_numbers_too():
         running = asyncio.create_task(batcher.submit({"x": np.zeros((1, 10))}))
         await asyncio.to_thread(blocked.started.wait)
         waiting = []
-        for _ in range(3):
+        for _ in range(2):
             waiting.append(asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})))
-            await asyncio.sleep(0.01)  # the first is handed to the thread
+            await asyncio.sleep(0)
         with pytest.raises(Refusal, match="waiting"):
             await batcher.submit({"x": np.zeros((1, 1))})
         blocked.let_go.set()
@@ -289,7 +328,7 @@ class Noted:
 class Callers(RuleBasedStateMachine):
     """Callers come, leave and are served in any order; what holds is what a batcher promises."""
 
-    MAX_ROWS, MAX_QUEUE = 4, 12
+    MAX_ROWS, MAX_QUEUE, BATCHES = 4, 12, 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -299,15 +338,19 @@ class Callers(RuleBasedStateMachine):
         self.callers, self.left, self.next = [], [], 1
 
     async def make(self) -> Batcher:
-        return Batcher(self.engine, self.MAX_ROWS, self.MAX_QUEUE, notes=self.notes)
+        return Batcher(self.engine, self.MAX_ROWS, self.MAX_QUEUE, batches=self.BATCHES, notes=self.notes)
 
     def call(self, make):
         return self.loop.run_until_complete(asyncio.wait_for(make(), 20))
 
     def turn(self) -> None:
-        """Let everything happen that can."""
+        """Let everything happen that can: threads are at rest, or in the engine and wait for a permit."""
 
         async def some() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            while self.batcher._workers != self.batcher._running:
+                await asyncio.sleep(0.0005)
             for _ in range(5):
                 await asyncio.sleep(0)
 
@@ -351,7 +394,7 @@ class Callers(RuleBasedStateMachine):
 
         async def ran() -> None:
             while len(self.engine.ran) == before:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.0005)
 
         self.call(ran)
         time.sleep(0.002)
@@ -383,14 +426,21 @@ class Callers(RuleBasedStateMachine):
             assert task.done()
             # At most the batch that was being run when its caller left has rows of it, and its repetitions.
             later = [batch for batch in self.engine.ran[ran:] if np.isin(asked[asked != POISON], batch).any()]
-            assert len(later) <= 1 + self.MAX_ROWS
+            assert len(later) <= self.BATCHES * (1 + self.MAX_ROWS)
         self.batcher.close()
         self.call(self.loop.shutdown_default_executor)
         self.loop.close()
 
 
-TestCallers = Callers.TestCase
+class ManyThreads(Callers):
+    """The same, of a batcher of more than one thread."""
+
+    BATCHES = 3
+
+
+TestCallers, TestManyThreads = Callers.TestCase, ManyThreads.TestCase
 TestCallers.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestManyThreads.settings = TestCallers.settings
 
 
 def test_an_engine_that_loses_rows_fails_its_callers():

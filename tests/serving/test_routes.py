@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 
 import httpx
 import numpy as np
@@ -175,9 +176,13 @@ def test_concurrent_requests_meet_in_batches_and_keep_their_pictures(artifacts):
     zoo = zoo_of(settings)
     models = zoo.models
     run, sizes = models["pictures"].engine.run, []
-    models["pictures"].batchers["generator"]._run = lambda inputs: (
-        sizes.append(len(inputs["latent"])) or run("generator", inputs)
-    )
+
+    def slow(inputs):
+        sizes.append(len(inputs["latent"]))
+        time.sleep(0.02)
+        return run("generator", inputs)
+
+    models["pictures"].batchers["generator"]._run = slow
     transport = httpx.ASGITransport(app=Guard(router(zoo), SHAPES))
 
     async def go():

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,30 @@ def test_options_reach_onnx_runtime(artifacts):
     options = session["generator"].get_session_options()
     assert options.intra_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_models_that_sample_run_a_batch_on_each_thread(artifacts):
+    options = Options(threads=6, batches=0)
+    assert (options.batches_on("cpu", False), options.batches_on("cpu", True)) == (6, 1)
+    assert options.batches_on("cuda", False) == 1
+    assert (options.threads_of(6), options.threads_of(4), options.threads_of(1)) == (1, 1, 6)
+    assert Options(threads=6, batches=2).batches_on("cpu", True) == 2
+    assert Options(threads=2, batches=4).batches_on("cpu", False) == 2, "no thread for more"
+    assert Options().batches_on("cpu", False) == 1, "who asks alone has all threads"
+    engine = Engine(artifacts / "pictures", "cpu", options=options)
+    assert engine.batches == {"generator": 6}
+    assert engine.sessions["generator"].get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("150000 100000", 2), ("max 100000", 64), ("9900000 100000", 64), ("nonsense", 64)]
+)
+def test_cores_are_those_that_a_container_may_use(text, count, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
+    quota = tmp_path / "cpu.max"
+    assert sessions.cores(quota) == 64
+    quota.write_text(text)
+    assert sessions.cores(quota) == count
 
 
 def test_cuda_has_buckets_and_the_cpu_needs_none():

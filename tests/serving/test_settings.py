@@ -43,6 +43,8 @@ def test_without_artifacts_here_those_beside_the_package_are_served(tmp_path, mo
         ("GANZOO_RELOAD", "-1"),
         ("GANZOO_RELOAD", "inf"),
         ("GANZOO_WORKERS", "0"),
+        ("GANZOO_THREADS", "-1"),
+        ("GANZOO_BATCHES", "-1"),
     ],
 )
 def test_what_makes_no_sense_is_named(variable, value):
