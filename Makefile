@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-serving build lock
+.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-serving reliability reliability-long build lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -53,6 +53,14 @@ bench-serving: install
 	$(BIN)/uv venv --quiet --clear --python /usr/bin/python3 .venv/peers
 	$(BIN)/uv pip install --quiet --python .venv/peers/bin/python --require-hashes -r requirements/peers.txt
 	$(BIN)/python -m tests.bench.serving
+
+# What must not break, broken on purpose, each beside a control that breaks: docs/reliability.md; a quarter of
+# an hour, nothing else running. The long one takes hours.
+reliability: install
+	$(BIN)/python -m tests.reliability
+
+reliability-long: install
+	$(BIN)/python -m tests.reliability --long
 
 build: install
 	$(BIN)/bentoml build

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from serving.errors import Refusal
+from serving.errors import busy
 
 
 class Admission:
@@ -24,7 +24,7 @@ class Admission:
             Refusal: `busy` (429), there would be too much.
         """
         if self.held + count > self.limit:
-            raise Refusal(429, "busy", "more is at work than the server will hold; try again shortly")
+            raise busy()
         self.held += count
         try:
             yield

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import Refusal
+from serving.errors import busy
 
 Array = NDArray[Any]
 Inputs = Mapping[str, Array]
@@ -40,6 +40,9 @@ class Notes(Protocol):
 
 FEW = 8
 """Rows that are not worth parting between threads."""
+
+PART = 0.2
+"""Of what is known of the pace, what the last batch makes up."""
 
 FULL_BATCHES = 16
 """So many times what a batch may hold may wait."""
@@ -70,6 +73,8 @@ class Batcher:
         max_queue: rows that may wait; beyond them callers are refused.
         max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
             wait.
+        patience: seconds that anyone may have to wait, by how long the last batches took; beyond, callers are
+            refused.
         batches: that run at once, each in its thread; what waits is shared out between those that are idle.
         notes: told of every batch, and of what waits.
     """
@@ -80,10 +85,14 @@ class Batcher:
         max_rows: int = 64,
         max_queue: int = 2048,
         max_numbers: int = sys.maxsize,
+        patience: float = math.inf,
         batches: int = 1,
         notes: Notes | None = None,
     ) -> None:
-        self._notes, self._batches = notes, batches
+        self._notes, self._batches, self._patience = notes, batches, patience
+        self._pace = 0.0
+        """Seconds that a thread takes for a number, as the last batches went."""
+
         self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
         self._lock = threading.Lock()
         """Held while the five below are looked at or changed, never while anything runs."""
@@ -137,10 +146,15 @@ class Batcher:
         rows, numbers = sum(job.rows for job in jobs), sum(job.numbers for job in jobs)
         # One caller alone is never too many: no waiting would make it less.
         full = self._waiting and self._numbers + numbers > FULL_BATCHES * self.max_numbers
-        if full or self._rows + rows > self.max_queue:
-            raise Refusal(429, "busy", "more work is waiting than the server will hold; try again shortly")
+        if full or self.is_slow or self._rows + rows > self.max_queue:
+            raise busy()
         self._waiting.extend(jobs)
         self._count(rows, numbers)
+
+    @property
+    def is_slow(self) -> bool:
+        """Tell whether whoever comes now would have to wait for too long."""
+        return self._rows > 0 and self._numbers * self._pace > self._patience * self._batches
 
     def _forget(self, jobs: list[Job]) -> None:
         """Drop the jobs of a caller who is gone or has already failed."""
@@ -219,6 +233,7 @@ class Batcher:
             if len(batch) == 1:
                 return [error]
             return [self._run_together([job])[0] for job in batch]
+        self._pace += PART * (seconds / sum(job.numbers for job in batch) - self._pace)
         if self._notes is not None:
             self._notes.batch(rows, seconds)
         ends = itertools.accumulate(job.rows for job in batch)

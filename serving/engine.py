@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,14 @@ PIXELS, PIXEL_BYTES = 2**16, 512
 """Of images that are translated at once on the CPU: more leave its caches, and eight of 256x256 then take a
 third longer. A graph whose weights are larger than what so many make of them, at so many bytes each, has
 more: every part reads the weights anew."""
+
+
+NO_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "bad_alloc")
+"""What ONNX Runtime, CUDA, cuBLAS and C++ say where there is no memory."""
+
+
+class OutOfMemory(RuntimeError):
+    """The provider has no memory for a batch."""
 
 
 class Engine:
@@ -51,37 +60,82 @@ class Engine:
     ) -> None:
         self.manifest: Manifest = manifest.read(folder)
         self.options = options or Options()
+        self._folder, self._precision = folder, precision
+        self._lock, self._starved = threading.Lock(), 0
+        self.provider = choose_provider(provider)
         try:
-            self._open(folder, choose_provider(provider), precision)
+            self._open()
         except EngineError as error:
             if provider != "auto" or choose_provider(provider) == "cpu":
                 raise
             logger.warning("running %s on the CPU: %s", self.manifest.name, error)
-            self._open(folder, "cpu", precision)
+            self.provider = "cpu"
+            self._open()
         for name, session in self.sessions.items():
             must_match(session, name, self.manifest.graphs[name])
 
-    def _open(self, folder: Path, provider: Literal["cpu", "cuda"], precision: Precision) -> None:
-        graphs = self.manifest.graphs.items()
-        self.provider = provider
+    def _open(self) -> None:
+        provider, graphs = self.provider, self.manifest.graphs.items()
         self.buckets = self.options.buckets_on(provider)
-        self.variants = {name: graph.variant_for(provider, precision) for name, graph in graphs}
+        self.variants = {name: graph.variant_for(provider, self._precision) for name, graph in graphs}
         self.sessions, self._pixels = dict[str, Any](), dict[str, int]()
         self.batches = {name: self.options.batches_on(provider, graph.any_size) for name, graph in graphs}
-        for name, variant in self.variants.items():
-            data = read_file(folder, variant)
-            self._pixels[name] = max(PIXELS, len(data) // PIXEL_BYTES)
-            threads = self.options.threads_of(self.batches[name])
-            options = dataclasses.replace(self.options, threads=threads)
-            self.sessions[name] = open_session(data, provider, options)
+        for name in self.variants:
+            self._open_graph(name)
+
+    def _open_graph(self, name: str) -> None:
+        data = read_file(self._folder, self.variants[name])
+        self._pixels[name] = max(PIXELS, len(data) // PIXEL_BYTES)
+        threads = self.options.threads_of(self.batches[name])
+        options = dataclasses.replace(self.options, threads=threads)
+        self.sessions[name] = open_session(data, self.provider, options)
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
         """Run a graph on inputs whose first dimension is the batch; give its output.
 
         Batches are filled up to the next bucket, where there are any and the images have one size.
         Shapes and types are those of the manifest; ONNX Runtime raises where they are not.
+
+        Raises:
+            OutOfMemory: the provider has none for such a batch; if it had for the one before, the graph's
+                session has been opened anew.
         """
-        session = self.sessions[graph]
+        try:
+            output = self._run(graph, inputs)
+            self._starved = 0
+            return output
+        except Exception as error:  # ONNX Runtime's own errors share no class
+            said = str(error)
+            if not any(words in said.lower() for words in NO_MEMORY):
+                raise
+        # By here nothing holds the session: an error does, by its traceback.
+        self._start_anew(graph)
+        raise OutOfMemory(said)
+
+    @property
+    def is_starved(self) -> bool:
+        """Tell whether a new session too had no memory, and nothing was run since."""
+        return self._starved > 1
+
+    def _start_anew(self, graph: str) -> None:
+        """Open a graph's session again, once: what the old one held is then free."""
+        with self._lock:
+            self._starved += 1
+            if self._starved > 1:
+                return
+            logger.warning("no memory for %s of %s; its session is opened anew", graph, self.manifest.name)
+            del self.sessions[graph]
+            try:
+                self._open_graph(graph)
+            except EngineError as error:
+                self._starved += 1
+                logger.error("%s can't be opened anew: %s", graph, error)
+
+    def _run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
+        with self._lock:
+            session = self.sessions.get(graph)
+        if session is None:
+            raise OutOfMemory(f"out of memory: {graph} could not be opened anew")
         if self.manifest.graphs[graph].any_size:
             return self._translate(session, inputs["image"], self._pixels[graph])
         output: Array

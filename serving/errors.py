@@ -23,3 +23,8 @@ class Refusal(ValueError):
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.field, self.headers = status, code, field, headers or {}
+
+
+def busy() -> Refusal:
+    """Make the refusal of what is too much at once."""
+    return Refusal(429, "busy", "there is more work than the server will hold; try again shortly")

@@ -56,8 +56,8 @@ class OpenInference:
         return json_response({"live": True})
 
     async def server_ready(self, request: Request) -> Response:
-        """Say whether there are models to ask."""
-        ready = bool(self.zoo.models)
+        """Say whether there are models that can be asked."""
+        ready = self.zoo.state == "ready"
         return json_response({"ready": ready}, 200 if ready else 503)
 
     async def repository_index(self, request: Request) -> Response:

@@ -13,8 +13,8 @@ import numpy as np
 from serving import manifest
 from serving.admission import Admission
 from serving.batcher import Batcher
-from serving.engine import Array, Engine
-from serving.errors import Refusal
+from serving.engine import Array, Engine, OutOfMemory
+from serving.errors import Refusal, busy
 from serving.manifest import Graph, Manifest, Tensor
 from serving.metrics import BATCH_ROWS, ENGINE_SECONDS, MODELS, QUEUE_ROWS, RELOADS
 from serving.sessions import EngineError, Options
@@ -42,6 +42,7 @@ class Model:
                 settings.max_batch,
                 settings.max_queue,
                 _most_numbers(spec, settings),
+                settings.patience,
                 engine.batches[graph],
                 Notes(name, graph),
             )
@@ -59,13 +60,26 @@ class Model:
         smaller = sorted({file.precision for file in self.engine.variants.values()} - {"fp32"})
         return "-".join([self.manifest.version, *smaller])
 
+    def must_be_quick(self) -> None:
+        """Check that there is a graph for which nobody would have to wait for long.
+
+        Raises:
+            Refusal: `busy` (429), there is none.
+        """
+        if all(batcher.is_slow for batcher in self.batchers.values()):
+            raise busy()
+
     async def run(self, graph: str, inputs: dict[str, Array]) -> Array:
         """Run rows through a graph, in batches with whoever else is asking.
 
         Raises:
-            Refusal: `busy` (429), or `invalid_request` (400), the inputs are out of any range.
+            Refusal: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the inputs are out of
+                any range.
         """
-        output = await self.batchers[graph].submit(inputs)
+        try:
+            output = await self.batchers[graph].submit(inputs)
+        except OutOfMemory as error:
+            raise Refusal(503, "out_of_memory", "there is no memory for this; try again, or less") from error
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             raise Refusal(400, "invalid_request", "what comes of these latents is not finite", "latents")
         return output
@@ -109,6 +123,7 @@ class Zoo:
 
         self._stamps: dict[str, Stamp] = {}
         self._missing: set[str] = set()
+        self._leaving = False
 
     def configure(self, settings: Settings) -> None:
         """Take the settings that models are loaded with from now on, and the limits on what is at work."""
@@ -130,6 +145,17 @@ class Zoo:
         self.refresh()
         if not self.models:
             raise EngineError(next(iter(self.faults.values())))
+
+    @property
+    def state(self) -> str:
+        """Say whether there is something to ask: `ready`, or `empty`, `out of memory` or `leaving`."""
+        starved = any(model.engine.is_starved for model in self.models.values())
+        state = "out of memory" if starved else "ready" if self.models else "empty"
+        return "leaving" if self._leaving else state
+
+    def leave(self) -> None:
+        """Say from now on that the server is not ready: it is about to end."""
+        self._leaving = True
 
     def refresh(self) -> None:
         """Load what has come or changed since the last look, and let go of what is gone.

@@ -68,7 +68,7 @@ _FORM = {
     },
 }
 _ABOUT = ("X-Model-Version", "Server-Timing")
-_REFUSED = (400, 404, 413, 415, 429)
+_REFUSED = (400, 404, 408, 413, 415, 429)
 CALLS: dict[str, Call] = {
     "list_models": Call({JSON: ModelList}),
     "show_model": Call({JSON: Manifest}, errors=(404,)),
@@ -99,13 +99,18 @@ CALLS: dict[str, Call] = {
         ("X-Direction", *_ABOUT),
     ),
     "alive": Call({JSON: Alive}),
-    "ready": Call({JSON: Ready}, also={503: "There are no models."}),
+    "ready": Call(
+        {JSON: Ready}, also={503: "There are no models, one can't be run, or the server is about to end."}
+    ),
     "metrics": Call({"text/plain": {"type": "string"}}),
     "openapi": Call({JSON: {"type": "object"}}),
     "docs": Call({"text/html": {"type": "string"}}),
     "server_metadata": Call({JSON: ServerMetadata}),
     "server_live": Call({JSON: ServerLive}),
-    "server_ready": Call({JSON: ServerReady}, also={503: "There are no models."}),
+    "server_ready": Call(
+        {JSON: ServerReady},
+        also={503: "There are no models, one can't be run, or the server is about to end."},
+    ),
     "repository_index": Call({JSON: {"type": "array", "items": IndexedModel}}),
     "model_metadata": Call({JSON: ModelMetadata}, errors=(404,)),
     "model_ready": Call({JSON: ModelReady}, errors=(404,)),
@@ -121,11 +126,12 @@ ERRORS = {
     400: "The request is wrong; `field` says where.",
     401: "A key is needed, and there is none or another one.",
     404: "There is no such model, or it has no such version.",
+    408: "The body came too slowly.",
     413: "The body or the image is too large.",
     415: "The body is of another type.",
     429: "Too much is waiting; try again after `Retry-After` seconds.",
     500: "The server failed; its log has the request's id.",
-    503: "There was no answer in time; try again after `Retry-After` seconds.",
+    503: "There was no answer in time, or no memory for it; try again after `Retry-After` seconds.",
 }
 
 

@@ -25,6 +25,9 @@ Truncation = Annotated[float, Field(gt=0, le=1)]
 Asked = TypeVar("Asked", bound=BaseModel)
 Given = TypeVar("Given")
 
+PATIENCE = 10.0
+"""Seconds that a body may take to come."""
+
 LARGE = 2**16
 """Bytes of JSON that are read within a millisecond."""
 
@@ -122,7 +125,7 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
     """Read a request's body of one of some media types, `image/*` being any, never more than the limit.
 
     Raises:
-        Refusal: `unsupported_type` (415) or `body_too_large` (413).
+        Refusal: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
         ClientDisconnect: the client has gone.
     """
     kind = media_type(request.headers)
@@ -131,13 +134,17 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
     declared = request.headers.get("content-length", "")
     _must_be_small(int(declared[:20]) if declared.isdecimal() else 0, limit)
     body, more = bytearray(), True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        _must_be_small(len(body), limit)
-        more = message.get("more_body", False)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                _must_be_small(len(body), limit)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise Refusal(408, "too_slow", f"the body must come within {PATIENCE:g} s") from None
     return bytes(body)
 
 
@@ -150,7 +157,7 @@ async def read_json(request: Request, limit: int) -> bytes:
     """Read a request's body of JSON.
 
     Raises:
-        Refusal: `unsupported_type` (415) or `body_too_large` (413).
+        Refusal: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
     """
     return await read_body(request, limit, ("application/json",))
 

@@ -66,8 +66,9 @@ class Catalogue:
     async def ready(self, request: Request) -> Response:
         """Say that the models are loaded, where they run, and which artifacts are refused."""
         providers = {model.name: model.engine.provider for model in self.zoo.models.values()}
-        said = {"status": "ready" if providers else "empty", "models": providers, "refused": self.zoo.faults}
-        return json_response(said, 200 if providers else 503)
+        state = self.zoo.state
+        said = {"status": state, "models": providers, "refused": self.zoo.faults}
+        return json_response(said, 200 if state == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Report to Prometheus."""

@@ -26,6 +26,7 @@ from serving.errors import Refusal
 from serving.formats import encode
 from serving.guard import Guard
 from serving.keys import Keys
+from serving.leaving import leave_on_sigterm
 from serving.metrics import forget_the_dead
 from serving.models import Zoo
 from serving.requests import SampleRequest, TranslateRequest, media_type
@@ -93,6 +94,8 @@ class Front(bentoml.Service[Any]):  # type: ignore[misc]
         )
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                leave_on_sigterm(settings.drain, zoo.leave)
             await (guard if scope["type"] == "http" else inner)(scope, receive, send)
             if scope["type"] == "lifespan" and log is not None:
                 log.flush()

@@ -49,11 +49,17 @@ class Settings:
     reload: float = 2.0
     """Seconds between two looks for artifacts that came, changed or went; 0 never looks."""
 
+    drain: float = 0.0
+    """Seconds from SIGTERM, when /readyz begins to say 503, until no more is taken; what was, is answered."""
+
     max_images: int = 64
     """Pictures in one request at most."""
 
     max_batch: int = 64
     """Pictures in one batch of the engine at most."""
+
+    patience: float = 1.0
+    """Seconds that a request may wait for a model, by how long its last batches took; beyond, it gets 429."""
 
     max_queue: int = 2048
     """Pictures that may wait for a model; beyond them requests get 429."""
@@ -74,20 +80,14 @@ class Settings:
     """Pixels in one batch of images at most, an image alone apart; 16 times as many may wait for a model."""
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in dataclasses.fields(self) if field.name.startswith("max_")):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{PREFIX}{name.upper()} must be at least 1; got {getattr(self, name)}")
+        for name in (field.name for field in dataclasses.fields(self)):
+            value, least = getattr(self, name), 1 if name == "workers" or name.startswith("max_") else 0
+            if isinstance(value, int | float) and not least <= value < math.inf:
+                raise ValueError(f"{PREFIX}{name.upper()} must be at least {least}; got {value}")
         if self.provider not in ("auto", "cpu", "cuda"):
             raise ValueError(f"{PREFIX}PROVIDER must be auto, cpu or cuda; got {self.provider}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"{PREFIX}PRECISION must be fp32, fp16 or int8; got {self.precision}")
-        for name, value in (("THREADS", self.threads), ("BATCHES", self.batches)):
-            if value < 0:
-                raise ValueError(f"{PREFIX}{name} must be at least 0; got {value}")
-        if self.workers < 1:
-            raise ValueError(f"{PREFIX}WORKERS must be at least 1; got {self.workers}")
-        if not 0 <= self.reload < math.inf:
-            raise ValueError(f"{PREFIX}RELOAD must be at least 0; got {self.reload}")
         if self.max_queue < self.max_images:
             raise ValueError(f"{PREFIX}MAX_QUEUE must hold a request of {PREFIX}MAX_IMAGES pictures")
 

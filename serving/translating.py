@@ -33,6 +33,7 @@ class Translating:
         """Translate an image of any size to one of the same size."""
         watch = Stopwatch()
         model = model_of(request, self.zoo, "translate")
+        model.must_be_quick()  # before an image is read and decoded in vain
         with self.zoo.uploads.hold():
             asked, data = await read_upload(request, self.zoo.settings.max_upload)
             drawn, graph = await self.draw(model, asked, data, watch)

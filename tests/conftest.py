@@ -18,13 +18,13 @@ from zoo.entry import Entry
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what needs a GPU where there is none."""
-    if torch.cuda.is_available():
-        return
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a GPU where there is none, and what takes long unless it is asked for."""
     for item in items:
-        if item.get_closest_marker("gpu"):
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU"))
+        if item.get_closest_marker("long") and "long" not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="it takes minutes; run by -m long"))
 
 
 def data_for(entry: Entry) -> str:

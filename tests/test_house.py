@@ -43,6 +43,7 @@ BROUGHT = {
         "numpy",
         "PIL",
         "safetensors",
+        "tensorboard",
         "filelock",
         "tqdm",
         "tyro",
@@ -117,6 +118,48 @@ def test_a_file_has_one_idea_and_says_it_first(path):
             assert node.end_lineno - node.lineno < 50, node.name
 
 
+RUNS_WHAT_IT_READS = {"pickle", "cPickle", "dill", "shelve", "marshal", "joblib", "cloudpickle"}
+SAFE = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+
+
+def unpicklers(text: str) -> list[str]:
+    """What a file calls or imports that runs what it reads."""
+    tree = ast.parse(text)
+    found = [name for node in ast.walk(tree) for name in _imported(node) if name in RUNS_WHAT_IT_READS]
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        said = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
+        if name in SAFE and said.get(SAFE[name][0]) is not SAFE[name][1]:
+            found.append(name)
+        if name in ("eval", "exec", "yaml.load", "numpy.load"):
+            found.append(name)
+    return found
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_that_is_read_is_run(path):
+    assert unpicklers(path.read_text()) == []
+
+
+def test_an_unpickler_would_be_seen():
+    """The control."""
+    for text in (
+        "import pickle",
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+        "np.load(f)",
+        "eval(x)",
+    ):
+        assert unpicklers(text), text
+    assert unpicklers("torch.load(f, weights_only=True)") == []
+
+
 def test_no_room_for_what_has_no_name():
     nameless = {"utils", "common", "core", "base", "helpers", "misc", "util", "helper"}
     assert not nameless & {path.stem for path in FILES}
@@ -129,6 +172,7 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "zoo/entry.py": "tests/test_journey.py",
         "training/__main__.py": "tests/training/test_main.py",
         "training/flags.py": "tests/training/test_main.py",
+        "training/mistakes.py": "tests/training/test_main.py",
         "training/demo.py": "tests/test_journey.py",
         "training/draw.py": "tests/training/test_translate.py",
         "training/image_files.py": "tests/training/test_data.py",
@@ -153,6 +197,7 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "serving/errors.py": "tests/serving/test_routes.py",
         "serving/formats.py": "tests/serving/test_routes.py",
         "serving/uploads.py": "tests/serving/test_routes.py",
+        "serving/leaving.py": "tests/reliability/test_trials.py",
     }
     if place.name != "__init__.py":
         own = f"tests/{place.parent}/test_{place.name}"

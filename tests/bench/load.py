@@ -41,6 +41,9 @@ class Outcome:
     latencies: list[float] = field(default_factory=list)
     """Seconds, of the answers that were 200."""
 
+    refusals: list[float] = field(default_factory=list)
+    """Seconds, of the answers that were 429."""
+
     statuses: Counter[int] = field(default_factory=Counter)
     """How often each was answered; 0 is a lost connection."""
 
@@ -52,9 +55,10 @@ class Outcome:
         """Good answers a second."""
         return len(self.latencies) / self.seconds
 
-    def percentile(self, percent: float) -> float:
-        """Give a percentile of the latencies, in milliseconds."""
-        return 1e3 * float(np.percentile(self.latencies, percent)) if self.latencies else float("nan")
+    def percentile(self, percent: float, refused: bool = False) -> float:
+        """Give a percentile of the latencies, in milliseconds; of the refusals', if that is asked for."""
+        seconds = self.refusals if refused else self.latencies
+        return 1e3 * float(np.percentile(seconds, percent)) if seconds else float("nan")
 
 
 class Connection(asyncio.Protocol):
@@ -186,6 +190,8 @@ class Load:
             return
         if status != CLOSED:
             self._outcome.statuses[status] += 1
+        if status == 429:
+            self._outcome.refusals.append(now - connection.since)
         if status == 200:
             self._outcome.latencies.append(now - connection.since)
             if self.keep:

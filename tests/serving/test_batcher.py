@@ -272,6 +272,24 @@ def test_rows_of_other_shapes_do_not_part_those_of_one():
     assert sorted(notes.shapes) == [(1, 1), (3, 2), (3, 3)]
 
 
+def test_who_would_wait_too_long_is_refused_by_the_pace_of_the_last_batches():
+    double = Double(0.05)
+
+    async def ask(patience):
+        batcher = Batcher(double, max_rows=1, patience=patience)
+        for _ in range(20):
+            await batcher.submit(rows(1))  # by now it knows its pace: 20 a second
+        jobs = [asyncio.create_task(batcher.submit(rows(i))) for i in range(12)]
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        batcher.close()
+        return [isinstance(answer, Refusal) and answer.status for answer in answers]
+
+    refused = asyncio.run(ask(0.2))
+    assert refused[0] is False
+    assert 4 <= refused.count(429) <= 9
+    assert asyncio.run(ask(10)) == [False] * 12, "the control"
+
+
 def test_what_waits_is_bounded_by_its_numbers_too():
     blocked = Blocked()
 
@@ -283,7 +301,7 @@ def test_what_waits_is_bounded_by_its_numbers_too():
         for _ in range(2):
             waiting.append(asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})))
             await asyncio.sleep(0)
-        with pytest.raises(Refusal, match="waiting"):
+        with pytest.raises(Refusal, match="more work"):
             await batcher.submit({"x": np.zeros((1, 1))})
         blocked.let_go.set()
         await asyncio.gather(running, *waiting)

@@ -1,6 +1,8 @@
+import gc
 import hashlib
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 
 from serving import engine as engines
 from serving import manifest, sessions
-from serving.engine import Engine
+from serving.engine import Engine, OutOfMemory
 from serving.latents import draw_inputs, draw_latents
 from serving.sessions import EngineError, Options, open_session
 from tests.conftest import flips
@@ -131,6 +133,68 @@ def test_the_variant_for_the_provider_is_run_and_gives_what_the_canonical_graph_
     assert np.abs(engine.run("generator", latents).astype(int) - canonical).max() <= 1
     (artifact / "generator.onnx").unlink()
     Engine(artifact, "cpu")  # what is not for this provider is not read
+
+
+class Starved:
+    """A session whose provider has no memory."""
+
+    def __init__(self, said: str = "BFCArena: Failed to allocate memory for requested buffer") -> None:
+        self.said = said
+
+    def run(self, outputs, inputs):
+        raise RuntimeError(self.said)
+
+
+@pytest.mark.parametrize(
+    "said", ["CUDA failure 2: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc"]
+)
+def test_without_memory_a_session_is_opened_anew_once(said, artifacts):
+    engine = Engine(artifacts / "pictures", "cpu")
+    inputs = {"latent": draw_latents(8, [1])}
+    expected = engine.run("generator", inputs)
+    starved = Starved(said)
+    alive = weakref.ref(starved)
+    engine.sessions["generator"] = starved
+    del starved
+    with pytest.raises(OutOfMemory):
+        engine.run("generator", inputs)
+    gc.collect()
+    assert alive() is None, "what the old session held is free"
+    assert not engine.is_starved
+    assert np.array_equal(engine.run("generator", inputs), expected)
+
+
+def test_a_new_session_without_memory_too_is_the_end_of_it(artifacts, monkeypatch):
+    engine = Engine(artifacts / "pictures", "cpu")
+    session, inputs = engine.sessions["generator"], {"latent": draw_latents(8, [1])}
+    monkeypatch.setattr("serving.engine.open_session", lambda *_: Starved())
+    engine.sessions["generator"] = Starved()
+    for starved in (False, True, True):
+        with pytest.raises(OutOfMemory):
+            engine.run("generator", inputs)
+        assert engine.is_starved == starved
+    engine.sessions["generator"] = session
+    engine.run("generator", inputs)
+    assert not engine.is_starved, "what runs again is well again"
+
+
+def test_a_session_that_can_not_be_opened_anew_is_said_to_be_starved(artifacts, tmp_path):
+    shutil.copytree(artifacts / "pictures", tmp_path / "pictures")
+    engine = Engine(tmp_path / "pictures", "cpu")
+    shutil.rmtree(tmp_path / "pictures")
+    engine.sessions["generator"] = Starved()
+    for _ in range(2):
+        with pytest.raises(OutOfMemory):
+            engine.run("generator", {"latent": draw_latents(8, [1])})
+        assert engine.is_starved
+
+
+def test_other_failures_are_no_lack_of_memory(artifacts):
+    engine = Engine(artifacts / "pictures", "cpu")
+    engine.sessions["generator"] = Starved("an input has another shape")
+    with pytest.raises(RuntimeError, match="shape"):
+        engine.run("generator", {"latent": draw_latents(8, [1])})
+    assert isinstance(engine.sessions["generator"], Starved)
 
 
 def test_a_precision_that_is_not_there_is_fp32(artifacts):

@@ -530,6 +530,70 @@ def test_what_fails_inside_is_a_500_without_a_word_of_it_but_in_the_log(ask, mon
     assert "secret/path.py" in caplog.text
 
 
+def test_a_body_that_comes_too_slowly_is_a_408(artifacts, monkeypatch):
+    monkeypatch.setattr("serving.requests.PATIENCE", 0.1)
+    app, sent = app_of(Settings(artifacts=artifacts, provider="cpu")), []
+    pieces = [{"type": "http.request", "body": b'{"n"', "more_body": True}]
+
+    async def receive():
+        if not pieces:
+            await asyncio.sleep(60)
+        return pieces.pop()
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"zoo")]
+    scope = {"type": "http", "method": "POST", "path": SAMPLE, "headers": headers}
+    asyncio.run(app({**scope, "query_string": b"", "root_path": ""}, receive, send))
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == "too_slow"
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_ready(artifacts, monkeypatch):
+    class Starved:
+        def run(self, outputs, inputs):
+            raise RuntimeError("CUDA failure 2: out of memory")
+
+    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
+    ask = asker(Guard(router(zoo), SHAPES))
+    for said, path in (("pictures", SAMPLE), ("pictures", SAMPLE)):
+        zoo.models[said].engine.sessions["generator"] = Starved()
+        monkeypatch.setattr("serving.engine.open_session", lambda *_: Starved())
+        answer = ask("POST", path, json={"seed": 1})
+        assert refused(answer, 503)["code"] == "out_of_memory"
+    assert ask("GET", "/readyz").json()["status"] == "out of memory"
+    assert ask("GET", "/readyz").status_code == ask("GET", "/v2/health/ready").status_code == 503
+    assert ask("GET", "/livez").status_code == 200
+
+
+def test_a_server_that_is_about_to_end_is_not_ready_and_goes_on_answering(artifacts):
+    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
+    ask = asker(Guard(router(zoo), SHAPES))
+    assert ask("GET", "/readyz").status_code == 200
+    zoo.leave()
+    assert ask("GET", "/readyz").json()["status"] == "leaving"
+    assert ask("GET", "/readyz").status_code == 503
+    assert ask("POST", SAMPLE, json={"seed": 1}).status_code == 200
+
+
+def test_images_that_would_wait_too_long_are_refused_before_they_are_read(artifacts):
+    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", patience=0.0))
+    ask = asker(Guard(router(zoo), SHAPES))
+    for batcher in zoo.models["styles"].batchers.values():
+        batcher._rows, batcher._numbers, batcher._pace = 1, 1000, 0.001
+    answer = ask(
+        "POST", "/v1/models/styles/translate", content=b"no image", headers={"content-type": "image/png"}
+    )
+    assert refused(answer, 429)["code"] == "busy"
+    zoo.models["styles"].batchers["b2a"]._rows = 0
+    answer = ask(
+        "POST", "/v1/models/styles/translate", content=b"no image", headers={"content-type": "image/png"}
+    )
+    assert answer.status_code == 415, "the other direction is free"
+
+
 def test_an_answer_that_takes_too_long_is_a_503():
     async def forever(scope, receive, send):
         await asyncio.sleep(60)

@@ -44,6 +44,8 @@ def test_without_artifacts_here_those_beside_the_package_are_served(tmp_path, mo
         ("GANZOO_RELOAD", "inf"),
         ("GANZOO_WORKERS", "0"),
         ("GANZOO_THREADS", "-1"),
+        ("GANZOO_DRAIN", "-1"),
+        ("GANZOO_PATIENCE", "nan"),
         ("GANZOO_BATCHES", "-1"),
     ],
 )

@@ -1,0 +1,61 @@
+"""Thousands of paths that nobody thought of: no more series of metrics, and no line of the log is forged."""
+
+import json
+import random
+import string
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import httpx
+
+from serving.settings import Settings
+from tests.reliability.finding import Finding
+from tests.reliability.servers import ours
+
+FORGED = '\n{"forged": true}'
+"""A path that would be a line of the log, were it written as it is."""
+
+
+class Wandered(NamedTuple):
+    """What metrics and the log had more after a walk."""
+
+    series: int
+    lines: int
+    forged: int
+    forgeries: int
+    """Lines that would be forged if paths were written as they are."""
+
+
+def wander(settings: Settings, log: Path, count: int) -> Wandered:
+    """Ask for so many paths."""
+    chance = random.Random(0)
+    with ours(settings, log) as (url, _), httpx.Client(base_url=url) as client:
+        for path in ("/x", "/v1/models/x", "/metrics"):
+            client.get(path)
+        before = client.get("/metrics").text
+        for number in range(count):
+            name = "".join(chance.choices(string.ascii_letters + "/.-_~", k=chance.randint(1, 40)))
+            place = ("v1/models/" if number % 2 else "") + name + (FORGED if number % 3 == 0 else "")
+            client.get(f"{url}/{quote(place)}")
+        after = client.get("/metrics").text
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    forged = sum("forged" in line for line in lines)
+    forgeries = sum('\n{"forged"' in line.get("path", "") for line in lines)
+    return Wandered(_series(after) - _series(before), len(lines), forged, forgeries)
+
+
+def _series(report: str) -> int:
+    return sum(not line.startswith("#") for line in report.splitlines())
+
+
+def paths(artifacts: Path, scratch: Path, long: bool) -> Finding:
+    """Walk where there is nothing."""
+    count = 5000
+    found = wander(Settings(artifacts=artifacts), scratch / "log", count)
+    return Finding(
+        f"{count:,} random paths: no new series of metrics, a line of the log each and none forged",
+        f"{found.series} series, {found.lines:,} lines, {found.forged} forged",
+        f"a log that writes paths as they are: {found.forgeries:,} forged",
+        found.series == 0 and found.lines >= count and found.forged == 0 and found.forgeries > 0,
+    )

@@ -1,0 +1,37 @@
+"""Servers under trial: ours, and the naive one."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from serving.settings import Settings
+from training.server import free_port, running, serve_command, serve_environment
+
+Tree = list[psutil.Process]
+
+
+@contextmanager
+def ours(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Run our server while the block runs: its address and its process."""
+    port = free_port()
+    url, environment = f"http://127.0.0.1:{port}", serve_environment(settings)
+    with running(serve_command("127.0.0.1", port), url, log, environment) as server:
+        yield url, psutil.Process(server.pid)
+
+
+@contextmanager
+def naive(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Run the naive server while the block runs."""
+    port = free_port()
+    url, options = f"http://127.0.0.1:{port}", ["--log-level", "critical", "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", "tests.reliability.naive:app", "--port", str(port), *options]
+    with running(command, url, log, serve_environment(settings)) as server:
+        yield url, psutil.Process(server.pid)
+
+
+def tree(process: psutil.Process) -> Tree:
+    """List a process and all below it."""
+    return [process, *process.children(recursive=True)]

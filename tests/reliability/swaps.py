@@ -1,0 +1,100 @@
+"""Artifacts exchanged while they are served: every answer is of one version, and there is no error."""
+
+import shutil
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from serving.settings import Settings
+from tests.reliability.finding import Finding
+from tests.reliability.servers import ours
+
+SEEDS = range(4)
+EVERY = 0.15
+"""Seconds from one exchange to the next."""
+
+
+class Swapped(NamedTuple):
+    """What was answered while artifacts were exchanged."""
+
+    answers: int
+    errors: int
+    mixtures: int
+    """Answers to one seed by one version beyond the first."""
+
+    confusions: int
+    """Answers to one seed beyond the first, whatever the version."""
+
+
+class Asking:
+    """A client that asks on in a thread, and keeps what it was answered."""
+
+    def __init__(self, url: str) -> None:
+        self.seen: Counter[tuple[str, str, bytes]] = Counter()
+        self.errors, self._url, self._over = 0, url, threading.Event()
+        self._thread = threading.Thread(target=self._ask_on)
+
+    def __enter__(self) -> "Asking":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask_on(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while not self._over.is_set():
+                for seed in SEEDS:
+                    body = {"seed": seed, "n": 2, "format": "npy"}
+                    answer = client.post("/v1/models/served/sample", json=body)
+                    version = answer.headers.get("x-model-version", "")
+                    self.errors += answer.status_code != 200
+                    self.seen[str(seed), version, answer.content] += 1
+
+
+def exchange(fresh: Path, served: Path) -> None:
+    """Put a copy of an artifact in place of the one that is served, as an export does."""
+    partial, old = served.with_suffix(".partial"), served.with_suffix(".old")
+    shutil.copytree(fresh, partial)
+    if served.exists():
+        served.rename(old)
+    partial.rename(served)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def swap(artifacts: Path, scratch: Path, count: int) -> Swapped:
+    """Exchange two versions of a model so often while it is asked."""
+    folder = scratch / "models"
+    folder.mkdir(parents=True)
+    exchange(artifacts / "pictures", folder / "served")
+    settings = Settings(artifacts=folder, reload=EVERY / 3, access_log=False)
+    with ours(settings, scratch / "log") as (url, _), Asking(url) as asking:
+        for number in range(count):
+            exchange(artifacts / ("classes" if number % 2 == 0 else "pictures"), folder / "served")
+            time.sleep(EVERY)
+        refused = httpx.get(f"{url}/readyz").json()["refused"]
+    of_version = Counter((seed, version) for seed, version, _ in asking.seen)
+    of_seed = Counter(seed for seed, _, _ in asking.seen)
+    return Swapped(
+        sum(asking.seen.values()),
+        asking.errors + len(refused),
+        sum(number - 1 for number in of_version.values()),
+        sum(number - 1 for number in of_seed.values()),
+    )
+
+
+def swaps(artifacts: Path, scratch: Path, long: bool) -> Finding:
+    """Exchange artifacts under load."""
+    count = 1000 if long else 200
+    found = swap(artifacts, scratch, count)
+    return Finding(
+        f"{count:,} artifacts exchanged under load: no error, each answer of one version",
+        f"{found.errors} errors and {found.mixtures} mixtures in {found.answers:,} answers",
+        f"the same answers, were all said to be of one version: {found.confusions} mixtures",
+        found.errors == 0 and found.mixtures == 0 and found.confusions > 0,
+    )

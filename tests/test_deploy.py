@@ -1,0 +1,88 @@
+"""The proxy in front of a server: the file as it is shipped, run by a real nginx where there is one."""
+
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.settings import Settings
+from training.server import free_port, running, serving
+
+ROOT = Path(__file__).parents[1]
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+@pytest.fixture(scope="module")
+def proxy(artifacts, tmp_path_factory):
+    """The proxy's address, and the server's behind it; its times are a tenth of those that are shipped."""
+    if NGINX is None:
+        pytest.skip("there is no nginx")
+    place, port = tmp_path_factory.mktemp("proxy"), free_port()
+    with serving(Settings(artifacts=artifacts), place / "server.log") as url:
+        text = (ROOT / "deploy" / "nginx.conf").read_text()
+        for said, meant in (
+            ("listen 8080", f"listen 127.0.0.1:{port}"),
+            ("127.0.0.1:3000", url.removeprefix("http://")),
+            ("/tmp/ganzoo-nginx", str(place / "nginx")),
+            ("client_header_timeout 10s", "client_header_timeout 1s"),
+            ("client_body_timeout 10s", "client_body_timeout 1s"),
+        ):
+            assert said in text
+            text = text.replace(said, meant)
+        if os.geteuid() == 0:  # the tests' folder is root's alone
+            text = f"user root;\n{text}"
+        (place / "nginx.conf").write_text(text)
+        address = f"http://127.0.0.1:{port}"
+        command = [NGINX, "-e", "stderr", "-c", str(place / "nginx.conf")]
+        with running(command, address, place / "nginx.log", {}):
+            yield address, url
+
+
+def seconds_until_closed(address: str, words: list[bytes]) -> float:
+    """Send words, and no more: how long the connection is held."""
+    place = httpx.URL(address)
+    with socket.create_connection((place.host, place.port), timeout=8) as connection:
+        for word in words:
+            connection.sendall(word)
+        start = time.monotonic()
+        try:
+            while connection.recv(4096):
+                pass
+        except TimeoutError:
+            pass
+        return time.monotonic() - start
+
+
+def test_slow_clients_are_let_go(proxy):
+    address, server = proxy
+    slow_headers = [b"GET /livez HTTP/1.1\r\nHost: zoo\r\nX-Slow: "]
+    slow_body = [b"POST /v1/models/pictures/sample HTTP/1.1\r\nHost: zoo\r\nContent-Length: 10\r\n\r\n{"]
+    assert seconds_until_closed(address, slow_headers) < 5
+    assert seconds_until_closed(address, slow_body) < 5
+    assert seconds_until_closed(server, slow_headers) > 7, "the control: the server itself holds on"
+
+
+def test_pictures_of_a_version_are_kept_and_others_are_not(proxy):
+    address, _ = proxy
+    models = httpx.get(f"{address}/v1/models").json()["models"]
+    version = next(model["version"] for model in models if model["name"] == "pictures")
+    path = f"{address}/v1/models/pictures/samples/7.png"
+    first, second = (httpx.get(path, params={"version": version}) for _ in range(2))
+    assert [answer.headers["x-cache"] for answer in (first, second)] == ["MISS", "HIT"]
+    assert first.content == second.content
+    assert first.headers["etag"] == second.headers["etag"]
+    unversioned = [httpx.get(path).headers["x-cache"] for _ in range(2)]
+    assert "HIT" not in unversioned, "tomorrow it may be another model's"
+
+
+def test_what_is_too_large_or_not_for_strangers_is_refused(proxy):
+    address, server = proxy
+    url = f"{address}/v1/models/styles/translate"
+    assert httpx.post(url, content=b"x" * (9 * 2**20)).status_code == 413
+    assert httpx.get(f"{address}/metrics").status_code == 403
+    assert httpx.get(f"{server}/metrics").status_code == 200
+    assert httpx.post(f"{address}/v1/models/pictures/sample", json={"seed": 1}).status_code == 200
