@@ -1,6 +1,7 @@
 """The one guard in front of everything: keys, deadline, request id, the shape of errors, log and metrics."""
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -33,6 +34,9 @@ GONE = 499
 PATIENCE = 0.25
 """Seconds that a request may take before anyone looks whether its client is still there."""
 
+LINGER, LITTLE = 1.0, 2**20
+"""Seconds and bytes that what is left of a refused request may take."""
+
 Shape = Callable[[Refusal, str], bytes]
 
 
@@ -60,6 +64,17 @@ class Exchange:
         message = await self.receive()
         self.read = not message.get("more_body", False)
         return message
+
+    async def discard(self) -> None:
+        """Take in what is left of the request, if it is little and comes soon.
+
+        Who is cut off while still sending may not hear the answer.
+        """
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while not self.read and size < LITTLE:
+                    size += len((await self.hear()).get("body", b""))
 
     async def answer(self, message: Message) -> None:
         """Send the answer, with the request's id, and note what it is."""
@@ -152,6 +167,7 @@ class Guard:
             headers["Retry-After"] = "1"
         if refusal.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        await exchange.discard()
         if not exchange.read:
             headers["Connection"] = "close"  # what is left of the request is not worth reading
         shape = next(

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,17 +14,12 @@ from tyro.extras import SubcommandApp
 
 from serving.manifest import Precision
 from serving.settings import Settings
+from training.mistakes import status
 from zoo import registry
-
-MISTAKE = 2
-"""Exit status of what the message tells how to mend; 3 is a training that diverged, 128 + n signal n."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; a mistake of the user's is one line on standard error.
-
-    Set GANZOO_TRACEBACK to see where a mistake was found.
-    """
+    """Run a command; a mistake of the user's is one line on standard error."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["train"] and arguments[1:] and not arguments[1].startswith("-"):
@@ -37,26 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
-        return _status(error)
+        return status(error)
     return 0
-
-
-def _status(error: Exception) -> int:
-    """Say what went wrong, and with which exit status; what is nobody's mistake keeps its traceback."""
-    status: int | None = getattr(error, "exit_status", None)
-    if status is None and (isinstance(error, ValueError | OSError) or _out_of_memory(error)):
-        status = MISTAKE
-    if status is None:
-        raise error
-    if os.environ.get("GANZOO_TRACEBACK"):
-        traceback.print_exception(error)
-    print(f"ganzoo: {' '.join(str(error).split())}", file=sys.stderr)
-    return status
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Tell torch's two ways of running out of memory, on a GPU and on the CPU."""
-    return isinstance(error, RuntimeError) and "allocate" in str(error)
 
 
 def _train(name: str, arguments: list[str]) -> None:
@@ -144,6 +120,27 @@ def export(
     folder = artifact or Path("artifacts") / run.resolve().name
     for line in proofs(export(run, folder, precision)):
         print(folder / line)
+
+
+def validate_data(
+    data: Positional[str],
+    *,
+    image_size: int | None = None,
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Look through data: count what they hold, name every file that can't be used, warn of what is doubtful.
+
+    Args:
+        data: What to look through, as for a run.
+        image_size: Side of the images to train with, to which smaller ones are upscaled; by default 64, or
+            256 where they are translated.
+        as_json: Print JSON instead of a table.
+    """
+    from training.validate import table, validate
+
+    findings = validate(data, image_size)
+    print(json.dumps(dataclasses.asdict(findings), indent=2) if as_json else table(findings))
+    findings.must_be_usable()
 
 
 def verify(artifact: Positional[Path]) -> None:
@@ -274,6 +271,7 @@ def _verbs(settings: Settings) -> SubcommandApp:
     app.command(name="list")(list_entries)
     for verb in (train, sample, translate, export, verify, evaluate, compare):
         app.command(verb)
+    app.command(name="validate-data")(validate_data)
     app.command(name="import")(import_weights)
     app.command(name="serve")(functools.partial(serve, settings=settings))
     app.command(demo)

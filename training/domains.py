@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from training.data import Data, Pool, Truth, image_shape
-from training.image_files import find_folder, read_images
+from training.image_files import find_folder, read_images, split
 from zoo.entry import Batch, DataKind
 
 
@@ -112,20 +112,31 @@ def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
     shape = image_shape(sample_shape)
     root = find_folder("unpaired", path)
 
-    def read_domains(part: str, name: str) -> Domains:
+    def read_domains(name: str, *folders: Path) -> Domains:
         # Each domain has a seed of its own, lest the shuffles of equal ones pair their images.
         a, b = (
             Pool(read_images(folder, shape), name=f"{name}/{folder.name}", seed=2 * seed + number)
-            for number, folder in enumerate((root / f"{part}A", root / f"{part}B"))
+            for number, folder in enumerate(folders)
         )
         return Domains(a, b, name)
 
-    if missing := [name for name in ("trainA", "trainB") if not (root / name).is_dir()]:
-        raise ValueError(f"unpaired: wants trainA and trainB in {root}; there is no {missing[0]}")
-    domains = read_domains("train", f"unpaired:{root.resolve().name}")
-    if (root / "testA").is_dir() and (root / "testB").is_dir():
-        domains.held_out = partial(read_domains, "test", f"{domains.name}/test")
+    train, test = domain_folders(root)
+    domains = read_domains(f"unpaired:{root.resolve().name}", *train)
+    if test:
+        domains.held_out = partial(read_domains, f"{domains.name}/test", *test)
     return domains
+
+
+def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
+    """Give the folders of either domain to learn from, and those held out, where they are.
+
+    Raises:
+        ValueError: one to learn from is missing.
+    """
+    train, test = ([root / f"{part}{domain}" for domain in "AB"] for part in ("train", "test"))
+    if missing := [folder.name for folder in train if not folder.is_dir()]:
+        raise ValueError(f"unpaired: wants trainA and trainB in {root}; there is no {missing[0]}")
+    return train, test if all(folder.is_dir() for folder in test) else []
 
 
 def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
@@ -143,9 +154,8 @@ def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
     def read_pairs(place: Path, name: str) -> Pairs:
         return Pairs(Pool(read_images(place, shape, abreast=2), name=name, seed=seed), name)
 
-    test = next((root / part for part in ("test", "val") if (root / part).is_dir()), None)
-    if test is None or not (root / "train").is_dir():
-        return read_pairs(root, name)
-    pairs = read_pairs(root / "train", name)
-    pairs.held_out = partial(read_pairs, test, f"{name}/{test.name}")
+    (train,), held_out = split("paired", root)
+    pairs = read_pairs(train, name)
+    for test in held_out:
+        pairs.held_out = partial(read_pairs, test, f"{name}/{test.name}")
     return pairs

@@ -1,9 +1,11 @@
 """Files and folders that are whole or not there, whatever happens while they are written."""
 
+import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL, OLD = ".partial", ".old"
@@ -18,12 +20,13 @@ def write_file(path: Path, data: bytes) -> None:
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
+        with naming(path):
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            sync_folder(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -31,21 +34,26 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; if the block succeeds, put it at the path, in place of what is there."""
+    """Give an empty folder to fill; if the block succeeds, put it at the path, in place of what is there.
+
+    What killed processes left half filled for that path is swept first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     old = path.with_name(path.name + OLD)
     if old.exists() and not path.exists():  # killed between the two renames below
         old.rename(path)
+    _sweep_folders(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     partial.mkdir()
     try:
-        yield partial
-        for file in partial.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        sync_folder(partial)
-        _exchange(partial, path, old)
-        sync_folder(path.parent)
+        with naming(path), _locked(partial):
+            yield partial
+            for file in partial.iterdir():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+            sync_folder(partial)
+            _exchange(partial, path, old)
+            sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -63,6 +71,45 @@ def _exchange(fresh: Path, path: Path, old: Path) -> None:
         old.rename(path)
         raise
     shutil.rmtree(old)
+
+
+def _sweep_folders(path: Path) -> None:
+    """Remove the folders that killed processes were filling for a path, and no living one's."""
+    name = re.compile(re.escape(path.name) + r"\.\d+" + re.escape(PARTIAL))
+    for partial in path.parent.iterdir():
+        if name.fullmatch(partial.name):
+            with suppress(FileNotFoundError), _locked(partial) as dead:
+                if dead:
+                    shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Lock a folder while the block runs; the lock goes with the process, however it ends.
+
+    Tells whether that worked: not where another has it locked, nor where the file system knows no locks.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = True
+        except OSError:
+            ours = False
+        yield ours
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors name the path where they name none, as that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,9 @@ FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
 FOLDER_PIXELS = 2**27
 FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
+HELD_OUT = {"folder": ("test",), "paired": ("test", "val")}
+"""Subfolders, the first that is there, that are held out of what stands in `train`."""
+
 
 def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
@@ -29,14 +31,15 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     shape = image_shape(sample_shape)
     root = find_folder("folder", path)
     name = f"folder:{root.resolve().name}"
-    train, test = root / "train", root / "test"
 
-    def read_pool(place: Path, name: str, **described: Any) -> Pool:
-        return Pool(read_images(place, shape), name=name, seed=seed, **described)
+    def read_pool(place: Path, name: str) -> Pool:
+        return Pool(read_images(place, shape), name=name, seed=seed)
 
-    if train.is_dir() and test.is_dir():
-        return read_pool(train, name, held_out=partial(read_pool, test, f"{name}/test"))
-    return read_pool(root, name)
+    (train,), held_out = split("folder", root)
+    pool = read_pool(train, name)
+    for test in held_out:
+        pool.held_out = partial(read_pool, test, f"{name}/{test.name}")
+    return pool
 
 
 def find_folder(source: str, path: str) -> Path:
@@ -49,6 +52,14 @@ def find_folder(source: str, path: str) -> Path:
     if not path or not root.is_dir():
         raise ValueError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
     return root
+
+
+def split(source: str, root: Path) -> tuple[list[Path], list[Path]]:
+    """Give the folder to learn from and, where there is one, the folder held out of it."""
+    held_out = [root / part for part in HELD_OUT[source] if (root / part).is_dir()]
+    if held_out and (root / "train").is_dir():
+        return [root / "train"], held_out[:1]
+    return [root], []
 
 
 def image_files(root: Path) -> list[Path]:
@@ -76,6 +87,19 @@ def read_image(file: Path, channels: int) -> Pixels:
         raise ValueError(f"{file}: {refusal}") from refusal
 
 
+def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
+    """Read images of one width that stand side by side in a file: pixels (abreast, H, W, channels).
+
+    Raises:
+        ValueError: it can't be decoded or parted; it is named.
+        OSError: it can't be read.
+    """
+    pixels = read_image(file, channels)
+    if pixels.shape[1] % abreast:
+        raise ValueError(f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side")
+    return np.stack(np.split(pixels, abreast, 1))
+
+
 def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Tensor:
     """Read every image below a folder, fitted to a shape (C, H, W): uint8 (N, abreast * C, H, W).
 
@@ -91,13 +115,7 @@ def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Te
     images = torch.empty((len(files), abreast, *shape), dtype=torch.uint8)
     with progress(len(files), f"reading {root}", "images") as advance:
         for index, file in enumerate(files):
-            pixels = read_image(file, shape[0])
-            if pixels.shape[1] % abreast:
-                raise ValueError(
-                    f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side"
-                )
-            images[index] = fit(
-                torch.tensor(np.stack(np.split(pixels, abreast, 1))).permute(0, 3, 1, 2), shape
-            )
+            pixels = torch.tensor(read_abreast(file, shape[0], abreast))
+            images[index] = fit(pixels.permute(0, 3, 1, 2), shape)
             advance()
     return images.flatten(1, 2)

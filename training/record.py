@@ -1,13 +1,18 @@
 """What a run leaves to look at: metrics.jsonl, TensorBoard scalars and contact sheets."""
 
 import json
+import os
+import time
 from pathlib import Path
+from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from serving import images
 from serving.images import Pixels
-from training.durable import write_file
+from training.durable import naming, write_file
 
 METRICS = "metrics.jsonl"
 
@@ -21,15 +26,31 @@ class Record:
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step(line) <= step]
             write_file(self.path, "".join(line + "\n" for line in kept).encode())
-        (folder / "sheets").mkdir(exist_ok=True)
+        for part in ("sheets", "tensorboard"):
+            (folder / part).mkdir(exist_ok=True)
         self.lines = self.path.open("a", encoding="utf-8", buffering=1)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self.board = (folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}").open(
+            "wb"
+        )
+        self._event(file_version="brain.Event:2")
+        # From here on: what an earlier file says of later steps is no longer shown.
+        self._event(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write one line of metrics and the same to TensorBoard."""
-        self.lines.write(json.dumps({"step": step} | values) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
+        """Write one line of metrics and the same to TensorBoard.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        with naming(self.folder):
+            self.lines.write(json.dumps({"step": step} | values) + "\n")
+            summary = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+            self._event(step=step, summary=Summary(value=summary))
+
+    def _event(self, **fields: Any) -> None:
+        """Write an event at once; TensorBoard's own writer has a thread, and would fail there."""
+        RecordWriter(self.board).write(Event(wall_time=time.time(), **fields).SerializeToString())
+        self.board.flush()
 
     def history(self, name: str) -> list[tuple[int, float]]:
         """Give the steps and values of a scalar."""
@@ -41,9 +62,9 @@ class Record:
         write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", images.encode_png(pixels))
 
     def close(self) -> None:
-        """Write out what is still held back."""
-        self.lines.close()
-        self.board.close()
+        """Close the files, each even where the other can't be written out."""
+        with naming(self.folder), self.lines, self.board:
+            pass
 
 
 def _step(line: str) -> int:

@@ -233,8 +233,12 @@ def started(servers: Iterable[tuple[str, Server]], logs: Path) -> Iterator[list[
             with contestants[-1].awake():
                 pass
         yield contestants
-        for process in (process for each in contestants for process in each.tree):
+        all_processes = [process for each in contestants for process in each.tree]
+        for process in all_processes:
             process.resume()
+    for process in all_processes:  # not every server takes its own processes with it
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def race(

@@ -14,9 +14,12 @@ from pathlib import Path
 
 from tests.bench.export import artifact_of, in_new_process
 from tests.bench.machine import describe_machine
+from tests.reliability.conformance import conformance
 from tests.reliability.drains import drains
 from tests.reliability.finding import Finding
+from tests.reliability.flips import flips
 from tests.reliability.fuzz import fuzzing
+from tests.reliability.kills import kills
 from tests.reliability.overload import overload
 from tests.reliability.paths import paths
 from tests.reliability.poison import poison
@@ -29,7 +32,8 @@ from zoo.dcgan import DCGAN
 Trial = Callable[[Path, Path, bool], Finding]
 
 TRIALS: dict[str, Trial] = {
-    trial.__name__: trial for trial in (fuzzing, paths, poison, overload, swaps, drains, workers, soak)
+    trial.__name__: trial
+    for trial in (kills, flips, conformance, fuzzing, paths, poison, overload, swaps, drains, workers, soak)
 }
 
 HEADS = ["promise", "found", "control", "kept"]

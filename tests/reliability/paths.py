@@ -31,7 +31,7 @@ def wander(settings: Settings, log: Path, count: int) -> Wandered:
     """Ask for so many paths."""
     chance = random.Random(0)
     with ours(settings, log) as (url, _), httpx.Client(base_url=url) as client:
-        for path in ("/x", "/v1/models/x", "/metrics"):
+        for path in ("/", "/x", "/v1/models/x", "/metrics"):
             client.get(path)
         before = client.get("/metrics").text
         for number in range(count):

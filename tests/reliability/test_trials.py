@@ -6,6 +6,7 @@ import pytest
 
 from serving.settings import Settings
 from tests.reliability import overload, soak, workers
+from tests.reliability.conformance import conform
 from tests.reliability.drains import DRAIN, drain
 from tests.reliability.fuzz import fuzz
 from tests.reliability.paths import wander
@@ -21,6 +22,14 @@ def test_bad_requests_fail_nothing(artifacts, tmp_path):
     assert found.slowest < 5, "a busy machine is no fault"
     with naive(Settings(artifacts=artifacts), tmp_path / "naive") as (url, _):
         assert fuzz(url, 100, seed=1).failed, "the control"
+
+
+def test_every_answer_is_one_that_the_description_has(artifacts, tmp_path):
+    with ours(Settings(artifacts=artifacts), tmp_path / "log") as (url, _):
+        found = conform(f"{url}/docs.json", url, tmp_path / "ours.json", 10)
+        assert (found.failed, found.cases > 300) == (0, True), found.said
+        with naive(Settings(artifacts=artifacts), tmp_path / "naive") as (other, _):
+            assert conform(f"{url}/docs.json", other, tmp_path / "naive.json", 2).failed, "the control"
 
 
 def test_unknown_paths_leave_no_trace_but_a_line(artifacts, tmp_path):

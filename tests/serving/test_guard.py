@@ -108,6 +108,28 @@ def test_a_line_is_written_for_each_request_and_stays_one():
     assert first["id"] != second["id"]
 
 
+@pytest.mark.parametrize(("pieces", "closed"), [(3, False), (40, True)])
+def test_what_is_left_of_a_refused_request_is_taken_in_if_it_is_little(pieces, closed):
+    """Who is cut off while sending may not hear the answer; who sends without end is cut off."""
+    left, sent = [b"x" * 50_000] * pieces, []
+
+    async def refuse(scope, receive, send):
+        raise Refusal(429, "busy", "no")
+
+    async def receive():
+        piece = left.pop()
+        return {"type": "http.request", "body": piece, "more_body": bool(left)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": []}
+    asyncio.run(Guard(refuse, SHAPES)(scope, receive, send))
+    assert sent[0]["status"] == 429
+    assert ((b"connection", b"close") in sent[0]["headers"]) == closed
+    assert bool(left) == closed
+
+
 def test_whoever_leaves_is_not_worked_for():
     """The app is cancelled; the control, whose client stays, is not."""
     ended = []

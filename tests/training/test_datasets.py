@@ -6,6 +6,7 @@ import torch
 from torchvision import datasets
 
 from training.data import open_data
+from training.validate import validate
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,13 @@ def test_mnist_as_torchvision_lays_it_out(mnist):
     held_out = data.held_out()
     assert held_out.real.shape == (10_000, 1, 32, 32)
     assert held_out.label[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+def test_its_classes_are_counted(mnist):
+    findings = validate(f"mnist:{mnist}")
+    assert (findings.examples, findings.held_out) == ({"all": 60_000}, {"others": 10_000})
+    assert findings.classes["0 - zero"] == 5923
+    assert sum(findings.classes.values()) == 60_000
 
 
 def test_cifar10_lays_its_channels_and_labels_out_otherwise(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,60 @@ def test_leftovers_of_a_kill_are_swept_and_nothing_below(tmp_path):
         (tmp_path / path).touch()
     sweep(tmp_path, tmp_path / "missing")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["b.partial", "below", "kept"]
+
+
+FILLING = """
+import pathlib, sys, time
+from training.durable import new_folder
+with new_folder(pathlib.Path(sys.argv[1])) as folder:
+    (folder / "half").touch()
+    print(folder.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_half_filled_is_swept_and_a_living_ones_is_not(tmp_path):
+    others = [tmp_path / name for name in ("other.1.partial", "folder.mine.partial")]
+    for other in others:
+        other.mkdir()
+    command = [sys.executable, "-c", FILLING, tmp_path / "folder"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as filling:
+        partial = tmp_path / filling.stdout.readline().strip()
+        with new_folder(tmp_path / "folder"):
+            at_work = (partial / "half").exists()
+        filling.kill()
+    assert at_work, "it was left alone"
+    assert (partial / "half").exists(), "it could not tidy up"
+    with new_folder(tmp_path / "folder"):
+        assert not partial.exists()
+    assert all(other.exists() for other in others)
+
+
+def test_a_leftover_of_a_process_of_the_same_number_is_no_obstacle(tmp_path):
+    (tmp_path / f"folder.{os.getpid()}.partial" / "half").mkdir(parents=True)
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "whole").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "whole"]
+
+
+def test_two_at_work_on_one_folder_in_one_process_are_refused(tmp_path):
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "first").touch()
+        with pytest.raises(FileExistsError), new_folder(tmp_path / "folder"):
+            pass
+    assert (tmp_path / "folder" / "first").exists()
+
+
+def test_a_full_disk_is_told_with_the_path(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*file'"):
+        write_file(tmp_path / "file", b"new")
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*folder'"),
+        new_folder(tmp_path / "folder"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -128,6 +128,15 @@ def test_weights_that_are_not_finite_are_refused():
         trace(module, {"input": torch.zeros(2, 2)})
 
 
+def test_a_generator_in_training_mode_becomes_the_graph_of_evaluation():
+    module = nn.Sequential(nn.Linear(4, 12), nn.Dropout(0.5), nn.Unflatten(1, (3, 2, 2)), nn.Tanh())
+    module.forward = lambda latent: nn.Sequential.forward(module, latent)
+    model = trace(module.train(), {"latent": torch.randn(64, 4)})
+    assert held(module.eval(), model, parity.cases({}, {"latent": torch.randn(64, 4)})).max_abs_error < 1e-6
+    with pytest.raises(ParityError):
+        held(module.train(), model, parity.cases({}, {"latent": torch.randn(64, 4)}))
+
+
 def test_a_refusal_leaves_the_old_artifact_alone(runs, tmp_path, monkeypatch):
     export(runs / "points", tmp_path / "points")
     before = {path.name: path.read_bytes() for path in (tmp_path / "points").iterdir()}

@@ -121,6 +121,12 @@ def test_other_hyperparameters_are_refused_with_the_differences(tmp_path):
         train(other)
 
 
+def test_steps_and_intervals_may_be_others(tmp_path):
+    train(small_card("linear-gan", tmp_path, steps=2))
+    train(small_card("linear-gan", tmp_path, steps=5, log_every=2, sheet_every=3, checkpoint_every=4, keep=3))
+    assert checkpoint.steps(tmp_path / "checkpoints") == [5, 4, 2]
+
+
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "letter.partial").write_text("dear")
     with pytest.raises(ValueError, match="letter"):

@@ -1,0 +1,87 @@
+"""Single bits flipped in what lies on the disk: every one must be found when it is read."""
+
+import io
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from serving import manifest
+from serving.engine import read_file
+from serving.sessions import open_session
+from tests.reliability.finding import Finding
+from training import checkpoint
+
+
+def flip_bits(artifact: Path, count: int = 200, seed: int = 0, naive: bool = False) -> tuple[int, int]:
+    """Flip bits, one at a time, half of them in a checkpoint, half in an artifact's files.
+
+    Args:
+        artifact: its folder, of which a copy is damaged.
+        count: how many bits.
+        seed: of their places.
+        naive: read the files without their digests, as a control.
+
+    Returns:
+        How many were flipped, and how many of them were found.
+    """
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(shutil.copytree(artifact, Path(place) / "artifact"))
+        saved = checkpoint.save(Path(place) / "checkpoints", 1, {"weights": torch.randn(200, 200)}, keep=1)
+        graphs = manifest.read(copy).graphs.values()
+        parts = [part for graph in graphs for part in (graph.golden, *graph.variants)]
+        found = 0
+        for number in range(count):
+            if number % 2:
+                part = chance.choice(parts)
+                file, read = copy / part.file, lambda file, part=part: read_file(file.parent, part)
+            else:
+                file, read = saved, lambda file: checkpoint.load(file.parent)
+            found += _is_found(file, chance, _load if naive else read)
+    return count, found
+
+
+def _is_found(file: Path, chance: random.Random, read: Callable[[Path], object]) -> bool:
+    """Flip one bit of a file while it is read; tell whether it was refused, and the whole file was not."""
+    read(file)
+    whole = file.read_bytes()
+    bit = chance.randrange(len(whole) * 8)
+    flipped = bytearray(whole)
+    flipped[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(flipped)
+    try:
+        with redirect_stderr(io.StringIO()):  # which names it, every time
+            read(file)
+    except Exception:  # readers of damaged files raise whatever they stumble over
+        return True
+    finally:
+        file.write_bytes(whole)
+    return False
+
+
+def _load(file: Path) -> None:
+    """Read a file by nothing but its format."""
+    data = file.read_bytes()
+    if file.suffix == ".onnx":
+        open_session(data, "cpu")
+    else:
+        safetensors.torch.load(data)
+
+
+def flips(artifacts: Path, scratch: Path, long: bool) -> Finding:
+    """Flip bits of checkpoints and artifacts, read with their digests and without."""
+    artifact = artifacts / "pictures"
+    count, found = flip_bits(artifact, 2000 if long else 200)
+    tried, seen = flip_bits(artifact, naive=True)
+    return Finding(
+        f"{count:,} flipped bits of checkpoints and artifacts: each is found",
+        f"{found:,} of {count:,} found",
+        f"the formats' own readers: {seen} of {tried} found",
+        found == count and seen < tried,
+    )
