@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-serving reliability reliability-long build lock
+.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-encoders bench-serving reliability reliability-long build lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -47,6 +47,11 @@ bench-export: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.export
 
+# What encodes pictures how fast; a minute.
+bench-encoders: install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
+	$(BIN)/python -m tests.bench.encoders
+
 # Requests a second, ours beside BentoML's batching, LitServe and PyTriton; a quarter of an hour, nothing else running.
 # PyTriton wants a Python with a shared library, as distributions have it.
 bench-serving: install
@@ -70,6 +75,6 @@ COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header --generate-ha
 lock: install
 	$(COMPILE) --upgrade --universal pyproject.toml --extra dev -o requirements/all.txt
 	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
-	echo openvino | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
+	printf "openvino\nopencv-python-headless\n" | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
 	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_28 requirements/serving.in -o requirements/serving.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 requirements/peers.in -o requirements/peers.txt

@@ -73,7 +73,7 @@ class Batcher:
         max_queue: rows that may wait; beyond them callers are refused.
         max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
             wait.
-        patience: seconds that anyone may have to wait, by how long the last batches took; beyond, callers are
+        patience: seconds of work that may wait, by how long the last full batches took; beyond, callers are
             refused.
         batches: that run at once, each in its thread; what waits is shared out between those that are idle.
         notes: told of every batch, and of what waits.
@@ -91,11 +91,11 @@ class Batcher:
     ) -> None:
         self._notes, self._batches, self._patience = notes, batches, patience
         self._pace = 0.0
-        """Seconds that a thread takes for a number, as the last batches went."""
+        """Seconds that a thread takes for a number, as the last full batches went; 0 is unknown."""
 
         self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
         self._lock = threading.Lock()
-        """Held while the five below are looked at or changed, never while anything runs."""
+        """Held while what waits and who works is looked at or changed, never while anything runs."""
 
         self._waiting: deque[Job] = deque()
         self._rows = self._numbers = 0
@@ -115,11 +115,14 @@ class Batcher:
             self._accept(jobs)
             more = min(len(jobs), self._batches - self._workers)
             self._workers += more
-        for _ in range(more):
-            self._threads.submit(self._work)
         try:
+            while more:
+                self._threads.submit(self._work)
+                more -= 1
             outputs = [await job.result for job in jobs]
         except BaseException:
+            with self._lock:
+                self._workers -= more
             self._forget(jobs)
             raise
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
@@ -129,13 +132,12 @@ class Batcher:
         rows = len(next(iter(inputs.values())))
         numbers = sum(array.size for array in inputs.values())
         most = min(self._share(rows, self._batches), max(1, self.max_numbers * rows // numbers))
-        if rows <= most:
-            return [Job(inputs, rows, numbers, loop.create_future())]
-        parts = (
-            {name: array[start : start + most] for name, array in inputs.items()}
-            for start in range(0, rows, most)
-        )
-        return [job for part in parts for job in self._jobs(part, loop)]
+        jobs = []
+        for start in range(0, rows, most):
+            part = {name: array[start : start + most] for name, array in inputs.items()}
+            count = min(most, rows - start)
+            jobs.append(Job(part, count, numbers * count // rows, loop.create_future()))
+        return jobs
 
     def _share(self, rows: int, threads: int) -> int:
         """Give the rows of a batch at most, if so many are shared out between so many threads."""
@@ -181,7 +183,10 @@ class Batcher:
         """Run batches as long as there are any, in a thread of the batcher's: it waits for no event loop."""
         ended = 0
         while batch := self._next(ended):
-            outputs = self._run_together(batch)
+            try:
+                outputs = self._run_together(batch)
+            except Exception as error:  # whoever is told of batches must not end them
+                outputs = [error] * len(batch)
             ended = 1
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
                 batch[0].result.get_loop().call_soon_threadsafe(_tell, batch, outputs)
@@ -233,11 +238,17 @@ class Batcher:
             if len(batch) == 1:
                 return [error]
             return [self._run_together([job])[0] for job in batch]
-        self._pace += PART * (seconds / sum(job.numbers for job in batch) - self._pace)
+        self._learn(rows, sum(job.numbers for job in batch), seconds)
         if self._notes is not None:
             self._notes.batch(rows, seconds)
         ends = itertools.accumulate(job.rows for job in batch)
         return [output[end - job.rows : end] for job, end in zip(batch, ends, strict=True)]
+
+    def _learn(self, rows: int, numbers: int, seconds: float) -> None:
+        """Learn the pace from a batch that was at least half full: on a GPU one row takes as long as many."""
+        if 2 * rows >= self.max_rows or 2 * numbers >= self.max_numbers:
+            pace = seconds / numbers
+            self._pace += (PART if self._pace else 1) * (pace - self._pace)
 
     def close(self) -> None:
         """Let the running batches finish and their threads end."""

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Engine:
         self.manifest: Manifest = manifest.read(folder)
         self.options = options or Options()
         self._folder, self._precision = folder, precision
-        self._lock, self._starved = threading.Lock(), 0
+        self._lock, self._starved = threading.Lock(), Counter[str]()
         self.provider = choose_provider(provider)
         try:
             self._open()
@@ -100,40 +101,43 @@ class Engine:
             OutOfMemory: the provider has none for such a batch; if it had for the one before, the graph's
                 session has been opened anew.
         """
+        with self._lock:
+            session = self.sessions.get(graph)
+        failed = id(session)
         try:
-            output = self._run(graph, inputs)
-            self._starved = 0
+            output = self._run(session, graph, inputs)
+            self._starved[graph] = 0
             return output
         except Exception as error:  # ONNX Runtime's own errors share no class
             said = str(error)
             if not any(words in said.lower() for words in NO_MEMORY):
                 raise
-        # By here nothing holds the session: an error does, by its traceback.
-        self._start_anew(graph)
+        del session  # by here nothing holds it: an error does, by its traceback
+        self._start_anew(graph, failed)
         raise OutOfMemory(said)
 
     @property
     def is_starved(self) -> bool:
-        """Tell whether a new session too had no memory, and nothing was run since."""
-        return self._starved > 1
+        """Tell whether a graph's new session too had no memory, and has run nothing since."""
+        return any(count > 1 for count in self._starved.values())
 
-    def _start_anew(self, graph: str) -> None:
-        """Open a graph's session again, once: what the old one held is then free."""
+    def _start_anew(self, graph: str, failed: int) -> None:
+        """Open a graph's session again, once, unless another thread has: what it held is then free."""
         with self._lock:
-            self._starved += 1
-            if self._starved > 1:
+            if id(self.sessions.get(graph)) != failed:
+                return
+            self._starved[graph] += 1
+            if self._starved[graph] > 1 and graph in self.sessions:
                 return
             logger.warning("no memory for %s of %s; its session is opened anew", graph, self.manifest.name)
-            del self.sessions[graph]
+            self.sessions.pop(graph, None)
             try:
                 self._open_graph(graph)
             except EngineError as error:
-                self._starved += 1
+                self._starved[graph] += 1
                 logger.error("%s can't be opened anew: %s", graph, error)
 
-    def _run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
-        with self._lock:
-            session = self.sessions.get(graph)
+    def _run(self, session: Any, graph: str, inputs: Mapping[str, Array]) -> Array:
         if session is None:
             raise OutOfMemory(f"out of memory: {graph} could not be opened anew")
         if self.manifest.graphs[graph].any_size:

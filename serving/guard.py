@@ -68,9 +68,12 @@ class Exchange:
     async def discard(self) -> None:
         """Take in what is left of the request, if it is little and comes soon.
 
-        Who is cut off while still sending may not hear the answer.
+        Who is cut off while still sending may not hear the answer; who asks before sending does.
         """
-        size = 0
+        headers, size = Headers(scope=self.scope), 0
+        declared = headers.get("content-length", "0")
+        if "expect" in headers or (declared.isdecimal() and int(declared[:20]) > LITTLE):
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 while not self.read and size < LITTLE:

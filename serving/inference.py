@@ -83,9 +83,10 @@ class OpenInference:
         )
 
     async def model_ready(self, request: Request) -> Response:
-        """Say that a model can be asked."""
-        name, _, _ = self._find(request)
-        return json_response({"name": name, "ready": True})
+        """Say whether a model can be asked."""
+        name, model, _ = self._find(request)
+        ready = not model.engine.is_starved
+        return json_response({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def infer(self, request: Request) -> Response:
         """Run a graph on tensors."""

@@ -1,5 +1,6 @@
 """The models a server holds: every artifact of a folder, loaded, warmed and ready to batch."""
 
+import contextlib
 import functools
 import logging
 import sys
@@ -177,6 +178,10 @@ class Zoo:
             logger.info("%s is gone and no longer served", name)
         self._missing = gone
         MODELS.set(len(self.models))
+        for model in self.models.values():
+            if model.engine.is_starved:
+                with contextlib.suppress(EngineError):
+                    try_out(model.engine, {1})
 
     def _reload(self, folder: Path) -> None:
         name = folder.name
@@ -254,13 +259,20 @@ def _stamp(folder: Path) -> Stamp:
 def warm(engine: Engine, rows: int) -> None:
     """Run every graph alone, full and in every bucket: the first request then finds memory and plans made.
 
-    A graph of images of any size is run alone, on a small one.
+    Raises:
+        EngineError: a graph fails.
+    """
+    try_out(engine, {1, rows, *engine.buckets})
+
+
+def try_out(engine: Engine, sizes: set[int]) -> None:
+    """Run every graph in batches of some sizes; one of images of any size alone, on a small one.
 
     Raises:
         EngineError: a graph fails.
     """
     for name, graph in engine.manifest.graphs.items():
-        for size in {1} if graph.any_size else {1, rows, *engine.buckets}:
+        for size in {1} if graph.any_size else sizes:
             inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
             try:
                 engine.run(name, inputs)

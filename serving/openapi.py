@@ -67,6 +67,7 @@ _FORM = {
         "format": {"type": "string", "enum": list(MEDIA_TYPES)},
     },
 }
+_NOT_READY = {503: "There are no models, one can't be run for want of memory, or the server is about to end."}
 _ABOUT = ("X-Model-Version", "Server-Timing")
 _REFUSED = (400, 404, 408, 413, 415, 429)
 CALLS: dict[str, Call] = {
@@ -99,9 +100,7 @@ CALLS: dict[str, Call] = {
         ("X-Direction", *_ABOUT),
     ),
     "alive": Call({JSON: Alive}),
-    "ready": Call(
-        {JSON: Ready}, also={503: "There are no models, one can't be run, or the server is about to end."}
-    ),
+    "ready": Call({JSON: Ready}, also=_NOT_READY),
     "metrics": Call({"text/plain": {"type": "string"}}),
     "openapi": Call({JSON: {"type": "object"}}),
     "docs": Call({"text/html": {"type": "string"}}),
@@ -109,11 +108,11 @@ CALLS: dict[str, Call] = {
     "server_live": Call({JSON: ServerLive}),
     "server_ready": Call(
         {JSON: ServerReady},
-        also={503: "There are no models, one can't be run, or the server is about to end."},
+        also=_NOT_READY,
     ),
     "repository_index": Call({JSON: {"type": "array", "items": IndexedModel}}),
     "model_metadata": Call({JSON: ModelMetadata}, errors=(404,)),
-    "model_ready": Call({JSON: ModelReady}, errors=(404,)),
+    "model_ready": Call({JSON: ModelReady}, errors=(404,), also=_NOT_READY),
     "infer": Call(
         {JSON: InferAnswer, "application/octet-stream": BYTES},
         {JSON: InferRequest, "application/octet-stream": BYTES},

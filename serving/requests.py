@@ -25,8 +25,8 @@ Truncation = Annotated[float, Field(gt=0, le=1)]
 Asked = TypeVar("Asked", bound=BaseModel)
 Given = TypeVar("Given")
 
-PATIENCE = 10.0
-"""Seconds that a body may take to come."""
+BODY_SECONDS = 20.0
+"""That a body may take to come."""
 
 LARGE = 2**16
 """Bytes of JSON that are read within a millisecond."""
@@ -135,7 +135,7 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
     _must_be_small(int(declared[:20]) if declared.isdecimal() else 0, limit)
     body, more = bytearray(), True
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(BODY_SECONDS):
             while more:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
@@ -144,7 +144,7 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
                 _must_be_small(len(body), limit)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Refusal(408, "too_slow", f"the body must come within {PATIENCE:g} s") from None
+        raise Refusal(408, "too_slow", f"the body must come within {BODY_SECONDS:g} s") from None
     return bytes(body)
 
 

@@ -83,7 +83,7 @@ class Alive(_Said):
 class Ready(_Said):
     """The models that are served, and where they run."""
 
-    status: Literal["ready", "empty"]
+    status: Literal["ready", "empty", "out of memory", "leaving"]
     models: dict[str, Literal["cpu", "cuda"]]
     refused: dict[str, str]
     """Artifacts that came or changed and can't be served, and why."""

@@ -56,7 +56,9 @@ class Options:
 
     def threads_of(self, batches: int) -> int:
         """Give the threads of one of so many batches."""
-        return self.threads if batches == 1 else max(1, (self.threads or cores()) // batches)
+        if batches > 1:
+            return max(1, (self.threads or cores()) // batches)
+        return self.threads or (cores() if cores() < (os.cpu_count() or 1) else 0)
 
     def batches_on(self, provider: Literal["cpu", "cuda"], any_size: bool) -> int:
         """Give how many batches of a graph run at once."""
@@ -73,7 +75,7 @@ class Options:
 
 
 def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Count the cores this process may use: those it may run on, or as many as its control group is given."""
+    """Count the cores this process may use: those it may run on, or what its container has (cgroup 2)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         allowed, period = quota.read_text().split()

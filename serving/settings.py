@@ -59,7 +59,7 @@ class Settings:
     """Pictures in one batch of the engine at most."""
 
     patience: float = 1.0
-    """Seconds that a request may wait for a model, by how long its last batches took; beyond, it gets 429."""
+    """Seconds of work that may wait for a model, by how long its last full batches took; beyond: 429."""
 
     max_queue: int = 2048
     """Pictures that may wait for a model; beyond them requests get 429."""

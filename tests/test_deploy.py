@@ -27,7 +27,6 @@ def proxy(artifacts, tmp_path_factory):
         for said, meant in (
             ("listen 8080", f"listen 127.0.0.1:{port}"),
             ("127.0.0.1:3000", url.removeprefix("http://")),
-            ("/tmp/ganzoo-nginx", str(place / "nginx")),
             ("client_header_timeout 10s", "client_header_timeout 1s"),
             ("client_body_timeout 10s", "client_body_timeout 1s"),
         ):
@@ -37,7 +36,7 @@ def proxy(artifacts, tmp_path_factory):
             text = f"user root;\n{text}"
         (place / "nginx.conf").write_text(text)
         address = f"http://127.0.0.1:{port}"
-        command = [NGINX, "-e", "stderr", "-c", str(place / "nginx.conf")]
+        command = [NGINX, "-p", str(place), "-e", "stderr", "-c", str(place / "nginx.conf")]
         with running(command, address, place / "nginx.log", {}):
             yield address, url
 

@@ -124,7 +124,7 @@ def _of_files(source: str, path: str, image_size: int | None) -> Findings:
     kind, abreast, usual = FILES[source]
     root, look = find_folder(source, path), Look(abreast)
     examples, held_out = (
-        {folder.resolve().name: look.through(folder) for folder in folders}
+        {folder.name or folder.resolve().name: look.through(folder) for folder in folders}
         for folders in (domain_folders(root) if source == "unpaired" else split(source, root))
     )
     return Findings(

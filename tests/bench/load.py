@@ -141,6 +141,7 @@ class Load:
         else:
             await self._arrive(rate)
         self._endless = False
+        self._outcome.statuses[0] += len(self._due)
         self._due.clear()
         self._open = False
         for _ in range(100):

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import numpy as np
 import psutil
 
+from serving.images import encode_jpeg
 from serving.settings import Settings
 from tests.reliability.finding import Finding
 from tests.reliability.servers import ours, tree
 
-CALLERS = 12
-DRAIN = 1.0
+CALLERS, SIDE = 12, 512
+"""Clients, and pixels of a side of their images: each takes long enough to be under way at the end."""
+
+DRAIN = 0.2
 
 
 class Drained(NamedTuple):
@@ -32,6 +36,8 @@ class Callers:
     """Clients that ask as long as the server is ready, as behind a load balancer."""
 
     def __init__(self, url: str) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        self.image, self.headers = encode_jpeg(noise), {"content-type": "image/jpeg"}
         self.url, self.answered, self.lost = url, 0, 0
         self.told, self._over, self._lock = False, threading.Event(), threading.Lock()
 
@@ -40,7 +46,8 @@ class Callers:
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while not self._over.is_set():
                 try:
-                    answer = client.post("/v1/models/pictures/sample", json={"n": 16, "format": "npy"})
+                    path = "/v1/models/styles/translate?format=jpeg"
+                    answer = client.post(path, content=self.image, headers=self.headers)
                     good = answer.status_code == 200
                 except httpx.TransportError:
                     good = False
@@ -67,7 +74,7 @@ class Callers:
         threads.append(threading.Thread(target=self.look))
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        time.sleep(2)
         for process in tree(server) if number == signal.SIGKILL else [server]:
             process.send_signal(number)
         status: int | None = server.wait(60)
@@ -86,7 +93,7 @@ def drain(settings: Settings, log: Path, number: signal.Signals) -> Drained:
 
 def drains(artifacts: Path, scratch: Path, long: bool) -> Finding:
     """End servers in order, and by force."""
-    count, settings = 20, Settings(artifacts=artifacts, drain=DRAIN)
+    count, settings = 20, Settings(artifacts=artifacts, drain=DRAIN, patience=60)
     ended = [drain(settings, scratch / f"drained{i}", signal.SIGTERM) for i in range(count)]
     killed = drain(settings, scratch / "killed", signal.SIGKILL)
     lost, told = sum(each.lost for each in ended), sum(each.told for each in ended)

@@ -37,7 +37,8 @@ class Flood(NamedTuple):
         """Tell whether the accepted kept their latency, and the refused were told at once."""
         refused = self.twice.statuses[429] > 0 and self.twice.percentile(99, refused=True) < 100
         others = self.twice.statuses.total() - self.twice.statuses[200] - self.twice.statuses[429]
-        return self.stretch <= 3 and self.goodput >= 0.8 and refused and others == 0
+        few = others <= 0.01 * self.twice.statuses.total()  # which were under way at the end
+        return self.stretch <= 3 and self.goodput >= 0.8 and refused and few
 
 
 def flood(settings: Settings, log: Path, seconds: float) -> Flood:

@@ -290,6 +290,38 @@ def test_who_would_wait_too_long_is_refused_by_the_pace_of_the_last_batches():
     assert asyncio.run(ask(10)) == [False] * 12, "the control"
 
 
+def test_light_traffic_teaches_no_pace():
+    """Where a row alone takes as long as many, as on a GPU, it says nothing of a burst."""
+    double = Double(0.03)
+
+    async def ask():
+        batcher = Batcher(double, max_rows=64, patience=0.1)
+        for _ in range(10):
+            await batcher.submit(rows(1))
+        answers = await asyncio.gather(*(batcher.submit(rows(i)) for i in range(100)), return_exceptions=True)
+        batcher.close()
+        return answers
+
+    assert not [answer for answer in asyncio.run(ask()) if isinstance(answer, Refusal)]
+
+
+def test_who_is_told_of_batches_can_not_end_them():
+    class Broken:
+        def waiting(self, rows):
+            pass
+
+        def batch(self, rows, seconds):
+            raise OSError("no space for metrics")
+
+    async def ask():
+        batcher = Batcher(Double(), notes=Broken())
+        answers = [await asyncio.gather(batcher.submit(rows(i)), return_exceptions=True) for i in range(3)]
+        batcher.close()
+        return answers
+
+    assert all(isinstance(answer[0], OSError) for answer in asyncio.run(asyncio.wait_for(ask(), 10)))
+
+
 def test_what_waits_is_bounded_by_its_numbers_too():
     blocked = Blocked()
 

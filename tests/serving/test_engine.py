@@ -189,6 +189,18 @@ def test_a_session_that_can_not_be_opened_anew_is_said_to_be_starved(artifacts, 
         assert engine.is_starved
 
 
+def test_a_graph_without_memory_does_not_speak_for_another(artifacts):
+    engine = Engine(artifacts / "styles", "cpu")
+    image = {"image": np.zeros((1, 16, 16, 3), np.uint8)}
+    for graph in ("a2b", "b2a"):
+        engine.sessions[graph] = Starved()
+        with pytest.raises(OutOfMemory):
+            engine.run(graph, image)
+    assert not engine.is_starved, "each had its session opened anew"
+    for graph in ("a2b", "b2a"):
+        engine.run(graph, image)
+
+
 def test_other_failures_are_no_lack_of_memory(artifacts):
     engine = Engine(artifacts / "pictures", "cpu")
     engine.sessions["generator"] = Starved("an input has another shape")

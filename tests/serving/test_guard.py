@@ -130,6 +130,25 @@ def test_what_is_left_of_a_refused_request_is_taken_in_if_it_is_little(pieces, c
     assert bool(left) == closed
 
 
+@pytest.mark.parametrize("header", [(b"expect", b"100-continue"), (b"content-length", b"99999999")])
+def test_who_asks_before_sending_or_means_to_send_much_is_told_at_once(header):
+    async def refuse(scope, receive, send):
+        raise Refusal(401, "unauthorized", "no")
+
+    async def receive():
+        raise AssertionError("nothing is to be read")
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": [header]}
+    asyncio.run(Guard(refuse, SHAPES)(scope, receive, send))
+    assert sent[0]["status"] == 401
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
 def test_whoever_leaves_is_not_worked_for():
     """The app is cancelled; the control, whose client stays, is not."""
     ended = []

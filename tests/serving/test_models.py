@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from serving.engine import OutOfMemory
 from serving.guard import Guard
 from serving.models import Zoo
 from serving.routes import SHAPES, router
@@ -175,6 +176,25 @@ def test_every_answer_under_load_is_of_one_version(folder, zoo):
         assert answer.content == expected[answer.headers["x-model-version"]]
     first, second = (np.load(io.BytesIO(content)) for content in expected.values())
     assert not np.array_equal(first, second), "the control: a mixture would be seen"
+
+
+def test_a_model_that_has_memory_again_is_found_to_have_it(zoo, monkeypatch):
+    class Starved:
+        def run(self, outputs, inputs):
+            raise RuntimeError("std::bad_alloc")
+
+    engine = zoo.models["changing"].engine
+    session = engine.sessions["generator"]
+    monkeypatch.setattr("serving.engine.open_session", lambda *_: Starved())
+    engine.sessions["generator"] = Starved()
+    for _ in range(2):
+        with pytest.raises(OutOfMemory):
+            engine.run("generator", {"latent": np.zeros((1, 8), np.float32)})
+    zoo.refresh()
+    assert zoo.state == "out of memory"
+    engine.sessions["generator"] = session
+    zoo.refresh()
+    assert zoo.state == "ready"
 
 
 def test_looking_goes_on_after_a_fault(zoo, monkeypatch):

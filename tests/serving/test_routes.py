@@ -18,6 +18,7 @@ from serving.latents import MAX_SEED, draw_latents
 from serving.metrics import count_request
 from serving.models import Zoo, artifact_folders
 from serving.routes import SHAPES, router
+from serving.schemas import Ready
 from serving.sessions import EngineError
 from serving.settings import Settings
 from training.source import open_graphs
@@ -531,7 +532,7 @@ def test_what_fails_inside_is_a_500_without_a_word_of_it_but_in_the_log(ask, mon
 
 
 def test_a_body_that_comes_too_slowly_is_a_408(artifacts, monkeypatch):
-    monkeypatch.setattr("serving.requests.PATIENCE", 0.1)
+    monkeypatch.setattr("serving.requests.BODY_SECONDS", 0.1)
     app, sent = app_of(Settings(artifacts=artifacts, provider="cpu")), []
     pieces = [{"type": "http.request", "body": b'{"n"', "more_body": True}]
 
@@ -574,6 +575,7 @@ def test_a_server_that_is_about_to_end_is_not_ready_and_goes_on_answering(artifa
     assert ask("GET", "/readyz").status_code == 200
     zoo.leave()
     assert ask("GET", "/readyz").json()["status"] == "leaving"
+    Ready.model_validate_json(ask("GET", "/readyz").content)
     assert ask("GET", "/readyz").status_code == 503
     assert ask("POST", SAMPLE, json={"seed": 1}).status_code == 200
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -150,6 +151,27 @@ def test_bentomls_own_client_works(url, artifacts):
             (411, "/sample", {"content": iter([b"{}"]), "headers": {"content-type": "application/json"}}),
         ]:
             assert plain.post(path, **options).status_code == status, (path, options)
+
+
+def test_a_url_where_an_image_belongs_is_refused_and_not_fetched(url):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(1)
+        bait = f"http://127.0.0.1:{listener.getsockname()[1]}/image.png"
+        asked = [
+            httpx.post(
+                f"{url}/v1/models/styles/translate", content=bait, headers={"content-type": "image/png"}
+            ),
+            httpx.post(f"{url}/v1/models/styles/translate", files={"image": (None, bait)}),
+            httpx.post(f"{url}/v1/models/styles/translate", files={"image": ("x.png", bait)}),
+            httpx.post(f"{url}/v1/models/styles/translate", params={"image": bait}, content=b""),
+            httpx.post(f"{url}/translate", json={"model": "styles", "image": bait}),
+            httpx.post(f"{url}/translate", files={"image": (None, bait)}, data={"model": "styles"}),
+        ]
+        assert {answer.status_code for answer in asked} <= {400, 415}
+        with pytest.raises(TimeoutError):
+            listener.accept()
+        with socket.create_connection(listener.getsockname()):
+            listener.accept()[0].close()  # the control: a fetch would be seen
 
 
 @pytest.mark.parametrize("binary", [False, True])
