@@ -8,6 +8,7 @@ are uint8 arrays, HWC alone and NHWC together, with 1 channel (grey) or 3 (RGB).
 import functools
 import io
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ Pixels = NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 4096 * 4096
+
+PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""How PNGs are packed, since a request waits for it: what was fastest without being larger
+(`benchmarks/encoders.md`)."""
 
 MOST_SLENDER = 1000
 """How many times as long as wide an image may be."""
@@ -107,8 +112,8 @@ def _reach(side: int, multiple: int, least: int) -> int:
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """Encode pixels (H, W, C) losslessly; zlib level 1, since a request waits for it."""
-    return _encode([pixels], "PNG", compress_level=1)
+    """Encode pixels (H, W, C) losslessly, as PNG says."""
+    return _encode([pixels], "PNG", **PNG)
 
 
 def encode_jpeg(pixels: Pixels) -> bytes:

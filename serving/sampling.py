@@ -11,6 +11,7 @@ from starlette.responses import Response
 from serving.answers import Stopwatch, answer, model_of
 from serving.errors import Refusal
 from serving.formats import Drawn
+from serving.images import PNG
 from serving.latents import MAX_SEED
 from serving.models import Model, Zoo
 from serving.requests import (
@@ -28,7 +29,7 @@ FOREVER = "max-age=31536000, immutable"
 """What one version draws for a seed does not change: caches may keep it for a year, the most they do."""
 
 
-SOFTWARE = f"{onnxruntime.__version__} {PIL.__version__}"
+SOFTWARE = f"{onnxruntime.__version__} {PIL.__version__} {PNG}"
 """What draws and encodes."""
 
 

@@ -7,10 +7,12 @@ shows nothing. The exit status is 1 where a promise was not kept, or a control d
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.bench.export import artifact_of, in_new_process
 from tests.bench.machine import describe_machine
@@ -30,46 +32,54 @@ from zoo.cyclegan import CycleGAN
 from zoo.dcgan import DCGAN
 
 Trial = Callable[[Path, Path, bool], Finding]
+Record = dict[str, dict[str, Any]]
+"""Of each trial, what was found last, and on what."""
 
 TRIALS: dict[str, Trial] = {
     trial.__name__: trial
     for trial in (kills, flips, conformance, fuzzing, paths, poison, overload, swaps, drains, workers, soak)
 }
 
-HEADS = ["promise", "found", "control", "kept"]
+RECORD, TABLE = Path("benchmarks/reliability.json"), Path("docs/reliability.md")
+HEAD = """# What does not break
+
+Each row was put on trial by `python -m tests.reliability` (`make reliability`; `--only NAME` for one alone),
+beside a control that does not keep the promise.
+"""
+HEADS = ["promise", "found", "control", "kept", "measured on"]
 
 
-def table(findings: list[Finding]) -> str:
-    """Lay findings out, a row each."""
-    rows = [[each.promise, each.found, each.control, "yes" if each.kept else "NO"] for each in findings]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [HEADS, ["---"] * 4, *rows])
+def table(record: Record) -> str:
+    """Lay out what was found last, a row for each trial."""
+    rows = [HEADS, ["---"] * len(HEADS)]
+    for name in (name for name in TRIALS if name in record):
+        finding, machine = Finding(*record[name]["finding"]), record[name]["machine"]
+        said = [finding.promise, finding.found, finding.control, "yes" if finding.kept else "NO", machine]
+        rows.append(said)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> int:
-    """Try every promise, write the table and print it; give the exit status."""
+    """Try every promise, write what was found into the record and the table; give the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="hours in place of minutes")
-    parser.add_argument("--only", nargs="*", choices=TRIALS)
-    parser.add_argument("--out", type=Path, help="by default docs/reliability.md, where all are tried")
+    parser.add_argument("--only", nargs="*", choices=TRIALS, default=list(TRIALS))
     asked = parser.parse_args()
-    findings = []
+    record: Record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     with tempfile.TemporaryDirectory() as place:
         artifacts = Path(place) / "artifacts"
         for name, width in (("pictures", 64), ("classes", 32)):
             in_new_process(artifact_of, DCGAN(image_size=32, width=width), artifacts / name)
         in_new_process(artifact_of, CycleGAN(translator="resnet-6", width=16), artifacts / "styles")
-        for name, trial in TRIALS.items():
-            if name in (asked.only or TRIALS):
-                scratch = Path(place) / name
-                scratch.mkdir()
-                findings.append(trial(artifacts, scratch, asked.long))
-                print(name, *findings[-1], sep="\n    ", flush=True)
-    how = "--long" if asked.long else "minutes"
-    text = f"# What does not break\n\n`python -m tests.reliability` ({how}); {describe_machine()}\n\n"
-    out = asked.out or (None if asked.only else Path("docs/reliability.md"))
-    if out is not None:
-        out.write_text(f"{text}{table(findings)}\n")
-    return 0 if all(each.kept for each in findings) else 1
+        for name in asked.only:
+            scratch = Path(place) / name
+            scratch.mkdir()
+            finding = TRIALS[name](artifacts, scratch, asked.long)
+            print(name, *finding, sep="\n    ", flush=True)
+            record[name] = {"finding": list(finding), "machine": describe_machine()}
+            RECORD.write_text(json.dumps(record, indent=2) + "\n")
+    TABLE.write_text(f"{HEAD}\n{table(record)}\n")
+    return 0 if all(record[name]["finding"][-1] for name in asked.only) else 1
 
 
 if __name__ == "__main__":
