@@ -286,25 +286,9 @@ def turn(contestant: Contestant, load: Load, seconds: float, rate: float | None 
     }
 
 
-PLAN = [
-    ("npy", 1, 1),
-    ("npy", 1, 8),
-    ("npy", 1, 32),
-    ("npy", 1, 64),
-    ("v2", 1, 1),
-    ("v2", 1, 8),
-    ("v2", 1, 32),
-]
-PLAN += [
-    ("v2", 1, 64),
-    ("png", 1, 8),
-    ("png", 1, 64),
-    ("npy", 64, 8),
-    ("v2", 64, 8),
-    ("png", 64, 8),
-    ("translate", 1, 8),
-]
-
+PLAN = [(kind, 1, connections) for kind in ("npy", "v2") for connections in (1, 8, 32, 64)]
+PLAN += [("png", 1, 8), ("png", 1, 64), ("npy", 64, 8), ("v2", 64, 8), ("png", 64, 8), ("translate", 1, 8)]
+"""What is loaded: a format, pictures in a request, connections."""
 
 OPEN, HALF = [("npy", 1, 64), ("v2", 1, 64)], 0.5
 """Loads that also come at a rate of their own: half of what ours answers when it is asked all the time."""
