@@ -149,6 +149,10 @@ class Load:
                 break
             await asyncio.sleep(CALM / 100)
         self._outcome.statuses[0] += sum(connection.waits for connection in self._all)
+        for connection in self._all:
+            if connection.transport is not None:
+                connection.transport.close()
+        await asyncio.sleep(0.05)
         return self._outcome
 
     async def _arrive(self, rate: float) -> None:

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from serving.settings import Settings
-from tests.reliability import overload, soak, workers
+from tests.reliability import soak, workers
 from tests.reliability.conformance import conform
 from tests.reliability.drains import DRAIN, drain
 from tests.reliability.fuzz import fuzz
@@ -59,7 +59,7 @@ def test_artifacts_are_exchanged_without_an_error(artifacts, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("trial", [overload.overload, soak.soak, workers.workers])
+@pytest.mark.parametrize("trial", [soak.soak, workers.workers])
 def test_what_takes_minutes(trial, artifacts, tmp_path):
     found = trial(artifacts, tmp_path, False)
     assert found.kept, found
