@@ -106,10 +106,7 @@ CALLS: dict[str, Call] = {
     "docs": Call({"text/html": {"type": "string"}}),
     "server_metadata": Call({JSON: ServerMetadata}),
     "server_live": Call({JSON: ServerLive}),
-    "server_ready": Call(
-        {JSON: ServerReady},
-        also=_NOT_READY,
-    ),
+    "server_ready": Call({JSON: ServerReady}, also=_NOT_READY),
     "repository_index": Call({JSON: {"type": "array", "items": IndexedModel}}),
     "model_metadata": Call({JSON: ModelMetadata}, errors=(404,)),
     "model_ready": Call({JSON: ModelReady}, errors=(404,), also=_NOT_READY),

@@ -16,6 +16,7 @@ from serving.guard import Guard
 from serving.models import Zoo
 from serving.routes import SHAPES, router
 from serving.settings import Settings
+from tests.reliability.swaps import exchange
 from tests.serving.test_routes import app_of, asker
 
 
@@ -31,11 +32,7 @@ def folder(artifacts, tmp_path):
 
 def replace(folder, version: str) -> None:
     """Put another artifact in the served one's place, as an export does."""
-    served, new = folder / "served" / "changing", folder / "served" / "changing.partial"
-    shutil.copytree(folder / "versions" / version, new)
-    served.rename(folder / "served" / "changing.old")
-    new.rename(served)
-    shutil.rmtree(folder / "served" / "changing.old")
+    exchange(folder / "versions" / version, folder / "served" / "changing")
 
 
 @pytest.fixture
