@@ -26,7 +26,7 @@ logger = logging.getLogger("ganzoo")
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/docs.json")
 """Paths that need no key: health, which names the models, and pages."""
 
-OPEN_FILES = "/static_content/"
+OPEN_FILES = ("/static_content/", "/playground/")
 
 GONE = 499
 """What is noted where a client did not wait for its answer, as nginx has it."""

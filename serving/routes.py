@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from serving import inference, requests
+from serving import inference, pages, requests
 from serving.answers import json_response, model_of
 from serving.inference import OpenInference
 from serving.metrics import report
@@ -38,8 +38,7 @@ def router(zoo: Zoo) -> Router:
         Route("/docs.json", catalogue.openapi),
         Route("/docs", catalogue.docs),
     ]
-    front = Route("/", RedirectResponse("docs"), include_in_schema=False)
-    return Router([*catalogue.routes, front], redirect_slashes=False)
+    return Router([*catalogue.routes, *pages.routes()], redirect_slashes=False)
 
 
 @dataclass
@@ -52,8 +51,15 @@ class Catalogue:
     """All of the contract, to be described."""
 
     async def list_models(self, request: Request) -> Response:
-        """Describe every model in short."""
-        return json_response({"models": [_summary(model) for model in self.zoo.models.values()]})
+        """Describe every model in short, and how much a request may ask for."""
+        settings = self.zoo.settings
+        limits = {
+            "images": settings.max_images,
+            "upload": settings.max_upload,
+            "pixels": settings.max_pixels,
+        }
+        models = [_summary(model) for model in self.zoo.models.values()]
+        return json_response({"models": models, "limits": limits})
 
     async def show_model(self, request: Request) -> Response:
         """Give one model's manifest."""

@@ -68,10 +68,24 @@ class ModelSummary(_Said):
     metrics: list[Evaluation]
 
 
+class Limits(_Said):
+    """How much a request may ask for."""
+
+    images: int
+    """Pictures."""
+
+    upload: int
+    """Bytes of an image."""
+
+    pixels: int
+    """Pixels of an image, padded to what the model takes."""
+
+
 class ModelList(_Said):
     """Every model."""
 
     models: list[ModelSummary]
+    limits: Limits
 
 
 class Alive(_Said):

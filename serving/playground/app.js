@@ -1,0 +1,64 @@
+// The page: which models there are, and the one that is looked at.
+
+import { hrefOf, read, visit } from "./address.js";
+import { Problem, send } from "./call.js";
+import { card } from "./card.js";
+import { make } from "./dom.js";
+import { sizeOf } from "./model.js";
+import { samplingView } from "./sampling.js";
+import { thumbnail } from "./thumbnail.js";
+import { translatingView } from "./translating.js";
+import { told } from "./work.js";
+
+const VIEWS = { sample: samplingView, translate: translatingView };
+
+const nav = document.querySelector("#models");
+const main = document.querySelector("#main");
+let server = { models: [], limits: {} };
+
+async function start() {
+  try {
+    server = await (await send({ path: "v1/models" })).json();
+    if (!server.models.length) throw new Problem("The server has no model at the moment.");
+    nav.replaceChildren(make("ul", {}, ...server.models.map(entryOf)));
+    show();
+  } catch (problem) {
+    main.replaceChildren(make("p", { className: "notice" }, told(problem, start)));
+  }
+}
+
+/** Show the model that the address names, or the first. */
+function show() {
+  const model = server.models.find(({ name }) => name === read().model) ?? server.models[0];
+  document.title = `${model.name} · GAN Zoo`;
+  for (const link of nav.querySelectorAll("a")) {
+    link.ariaCurrent = link.dataset.model === model.name ? "page" : null;
+  }
+  const words = [model.entry, sizeOf(model), `${model.provider}, version ${model.version}`];
+  const title = make("header", {}, make("h2", {}, model.name), make("p", { className: "about" }, words.join(" · ")));
+  main.replaceChildren(title, ...VIEWS[model.task](model, server.limits, server.models), card(model));
+}
+
+function entryOf(model) {
+  const link = make("a", { href: hrefOf(model.name), onclick: followed }, thumbnail(model), model.name);
+  link.dataset.model = model.name;
+  return make("li", {}, link);
+}
+
+function followed(event) {
+  if (event.metaKey || event.ctrlKey || event.shiftKey) return; // into another tab
+  event.preventDefault();
+  visit(event.currentTarget.dataset.model);
+  show();
+  main.focus({ preventScroll: true });
+  scrollTo({ top: 0 });
+}
+
+function skipped(event) {
+  event.preventDefault(); // or the address would be another one
+  main.focus();
+}
+
+document.querySelector(".skip").onclick = skipped;
+addEventListener("popstate", show);
+start();

@@ -1,0 +1,98 @@
+// A request to the server, described once: it can be sent, and shown as curl and as Python.
+//
+// A call is {path}, to GET; {path, json}, to POST an object; or {path, image, name}, to POST an image as the body.
+
+const KEY = "ganzoo-key";
+
+/** What went wrong, in words for people; `status` is HTTP's, 0 where there was no answer. */
+export class Problem extends Error {
+  constructor(message, status = 0, id = "") {
+    super(message);
+    Object.assign(this, { status, id });
+  }
+}
+
+/** Keep the key that the server wants, for as long as this tab is open. */
+export const keepKey = (key) => sessionStorage.setItem(KEY, key);
+const key = () => sessionStorage.getItem(KEY);
+
+/** Send a call: the answer, a Response of status 200. A busy server is asked three times; else a Problem is thrown. */
+export async function send(call, signal) {
+  for (let attempt = 1; ; attempt++) {
+    const answer = await ask(call, signal);
+    if (answer.ok) return answer;
+    if (![429, 503].includes(answer.status) || attempt === 3) throw await problemOf(answer);
+    await pause(1000 * (Number(answer.headers.get("retry-after")) || 1), signal);
+  }
+}
+
+async function ask(call, signal) {
+  const headers = call.json ? { "Content-Type": "application/json" } : {};
+  if (call.image) headers["Content-Type"] = "application/octet-stream";
+  if (key()) headers["Authorization"] = `Bearer ${key()}`;
+  const body = call.json ? JSON.stringify(call.json) : call.image;
+  try {
+    return await fetch(call.path, { method: body ? "POST" : "GET", headers, body, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The server does not answer. It may have ended, or the connection is lost.");
+  }
+}
+
+async function problemOf(answer) {
+  const { error, request_id: id } = await answer.json().catch(() => ({}));
+  if (!error) return new Problem(`The server answered with status ${answer.status}.`, answer.status);
+  const where = error.field ? `${error.field}: ` : "";
+  return new Problem(where + error.message, answer.status, id);
+}
+
+const pause = (milliseconds, signal) =>
+  new Promise((resolve, reject) => {
+    setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+
+const address = (call) => new URL(call.path, document.baseURI).href;
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** Write a call as a command for a shell; what comes goes to a file. */
+export function asCurl(call, out) {
+  const words = ["curl --fail-with-body"];
+  if (key()) words.push('-H "Authorization: Bearer $GANZOO_KEY"');
+  if (call.json) words.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(call.json))}`);
+  if (call.image) words.push("-H 'Content-Type: application/octet-stream'", `--data-binary ${quoted(`@${call.name}`)}`);
+  return [...words, `-o ${quoted(out)} ${quoted(address(call))}`].join(" \\\n    ");
+}
+
+/** Write a call as a Python script that needs nothing but Python; what comes goes to a file. */
+export function asPython(call, out) {
+  const modules = [call.json && "json", key() && "os", "urllib.request"].filter(Boolean).join(", ");
+  const headers = [
+    call.json && `"Content-Type": "application/json"`,
+    call.image && `"Content-Type": "application/octet-stream"`,
+    key() && `"Authorization": "Bearer " + os.environ["GANZOO_KEY"]`,
+  ];
+  const body = call.json
+    ? `json.dumps(${pythonic(call.json)}).encode()`
+    : call.image
+      ? `Path(${JSON.stringify(call.name)}).read_bytes()`
+      : "None";
+  return [
+    `import ${modules}`,
+    "from pathlib import Path",
+    "",
+    "request = urllib.request.Request(",
+    `    ${JSON.stringify(address(call))},`,
+    `    ${body},`,
+    `    {${headers.filter(Boolean).join(", ")}},`,
+    ")",
+    `Path(${JSON.stringify(out)}).write_bytes(urllib.request.urlopen(request).read())`,
+  ].join("\n");
+}
+
+/** Write numbers, texts, and lists and objects of them, as Python does. */
+function pythonic(value) {
+  if (Array.isArray(value)) return `[${value.map(pythonic).join(", ")}]`;
+  if (typeof value !== "object") return JSON.stringify(value);
+  return `{${Object.entries(value).map(([name, each]) => `"${name}": ${pythonic(each)}`).join(", ")}}`;
+}

@@ -1,0 +1,72 @@
+// A walk between the pictures of seeds: a slider, and a film.
+
+import { send } from "./call.js";
+import { codeBlock } from "./code.js";
+import { button, make, save } from "./dom.js";
+import { isTiny, pathOf } from "./model.js";
+import { worker } from "./work.js";
+
+const STEPS = 16; // between two seeds
+const FRAME = 80; // milliseconds
+
+/** Make the part of the page that walks; `refresh(seeds)` makes it walk between others. */
+export function walkView(model, limits, fixed) {
+  let frames = [];
+  let seeds = [];
+  let playing;
+  const line = make("p", { className: "line" });
+  const image = make("img", { alt: "" });
+  const slider = make("input", { type: "range", min: 0, max: 0, value: 0, ariaLabel: "Place on the walk" });
+  const stage = make("div", { className: "stage" }, image);
+  stage.classList.toggle("tiny", isTiny(model));
+  const code = codeBlock();
+  const run = worker(stage, line);
+
+  const callFor = (format) => ({
+    path: pathOf(model, "/interpolate"),
+    json: { seeds, n: Math.min(1 + STEPS * (seeds.length - 1), limits.images), ...fixed(), format },
+  });
+
+  const show = () => {
+    const place = (Number(slider.value) / Number(slider.max)) * (seeds.length - 1) || 0;
+    const from = Math.min(Math.floor(place), seeds.length - 2);
+    const share = `${Math.round(100 * (place - from))}%`;
+    slider.ariaValueText = image.alt = `${share} of the way from seed ${seeds[from]} to seed ${seeds[from + 1]}`;
+    if (frames.length) image.src = frames[slider.value];
+  };
+  slider.oninput = show;
+
+  const refresh = (wanted) => {
+    seeds = wanted;
+    code.show(callFor("webp"), `${model.name}-walk.webp`);
+    run("Drawing the walk …", async (signal) => {
+      const answer = await (await send(callFor("json"), signal)).json();
+      frames = answer.images.map((each) => `data:image/png;base64,${each}`);
+      slider.max = frames.length - 1;
+      show();
+      return `From seed ${seeds.join(" to seed ")}.`;
+    });
+  };
+
+  const play = button("Play", () => {
+    clearInterval(playing);
+    if (play.ariaPressed === "true") return (play.ariaPressed = "false");
+    play.ariaPressed = "true";
+    playing = setInterval(() => {
+      if (!slider.isConnected) return clearInterval(playing);
+      slider.value = (Number(slider.value) + 1) % frames.length;
+      show();
+    }, FRAME);
+  });
+  play.ariaPressed = "false";
+
+  const film = button("Download the film", () =>
+    run("Drawing the film …", async (signal) => {
+      save(await (await send(callFor("webp"), signal)).blob(), `${model.name}-walk.webp`);
+      return "The film is among your downloads.";
+    }),
+  );
+  const row = make("div", { className: "row" }, slider, play, film);
+  const element = make("section", { ariaLabel: "Walk" }, make("h3", {}, "Walk"), stage, row, line, code.block);
+  return { element, refresh };
+}
