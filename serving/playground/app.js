@@ -33,6 +33,7 @@ function show() {
   document.title = `${model.name} · GAN Zoo`;
   for (const link of nav.querySelectorAll("a")) {
     link.ariaCurrent = link.dataset.model === model.name ? "page" : null;
+    if (link.ariaCurrent) link.scrollIntoView({ block: "nearest" });
   }
   const words = [model.entry, sizeOf(model), `${model.provider}, version ${model.version}`];
   const title = make("header", {}, make("h2", {}, model.name), make("p", { className: "about" }, words.join(" · ")));

@@ -3,7 +3,7 @@
 import { send } from "./call.js";
 import { codeBlock } from "./code.js";
 import { button, make, save } from "./dom.js";
-import { isTiny, pathOf } from "./model.js";
+import { hasClasses, isTiny, pathOf } from "./model.js";
 import { worker } from "./work.js";
 
 const STEPS = 16; // between two seeds
@@ -44,7 +44,8 @@ export function walkView(model, limits, fixed) {
       frames = answer.images.map((each) => `data:image/png;base64,${each}`);
       slider.max = frames.length - 1;
       show();
-      return `From seed ${seeds.join(" to seed ")}.`;
+      const classes = hasClasses(model) && !fixed().label ? ", all of the first one's class" : "";
+      return `From seed ${seeds.join(" to seed ")}${classes}.`;
     });
   };
 
