@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 export BENTOML_DO_NOT_TRACK := True
+export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-encoders bench-serving reliability reliability-long build lock
+.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-encoders bench-serving reliability reliability-long build container lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -70,11 +71,22 @@ reliability-long: install
 build: install
 	$(BIN)/bentoml build
 
+# The server's image: make container BASE=python:3.11-slim-bookworm@sha256:... VARIANT=cuda; docs/containers.md.
+BASE ?= python:3.11-slim-bookworm
+VARIANT ?= cpu
+ENGINE ?= docker
+container:
+	$(ENGINE) build --build-arg BASE=$(BASE) --build-arg VARIANT=$(VARIANT) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD) --tag ganzoo:$(VARIANT) .
+
 # Choose the newest versions again, and write the locks.
 COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header --generate-hashes --python-version 3.11
+SERVED := -c requirements/all.txt --python-platform x86_64-manylinux_2_28
 lock: install
 	$(COMPILE) --upgrade --universal pyproject.toml --extra dev -o requirements/all.txt
 	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
 	printf "openvino\nopencv-python-headless\n" | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
-	$(COMPILE) -c requirements/all.txt --python-platform x86_64-manylinux_2_28 requirements/serving.in -o requirements/serving.txt
+	$(COMPILE) $(SERVED) requirements/serving.in -o requirements/serving.txt
+	sed 's/^onnxruntime-gpu.*/onnxruntime/' requirements/serving.in | $(COMPILE) $(SERVED) - -o requirements/serving-cpu.txt
+	echo cyclonedx-bom | $(COMPILE) $(SERVED) - -o requirements/sbom.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 requirements/peers.in -o requirements/peers.txt

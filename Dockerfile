@@ -1,0 +1,61 @@
+# The server with this checkout's artifacts; docs/containers.md says how it is built, run and looked into.
+#
+#   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... --build-arg VARIANT=cuda --tag ganzoo .
+
+# Python 3.11 on a Debian or its like, which is to be pinned by its digest.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS packages
+# Which packages: cpu, or cuda, where CUDA and cuDNN are packages too and the base needs neither.
+ARG VARIANT=cpu
+COPY requirements/serving-cpu.txt /requirements/cpu.txt
+COPY requirements/serving.txt /requirements/cuda.txt
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    python3 -m venv /venv \
+ && /venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r /requirements/${VARIANT}.txt \
+ && /venv/bin/pip uninstall --yes pip setuptools
+
+# The list of these packages: docker build --target sbom --output . .
+FROM packages AS listed
+COPY requirements/sbom.txt /requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    python3 -m venv /lister \
+ && /lister/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r /requirements/sbom.txt \
+ && /lister/bin/cyclonedx-py environment --output-reproducible --output-file /sbom.json /venv
+
+FROM scratch AS sbom
+COPY --from=listed /sbom.json /
+
+# What is the same whatever umask it was checked out under, and compiled, as nobody will be able to write it.
+FROM ${BASE} AS app
+COPY . /app
+RUN rm -r /app/requirements && chmod -R u=rwX,go=rX /app && python3 -m compileall -q /app/serving
+
+FROM ${BASE} AS server
+RUN if python3 -m pip --version; then python3 -m pip uninstall --yes pip setuptools wheel; fi
+COPY --from=packages /venv /venv
+COPY --from=app /app /app
+WORKDIR /app
+# Nothing is written but below /tmp. PID 1 gets SIGTERM, says for some seconds that it is not ready, and ends.
+ENV PATH=/venv/bin:$PATH \
+    HOME=/tmp \
+    BENTOML_HOST=0.0.0.0 \
+    BENTOML_PORT=3000 \
+    BENTOML_DO_NOT_TRACK=True \
+    ORT_DISABLE_TELEMETRY=1 \
+    GANZOO_DRAIN=5
+USER 65532:65532
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python3", "-c", "\
+import os, sys; \
+from http.client import HTTPConnection; \
+connection = HTTPConnection('127.0.0.1', int(os.environ['BENTOML_PORT']), timeout=4); \
+connection.request('GET', '/readyz'); \
+sys.exit(connection.getresponse().status != 200)"]
+CMD ["bentoml", "serve", "serving.service:GANZoo"]
+ARG REVISION
+LABEL org.opencontainers.image.title="GAN Zoo" \
+      org.opencontainers.image.description="Sampling and image-to-image translation by GANs, over HTTP" \
+      org.opencontainers.image.licenses=MIT \
+      org.opencontainers.image.revision=${REVISION}
