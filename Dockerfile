@@ -48,11 +48,10 @@ USER 65532:65532
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python3", "-c", "\
-import os, sys; \
-from http.client import HTTPConnection; \
-connection = HTTPConnection('127.0.0.1', int(os.environ['BENTOML_PORT']), timeout=4); \
-connection.request('GET', '/readyz'); \
-sys.exit(connection.getresponse().status != 200)"]
+import http.client, os; \
+server = http.client.HTTPConnection('127.0.0.1:' + os.environ['BENTOML_PORT'], timeout=4); \
+server.request('GET', '/readyz'); \
+exit(server.getresponse().status != 200)"]
 CMD ["bentoml", "serve", "serving.service:GANZoo"]
 ARG REVISION
 LABEL org.opencontainers.image.title="GAN Zoo" \

@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
+import pathspec
 import pytest
 import yaml
 
@@ -89,6 +90,14 @@ def test_the_health_check_knows_a_ready_server(artifacts, tmp_path):
     assert subprocess.run(check, env=nobody, capture_output=True, check=False).returncode == 1
 
 
+def test_a_bento_takes_all_that_serves_and_the_page():
+    taken = pathspec.GitIgnoreSpec.from_lines(BENTOFILE["include"])
+    files = [path.relative_to(ROOT) for path in (ROOT / "serving").rglob("*.*") if path.suffix != ".pyc"]
+    left = {str(path) for path in files if not taken.match_file(path)}
+    assert left == {"serving/manifest.schema.json"}, "which is for those who read artifacts elsewhere"
+    assert taken.match_file("serving/playground/index.html")
+
+
 def pins(name: str) -> dict[str, str]:
     """The packages of a lock, and their versions."""
     text = (ROOT / "requirements" / name).read_text()
@@ -113,7 +122,7 @@ class Image(NamedTuple):
     """An image's file system, mounted, and how it is to be run."""
 
     root: Path
-    config: dict[str, object]
+    config: dict[str, Any]
 
     def command(self, *words: str, **environment: str) -> list[str]:
         """A command in the image as its user: PID 1, nothing writable but /tmp, no way to more rights."""
@@ -130,7 +139,7 @@ mount --bind /etc/hosts "$1/etc/hosts"
 mount -o remount,bind,ro "$1"
 mount --bind /dev "$1/dev"
 mount -t proc proc "$1/proc"
-mount -t tmpfs tmpfs "$1/tmp"
+mount -t tmpfs -o noexec,nosuid,nodev tmpfs "$1/tmp"
 root=$1 user=$2; shift 2
 exec setpriv --no-new-privs chroot --userspec="$user" "$root" "$@"
 """
