@@ -10,10 +10,13 @@ FROM ${BASE} AS packages
 ARG VARIANT=cpu
 COPY requirements/serving-cpu.txt /requirements/cpu.txt
 COPY requirements/serving.txt /requirements/cuda.txt
+# Images round the times of files: what is compiled by them would be compiled again at every start.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv /venv \
- && /venv/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r /requirements/${VARIANT}.txt \
- && /venv/bin/pip uninstall --yes pip setuptools
+ && /venv/bin/pip install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
+        -r /requirements/${VARIANT}.txt \
+ && /venv/bin/pip uninstall --yes pip setuptools \
+ && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv
 
 # The list of these packages: docker build --target sbom --output . .
 FROM packages AS listed
@@ -26,12 +29,15 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 FROM scratch AS sbom
 COPY --from=listed /sbom.json /
 
-# What is the same whatever umask it was checked out under, and compiled, as nobody will be able to write it.
+# The code, readable whatever umask it was checked out under.
 FROM ${BASE} AS app
 COPY . /app
-RUN rm -r /app/requirements && chmod -R u=rwX,go=rX /app && python3 -m compileall -q /app/serving
+RUN rm -r /app/requirements \
+ && chmod -R u=rwX,go=rX /app \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /app/serving
 
 FROM ${BASE} AS server
+# A base may have a pip of its own.
 RUN if python3 -m pip --version; then python3 -m pip uninstall --yes pip setuptools wheel; fi
 COPY --from=packages /venv /venv
 COPY --from=app /app /app
