@@ -81,8 +81,10 @@ def commands() -> list[str]:
 def test_the_commands_that_are_not_run_are_at_least_right(command, tmp_path):
     """What downloads, needs a GPU or would call itself: make's verbs exist, ganzoo's flags can be read."""
     match command.split():
-        case ["make", verb]:
+        case ["make", verb, *_]:
             assert re.search(rf"^{verb}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case ["docker", "run", *flags]:
+            assert {"--read-only", "--tmpfs", "--cap-drop"} < set(flags), "as the tests of the image run it"
         case ["ganzoo", "train", *flags]:
             assert '"entry"' in run("ganzoo", "train", *flags, "--dry-run", cwd=tmp_path)
         case ["ganzoo", "import", kind, *files, "--artifact", _] if kind == "cyclegan":

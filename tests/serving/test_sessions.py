@@ -145,3 +145,21 @@ def test_bytes_are_multiplied_exactly_where_the_processor_would_saturate(
     if flags:
         processor.write_text(flags)
     assert sessions.bytes_saturate.__wrapped__(processor) == saturates
+
+
+def test_nothing_is_reported_to_anybody(tmp_path, artifacts):
+    """ONNX Runtime leaves an identity of the machine where it reports; the control leaves it alone."""
+
+    def left(first_import: str) -> list[Path]:
+        home = tmp_path / first_import
+        home.mkdir()
+        code = f"import {first_import}, onnxruntime; onnxruntime.InferenceSession(r'{graph}')"
+        environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home)}
+        environment.pop("ORT_DISABLE_TELEMETRY", None)
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=root)
+        return [path for path in home.rglob("*") if path.is_file()]
+
+    graph, root = artifacts / "points" / "generator.onnx", Path(sessions.__file__).parents[1]
+    if not left("onnxruntime"):
+        pytest.skip("this ONNX Runtime reports nothing")
+    assert left("serving") == []
