@@ -84,6 +84,8 @@ def sample(
     seed: int = 0,
     label: str | None = None,
     out: Path = Path("samples.png"),
+    shards: int | None = None,
+    ray: bool = False,
 ) -> None:
     """Draw samples from a run or an artifact.
 
@@ -92,11 +94,14 @@ def sample(
         n: How many.
         seed: Sample i is that of seed + i, the one that the server gives for it too.
         label: Name or number of their class, for a conditional model; by default the classes take turns.
-        out: Where to: .png, a sheet or a plot, or .npy, the array.
+        out: Where to: .png, a sheet or a plot; .npy, the array; .tar, a file each; or a folder, tars of
+            many, which the same command again goes on with.
+        shards: Samples in each tar of a folder; by default 10000.
+        ray: Have a folder written by a Ray cluster: that of RAY_ADDRESS, or one on this machine.
     """
     from training.sample import draw
 
-    draw(source, n, seed, out, label)
+    draw(source, n, seed, out, label, shards, ray)
     print(out)
 
 

@@ -12,7 +12,9 @@ from serving import images, manifest
 from serving.engine import Array, Engine
 from serving.images import Pixels
 from serving.latents import draw_inputs
+from serving.settings import ProviderName
 from training.pixels import as_fed, as_served
+from training.shards import Samples
 from zoo.entry import Entry, Inputs
 
 CHUNK = 64
@@ -33,11 +35,24 @@ class Graphs(NamedTuple):
     labels: Sequence[str] = ()
     """Names of the classes that they are told."""
 
+    version: str = ""
+    """What tells them from others: a hash of their files, or of their weights."""
+
+    provider: ProviderName = "auto"
+    """What they run on, where that is settled; another may draw a seed's sample a little differently."""
+
     def draw(self, seeds: range, label: int | None = None) -> Iterator[Array]:
         """Draw the samples of some seeds, a few dozen at a time; without a label the classes take turns."""
+        return (samples.values for samples in self.samples(seeds, label))
+
+    def samples(self, seeds: range, label: int | None = None) -> Iterator[Samples]:
+        """Draw as `draw` does, and give seeds and classes too."""
         ((graph, specs),) = self.inputs.items()
         for first in range(0, len(seeds), CHUNK):
-            yield self.run(graph, draw_inputs(specs, list(seeds[first : first + CHUNK]), label))
+            some = seeds[first : first + CHUNK]
+            inputs = draw_inputs(specs, list(some), label)
+            classes = inputs["label"].tolist() if "label" in inputs else []
+            yield Samples(some, self.run(graph, inputs), classes)
 
     def translate(self, direction: str, pixels: Pixels) -> Pixels:
         """Translate images of any one size, uint8 (N, H, W, C): to the same shape."""
@@ -78,7 +93,8 @@ class Graphs(NamedTuple):
 def graphs_of_engine(engine: Engine) -> Graphs:
     """Take an artifact's graphs."""
     label = engine.manifest
-    return Graphs({name: graph.inputs for name, graph in label.graphs.items()}, engine.run, label.labels)
+    inputs = {name: graph.inputs for name, graph in label.graphs.items()}
+    return Graphs(inputs, engine.run, label.labels, label.version, engine.provider)
 
 
 def graphs_of_generators(

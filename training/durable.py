@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 PARTIAL, OLD = ".partial", ".old"
 """Suffixes of what is still being written, and of what is just being replaced."""
@@ -18,11 +19,23 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: it can't be written; a file that was there before is as it was.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path, suffix: str = PARTIAL) -> Iterator[BinaryIO]:
+    """Give a file to fill; if the block succeeds, put it at the path, as `write_file` does.
+
+    Args:
+        path: where to.
+        suffix: of the other name; where several may write the same at once, each must have its own.
+    """
+    partial = path.with_name(path.name + suffix)
     try:
         with naming(path):
             with partial.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -20,7 +20,7 @@ def held(card: Card) -> Iterator[Path]:
     """
     folder = card.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder):
         _must_be_ours(card, folder)
         sweep(folder, folder / "checkpoints", folder / "sheets")
         yield folder
@@ -35,8 +35,12 @@ def _must_be_ours(card: Card, folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder; the lock goes with the process, however it ends."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder while the block runs; the lock goes with the process, however it ends.
+
+    Raises:
+        ValueError: another process has it locked.
+    """
     lock, holder = filelock.FileLock(folder / "lock"), folder / "holder"
     try:
         lock.acquire(timeout=0)

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 Advance = Callable[..., None]
-"""Call it after each unit of work, with scalars to show by name."""
+"""Call it after each unit of work, or after so many at once, with scalars to show by name."""
 
 
 class Speed:
@@ -43,15 +43,15 @@ def progress(total: int, label: str, unit: str, done: int = 0, every: float = 10
     """
     if sys.stderr.isatty():
         with tqdm(total=total, desc=label, unit=f" {unit}", initial=done, dynamic_ncols=True) as bar:
-            yield lambda **scalars: _advance_bar(bar, scalars)
+            yield lambda count=1, **scalars: _advance_bar(bar, count, scalars)
     else:
         yield _Lines(total, label, unit, done, every).advance
 
 
-def _advance_bar(bar: Any, scalars: dict[str, float]) -> None:
+def _advance_bar(bar: Any, count: int, scalars: dict[str, float]) -> None:
     if scalars:
         bar.set_postfix({name: f"{value:.3g}" for name, value in scalars.items()}, refresh=False)
-    bar.update()
+    bar.update(count)
 
 
 class _Lines:
@@ -60,8 +60,8 @@ class _Lines:
         self.first, self.start = done, time.monotonic()
         self.last = self.start
 
-    def advance(self, **scalars: float) -> None:
-        self.done += 1
+    def advance(self, count: int = 1, **scalars: float) -> None:
+        self.done += count
         now = time.monotonic()
         if now - self.last < self.every and self.done < self.total:
             return

@@ -1,31 +1,49 @@
 """What samples, translates or is scored: a run or an artifact, opened."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
+import safetensors.torch
+
 from serving import manifest
 from serving.engine import Engine
+from serving.sessions import Options
+from serving.settings import ProviderName
 from training.draw import Graphs, graphs_of_engine
 from training.export import restore
 
 
 def open_graphs(
-    source: Path, task: Literal["sample", "translate"], precision: manifest.Precision = "fp32"
+    source: Path,
+    task: Literal["sample", "translate"],
+    precision: manifest.Precision = "fp32",
+    provider: ProviderName = "auto",
+    threads: int = 0,
 ) -> Graphs:
-    """Load an artifact's graphs by the serving engine, or a run's averaged generators by torch.
+    """Load an artifact's graphs by the serving engine, or a run's averaged generators by torch, on the CPU.
+
+    Args:
+        source: the artifact or the run.
+        task: what it must be for.
+        precision: of an artifact's graphs.
+        provider: what an artifact's graphs run on.
+        threads: of an artifact's graphs on the CPU; 0 is one for each core.
 
     Raises:
         ValueError: the source is neither, its task is another, or an artifact has no such precision.
     """
     if (source / manifest.FILE).exists():
-        engine = Engine(source, precision=precision)
+        engine = Engine(source, provider, precision, Options(threads=threads))
         for name, variant in engine.variants.items():
             if variant.precision != precision:
                 raise ValueError(f"{source} has no {name} of {precision} for the {engine.provider} provider")
         graphs, found = graphs_of_engine(engine), engine.manifest.task
     else:
         training = restore(source)
-        graphs, found = training.graphs, training.card.entry.task
+        weights = safetensors.torch.save(training.average.generators.state_dict())
+        version = hashlib.sha256(weights).hexdigest()[:12]
+        graphs, found = training.graphs._replace(version=version, provider="cpu"), training.card.entry.task
     if found != task:
         does = {"sample": "samples from latents", "translate": "translates images"}
         raise ValueError(f"{source} {does[found]}: use `ganzoo {found}`")

@@ -1,0 +1,163 @@
+"""Samples in bulk: a folder of shards by a plan, gone on with where an earlier command ended."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.sessions import cores
+from serving.settings import ProviderName
+from training.draw import Graphs
+from training.durable import PARTIAL, sweep, write_file
+from training.folder import locked
+from training.packing import Pack, Packed, packing
+from training.progress import Advance, progress
+from training.shards import Shard, write_shard
+from training.stopping import stoppable
+
+PLAN, INDEX = "plan.json", "index.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a folder of shards holds; it is kept there, so that nothing else gets in."""
+
+    version: str
+    """Of the graphs that draw."""
+
+    provider: ProviderName
+    """What they run on."""
+
+    seed: int
+    """The first sample's."""
+
+    n: int
+    """Samples in all."""
+
+    label: int | None
+    """Class of all of them; None where the classes take turns, or there are none."""
+
+    size: int
+    """Samples in a shard; the last has what is left."""
+
+    @property
+    def count(self) -> int:
+        """Shards in all."""
+        return -(-self.n // self.size)
+
+    def seeds(self, shard: int) -> range:
+        """Give the seeds of a shard."""
+        return range(self.seed, self.seed + self.n)[shard * self.size : (shard + 1) * self.size]
+
+    def file(self, shard: int) -> str:
+        """Name a shard."""
+        return f"{shard:06}.tar"
+
+    def to_json(self) -> bytes:
+        """Give the content of `plan.json`."""
+        return _json(dataclasses.asdict(self))
+
+
+Write = Callable[[list[int], Advance], Iterable[Shard]]
+"""Writes the shards of some numbers, in any order."""
+
+
+def write_folder(plan: Plan, out: Path, write: Write) -> None:
+    """Write the shards that a folder lacks, and then its index.
+
+    Raises:
+        ValueError: the folder holds something else, or another process writes into it.
+        OSError: it can't be written.
+        Stopped: SIGINT or SIGTERM came.
+    """
+    with stoppable(), _held(out, plan):
+        there = [(out / plan.file(shard)).exists() for shard in range(plan.count)]
+        shards = [_found(plan, out, shard) for shard, is_there in enumerate(there) if is_there]
+        missing = [shard for shard, is_there in enumerate(there) if not is_there]
+        if missing:
+            done = sum(shard.samples for shard in shards)
+            with progress(plan.n, "sampling", "samples", done) as advance:
+                shards.extend(write(missing, advance))
+        listed = [
+            shard._asdict() for shard in sorted(shards, key=lambda shard: (len(shard.file), shard.file))
+        ]
+        write_file(out / INDEX, _json(dataclasses.asdict(plan) | {"shards": listed}))
+
+
+def _found(plan: Plan, out: Path, shard: int) -> Shard:
+    """Describe a shard that an earlier command wrote."""
+    with (out / plan.file(shard)).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Shard(plan.file(shard), len(plan.seeds(shard)), digest)
+
+
+@contextmanager
+def _held(out: Path, plan: Plan) -> Iterator[None]:
+    """Hold a folder while the block runs, with this plan in it, swept of what was left half written."""
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        if (out / PLAN).exists():
+            _must_be_the_plan_of(out, plan)
+        elif others := {path.name for path in out.iterdir()} - {"lock", "holder", PLAN + PARTIAL}:
+            raise ValueError(f"{out} holds {min(others)} and no shards; choose another --out")
+        sweep(out)
+        write_file(out / PLAN, plan.to_json())
+        yield
+
+
+def _must_be_the_plan_of(out: Path, plan: Plan) -> None:
+    try:
+        there: dict[str, Any] = dict(json.loads((out / PLAN).read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{out / PLAN} is damaged: {error}") from error
+    here = dataclasses.asdict(plan)
+    differences = [
+        f"{key}: {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]
+    ]
+    if differences:
+        raise ValueError(f"{out} holds other shards ({'; '.join(differences)}); choose another --out")
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
+
+
+def write_here(graphs: Graphs, plan: Plan, out: Path, shards: list[int], advance: Advance) -> Iterator[Shard]:
+    """Write shards of a plan by this machine."""
+    with packing(cores()) as pack:
+        yield from write_shards(graphs, plan, out, shards, pack, advance)
+
+
+def write_shards(
+    graphs: Graphs, plan: Plan, out: Path, shards: list[int], pack: Pack, advance: Advance
+) -> Iterator[Shard]:
+    """Draw, pack and write shards of a plan, one after another; the next is drawn while one is written."""
+    samples = (some for shard in shards for some in graphs.samples(plan.seeds(shard), plan.label))
+    for shard, parts in itertools.groupby(
+        pack(samples), lambda part: (part[0].start - plan.seed) // plan.size
+    ):
+        digest = write_shard(out / plan.file(shard), _counted(parts, advance))
+        yield Shard(plan.file(shard), len(plan.seeds(shard)), digest)
+
+
+def write_tar(graphs: Graphs, seeds: range, label: int | None, out: Path) -> None:
+    """Write samples as one tar, which is whole or not there.
+
+    Raises:
+        OSError: it can't be written.
+        Stopped: SIGINT or SIGTERM came.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with stoppable(), packing(cores()) as pack, progress(len(seeds), "sampling", "samples") as advance:
+        write_shard(out, _counted(pack(graphs.samples(seeds, label)), advance))
+
+
+def _counted(parts: Iterable[Packed], advance: Advance) -> Iterator[bytes]:
+    for seeds, data in parts:
+        yield data
+        advance(len(seeds))
