@@ -49,6 +49,7 @@ BROUGHT = {
         "tyro",
         "torchmetrics",
         "torch_fidelity",
+        "ray",
     },
 }
 """What each room may import of others', beside the standard library."""

@@ -51,3 +51,26 @@ def test_what_cannot_be_sampled_is_refused(tmp_path, artifacts):
         sample(tmp_path, 1, 0)
     with pytest.raises(ValueError, match="n must be"):
         sample(artifacts / "pictures", 0, 0)
+
+
+def test_what_is_written_where_is_told_by_the_path(artifacts, tmp_path):
+    draw(artifacts / "pictures", 5, 0, tmp_path / "folder")
+    draw(artifacts / "pictures", 5, 0, tmp_path / "v1.2", shards=3)
+    draw(artifacts / "pictures", 5, 0, tmp_path / "one.tar")
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tar")}
+    assert found == {"folder/000000.tar", "v1.2/000000.tar", "v1.2/000001.tar", "one.tar"}
+
+
+def test_what_makes_no_shards_is_refused(artifacts, tmp_path):
+    for out, shards, said in (
+        ("v1.2", None, "with --shards, a folder; got v1.2"),
+        ("folder", 0, "shards must be at least 1; got 0"),
+        ("one.tar", 3, "shards are written into a folder; got one.tar"),
+        ("sheet.png", 3, "shards are written into a folder; got sheet.png"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            draw(artifacts / "pictures", 5, 0, tmp_path / out, shards=shards)
+    for n, seed, said in ((0, 0, "n must be"), (1, -1, "got -1 to -1"), (2, 2**53 - 1, "seeds must be")):
+        with pytest.raises(ValueError, match=said):
+            draw(artifacts / "pictures", n, seed, tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
