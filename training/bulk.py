@@ -54,6 +54,10 @@ class Plan:
         """Give the seeds of a shard."""
         return range(self.seed, self.seed + self.n)[shard * self.size : (shard + 1) * self.size]
 
+    def shard_of(self, seed: int) -> int:
+        """Give the shard of a seed."""
+        return (seed - self.seed) // self.size
+
     def file(self, shard: int) -> str:
         """Name a shard."""
         return f"{shard:06}.tar"
@@ -83,10 +87,9 @@ def write_folder(plan: Plan, out: Path, write: Write) -> None:
             done = sum(shard.samples for shard in shards)
             with progress(plan.n, "sampling", "samples", done) as advance:
                 shards.extend(write(missing, advance))
-        listed = [
-            shard._asdict() for shard in sorted(shards, key=lambda shard: (len(shard.file), shard.file))
-        ]
-        write_file(out / INDEX, _json(dataclasses.asdict(plan) | {"shards": listed}))
+        shards.sort(key=lambda shard: (len(shard.file), shard.file))
+        index = dataclasses.asdict(plan) | {"shards": [shard._asdict() for shard in shards]}
+        write_file(out / INDEX, _json(index))
 
 
 def _found(plan: Plan, out: Path, shard: int) -> Shard:
@@ -138,9 +141,7 @@ def write_shards(
 ) -> Iterator[Shard]:
     """Draw, pack and write shards of a plan, one after another; the next is drawn while one is written."""
     samples = (some for shard in shards for some in graphs.samples(plan.seeds(shard), plan.label))
-    for shard, parts in itertools.groupby(
-        pack(samples), lambda part: (part[0].start - plan.seed) // plan.size
-    ):
+    for shard, parts in itertools.groupby(pack(samples), lambda part: plan.shard_of(part[0].start)):
         digest = write_shard(out / plan.file(shard), _counted(parts, advance))
         yield Shard(plan.file(shard), len(plan.seeds(shard)), digest)
 

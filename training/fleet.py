@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from serving import manifest
 from training.bulk import Plan, Write, write_shards
 from training.draw import Graphs
-from training.packing import packing
+from training.packing import Pack, packing
 from training.progress import Advance
 from training.shards import Shard
 from training.source import open_graphs
@@ -74,6 +75,12 @@ class Worker:
 
     def __init__(self, source: Path, plan: Plan, out: Path, share: int) -> None:
         self.source, self.plan, self.out, self.share = source, plan, out, share
+        self.started = ExitStack()
+
+    @cached_property
+    def pack(self) -> Pack:
+        """What packs beside the engine, as long as the worker lives."""
+        return self.started.enter_context(packing(self.share - 1))
 
     @cached_property
     def graphs(self) -> Graphs:
@@ -90,8 +97,7 @@ class Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Write a shard; tell what went wrong where that is for the user to mend."""
         try:
-            with packing(self.share - 1) as pack:
-                (shard,) = write_shards(self.graphs, self.plan, self.out, [row["shard"]], pack, _ignore)
+            (shard,) = write_shards(self.graphs, self.plan, self.out, [row["shard"]], self.pack, _ignore)
         except (OSError, ValueError) as error:
             return Shard("", 0, "")._asdict() | {"fault": str(error)}
         return shard._asdict() | {"fault": ""}

@@ -26,7 +26,8 @@ def packing(processes: int) -> Iterator[Pack]:
     pool: Executor
     if processes:
         # What runs ONNX Runtime or torch has threads, and can't be forked.
-        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _follow_the_parent)
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _watch_the_parent)
+        _start(pool, processes)
     else:
         pool = ThreadPoolExecutor(1)
     try:
@@ -47,9 +48,18 @@ def _pack(pool: Executor, ahead: int, samples: Iterable[Samples]) -> Iterator[Pa
         yield seeds, part.result()
 
 
-def _follow_the_parent() -> None:
-    """Leave SIGINT to the parent, and end when it has ended, even if it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _start(pool: Executor, processes: int) -> None:
+    """Start every process, deaf to SIGINT: a terminal sends it to all, and it is for the parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for _ in range(processes):
+            pool.submit(int)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _watch_the_parent() -> None:
+    """Have the process end when its parent has, even if that was killed."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 

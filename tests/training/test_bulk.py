@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +119,13 @@ def test_another_commands_folder_is_left_alone(artifacts, tmp_path):
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "notes").touch()
         draw(artifacts / "classes", 20, 5, tmp_path / "other", shards=10)
+
+
+def test_the_lines_of_the_documents_read_them(artifacts, tmp_path):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "bulk.md").read_text(), re.M | re.DOTALL)
+    draw(artifacts / "pictures", 30, 0, tmp_path / "million", shards=20)
+    last = f"{code}\nassert picture.size == (16, 16)\nassert member.name == f'{{29:016}}.png'"
+    subprocess.run([sys.executable, "-c", last], cwd=tmp_path, check=True)
 
 
 def command(source: Path, out: Path) -> list[str]:
