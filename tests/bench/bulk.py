@@ -1,0 +1,116 @@
+"""Samples a second into shards, ours beside a plain loop and the engine alone: a table of ratios.
+
+    python -m tests.bench.bulk
+
+Generators have random weights. All draw the same seeds by the same engine; they take turns, and the best time
+of each counts.
+"""
+
+import argparse
+import io
+import json
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from serving.images import encode_png
+from serving.sessions import cores
+from tests.bench.export import artifact_of
+from tests.bench.machine import describe_machine
+from training.bulk import Plan, write_shards
+from training.draw import Graphs
+from training.packing import Pack, _pack, packing
+from training.source import open_graphs
+from zoo.dcgan import DCGAN
+from zoo.entry import Entry
+from zoo.mlp_gan import MLPGAN
+
+KINDS: dict[str, tuple[Entry, int]] = {
+    "MLP 28": (MLPGAN(), 8192),
+    "DCGAN 32": (DCGAN(image_size=32), 2048),
+    "DCGAN 64": (DCGAN(image_size=64), 512),
+    "DCGAN 128, a quarter as wide": (DCGAN(image_size=128, width=16), 512),
+}
+"""What is raced, and how many samples make a race."""
+
+BASELINE, ENGINE = "a plain loop", "the engine alone"
+ROUNDS = 5
+Row = dict[str, Any]
+
+
+def plain_loop(graphs: Graphs, plan: Plan, path: Path) -> None:
+    """Draw, encode and write by turns, as one would without any of ours."""
+    with tarfile.open(path, "w") as tar:
+        for seeds, pictures, _ in graphs.samples(plan.seeds(0)):
+            for seed, picture in zip(seeds, pictures, strict=True):
+                data = encode_png(picture)
+                member = tarfile.TarInfo(f"{seed:016}.png")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def contestants(
+    graphs: Graphs, plan: Plan, folder: Path, open_now: ExitStack
+) -> dict[str, Callable[[], None]]:
+    """List all who race; what packs for them is started, as that takes its time once."""
+    processes = open_now.enter_context(packing(cores()))
+    threads = open_now.enter_context(ThreadPoolExecutor(cores()))
+
+    def ours(pack: Pack) -> None:
+        list(write_shards(graphs, plan, folder, [0], pack, lambda count: None))
+
+    def engine() -> None:
+        for _ in graphs.samples(plan.seeds(0)):
+            pass
+
+    return {
+        BASELINE: lambda: plain_loop(graphs, plan, folder / "plain.tar"),
+        "threads that pack": lambda: ours(lambda samples: _pack(threads, 2 * cores(), samples)),
+        "ours: processes that pack": lambda: ours(processes),
+        ENGINE: engine,
+    }
+
+
+def race(entry: Entry, n: int) -> Iterator[Row]:
+    """Let all draw in turns; give samples a second, the best round's."""
+    with tempfile.TemporaryDirectory() as place, ExitStack() as open_now:
+        folder = Path(place)
+        artifact_of(entry, folder / "artifact")
+        graphs = open_graphs(folder / "artifact", "sample", provider="cpu")
+        plan = Plan(version=graphs.version, provider="cpu", seed=0, n=n, label=None, size=n)
+        able = contestants(graphs, plan, folder, open_now)
+        best = dict.fromkeys(able, 0.0)
+        for _ in range(ROUNDS):
+            for name, draw in able.items():
+                start = time.perf_counter()
+                draw()
+                best[name] = max(best[name], n / (time.perf_counter() - start))
+    for name, rate in best.items():
+        yield {"how": name, "per_second": rate}
+
+
+def main() -> None:
+    """Measure, write the table and its figures, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/bulk"))
+    asked = parser.parse_args()
+    rows = [{"kind": kind, **row} for kind, (entry, n) in KINDS.items() for row in race(entry, n)]
+    lines = ["| generator | how | to a plain loop | to the engine alone |", "| --- | --- | --- | --- |"]
+    rates = {(row["kind"], row["how"]): row["per_second"] for row in rows}
+    for (kind, how), rate in rates.items():
+        lines.append(
+            f"| {kind} | {how} | {rate / rates[kind, BASELINE]:.2f} | {rate / rates[kind, ENGINE]:.2f} |"
+        )
+    title, machine = "Samples into shards: ratios from one run", describe_machine("onnxruntime-gpu", "pillow")
+    asked.out.with_suffix(".json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    asked.out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n" + "\n".join(lines) + "\n")
+    print(*lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
