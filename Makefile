@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-encoders bench-serving reliability reliability-long build container lock
+.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-bulk bench-encoders bench-serving reliability reliability-long build container lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -52,6 +52,10 @@ bench-export: install
 bench-encoders: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.encoders
+
+# Samples a second into shards, ours beside a plain loop and the engine alone; minutes, nothing else running.
+bench-bulk: install
+	$(BIN)/python -m tests.bench.bulk
 
 # Requests a second, ours beside BentoML's batching, LitServe and PyTriton; a quarter of an hour, nothing else running.
 # PyTriton wants a Python with a shared library, as distributions have it.
