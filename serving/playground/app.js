@@ -1,7 +1,7 @@
 // The page: which models there are, and the one that is looked at.
 
 import { hrefOf, read, visit } from "./address.js";
-import { Problem, send } from "./call.js";
+import { Problem, STALE, send } from "./call.js";
 import { card } from "./card.js";
 import { make } from "./dom.js";
 import { sizeOf } from "./model.js";
@@ -15,8 +15,10 @@ const VIEWS = { sample: samplingView, translate: translatingView };
 const nav = document.querySelector("#models");
 const main = document.querySelector("#main");
 let server = { models: [], limits: {} };
+let asked = 0; // when, in milliseconds
 
 async function start() {
+  asked = Date.now();
   try {
     server = await (await send({ path: "v1/models" })).json();
     if (!server.models.length) throw new Problem("The server has no model at the moment.");
@@ -62,4 +64,8 @@ function skipped(event) {
 
 document.querySelector(".skip").onclick = skipped;
 addEventListener("popstate", show);
+// An artifact was exchanged; where replicas differ for a while, it is enough to look now and then.
+addEventListener(STALE, () => Date.now() - asked > 5000 && start());
+// A file that misses its place must not replace the page.
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 start();

@@ -1,27 +1,56 @@
 // A request to the server, described once: it can be sent, and shown as curl and as Python.
 //
 // A call is {path}, to GET; {path, json}, to POST an object; or {path, image, name}, to POST an image as the body.
+// It may say which version of a model it is made for.
 
 const KEY = "ganzoo-key";
 
+/** The event that tells that a model is of another version than the call was made for. */
+export const STALE = "ganzoo-stale";
+
 /** What went wrong, in words for people; `status` is HTTP's, 0 where there was no answer. */
 export class Problem extends Error {
-  constructor(message, status = 0, id = "") {
+  constructor(message, { status = 0, code = "", id = "" } = {}) {
     super(message);
-    Object.assign(this, { status, id });
+    Object.assign(this, { status, code, id });
+  }
+
+  /** Whether the server may do better in a second: it is busy, and did not work at this in vain. */
+  get passes() {
+    return this.status === 429 || (this.status === 503 && this.code !== "too_late");
   }
 }
 
-/** Keep the key that the server wants, for as long as this tab is open. */
-export const keepKey = (key) => sessionStorage.setItem(KEY, key);
-const key = () => sessionStorage.getItem(KEY);
+let kept = null;
+
+/** Keep the key that the server wants, for as long as this tab is open, if the browser lets us. */
+export function keepKey(key) {
+  kept = key;
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch {
+    // until the page is loaded again
+  }
+}
+
+function key() {
+  try {
+    return kept ?? sessionStorage.getItem(KEY);
+  } catch {
+    return kept;
+  }
+}
 
 /** Send a call: the answer, a Response of status 200. A busy server is asked three times; else a Problem is thrown. */
 export async function send(call, signal) {
   for (let attempt = 1; ; attempt++) {
     const answer = await ask(call, signal);
+    const version = answer.headers.get("x-model-version");
+    if (version && call.version && version !== call.version) dispatchEvent(new Event(STALE));
     if (answer.ok) return answer;
-    if (![429, 503].includes(answer.status) || attempt === 3) throw await problemOf(answer);
+    const problem = await problemOf(answer);
+    if (problem.code === "unknown_version") dispatchEvent(new Event(STALE));
+    if (!problem.passes || attempt === 3) throw problem;
     await pause(1000 * (Number(answer.headers.get("retry-after")) || 1), signal);
   }
 }
@@ -40,10 +69,11 @@ async function ask(call, signal) {
 }
 
 async function problemOf(answer) {
+  const { status } = answer;
   const { error, request_id: id } = await answer.json().catch(() => ({}));
-  if (!error) return new Problem(`The server answered with status ${answer.status}.`, answer.status);
+  if (!error) return new Problem(`The server answered with status ${status}.`, { status });
   const where = error.field ? `${error.field}: ` : "";
-  return new Problem(where + error.message, answer.status, id);
+  return new Problem(where + error.message, { status, code: error.code, id });
 }
 
 const pause = (milliseconds, signal) =>

@@ -2,7 +2,7 @@
 
 import { send } from "./call.js";
 import { make } from "./dom.js";
-import { pathOf } from "./model.js";
+import { callOf } from "./model.js";
 import { told } from "./work.js";
 
 const LOWER = ["frechet", "kernel", "l1", "cycle", "total_variation", "wasserstein2"];
@@ -12,7 +12,7 @@ export function card(model) {
   const manifest = make("div", {});
   const load = async () => {
     try {
-      manifest.replaceChildren(...details(await (await send({ path: pathOf(model, "") })).json()));
+      manifest.replaceChildren(...details(await (await send(callOf(model, ""))).json()));
     } catch (problem) {
       manifest.replaceChildren(make("p", {}, told(problem, load)));
     }

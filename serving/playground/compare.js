@@ -1,6 +1,6 @@
 // Two images of one size on top of each other, parted by a slider.
 
-import { make } from "./dom.js";
+import { display, make } from "./dom.js";
 
 /** Make the element; `show(original, translated)` takes blobs. */
 export function compareView() {
@@ -17,13 +17,8 @@ export function compareView() {
   slider.oninput();
 
   const show = async (before, after) => {
-    for (const [image, blob] of [[original, before], [translated, after]]) {
-      URL.revokeObjectURL(image.src);
-      image.src = URL.createObjectURL(blob);
-    }
-    await translated.decode();
+    await Promise.all([display(original, before), display(translated, after)]);
     stage.classList.toggle("tiny", translated.naturalWidth <= 64);
-    element.hidden = false;
   };
   return { element, show };
 }

@@ -41,7 +41,8 @@ export function controlsOf(model, changed) {
 
 function seedOf(said, changed) {
   const attributes = { type: "number", min: 0, max: LAST_SEED, step: 1, required: true };
-  return make("input", { ...attributes, value: said.seed ?? 0, onchange: changed });
+  const value = /^\d+$/.test(said.seed) ? said.seed : 0;
+  return make("input", { ...attributes, value, onchange: changed });
 }
 
 function classOf(model, said, changed) {

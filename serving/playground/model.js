@@ -26,10 +26,9 @@ export function sizeOf(model) {
   return `${width}×${height} ${output.shape[3] === 1 ? "grey" : "RGB"}`;
 }
 
-/** The path of a call to a model. */
-export const pathOf = (model, call) => `v1/models/${encodeURIComponent(model.name)}${call}`;
+/** A call to a model, of the version that the page knows. */
+export const callOf = ({ name, version }, path) => ({ path: `v1/models/${encodeURIComponent(name)}${path}`, version });
 
 /** The call for one seed's picture; it is the same for ever, so that browsers keep it. */
-export const pictureCall = (model, seed, controls) => ({
-  path: pathOf(model, `/samples/${seed}.png?${new URLSearchParams({ version: model.version, ...controls })}`),
-});
+export const pictureCall = (model, seed, controls) =>
+  callOf(model, `/samples/${seed}.png?${new URLSearchParams({ version: model.version, ...controls })}`);

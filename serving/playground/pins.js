@@ -2,18 +2,22 @@
 
 import { read, write } from "./address.js";
 import { send } from "./call.js";
-import { button, make, save } from "./dom.js";
+import { button, display, make, save } from "./dom.js";
 import { isTiny, pictureCall } from "./model.js";
+import { worker } from "./work.js";
 
 const HINT = "Choose pictures of the sheet: they stay here, and the walk goes by them.";
 
 /** Make the tray of kept pictures; `fixed()` says how they are drawn, `changed` is called when there are others. */
 export function pinsView(model, fixed, changed) {
-  let seeds = (read().pins ?? "").split(",").filter(Boolean).map(Number);
+  let seeds = (read().pins ?? "").split(",").filter((text) => /^\d+$/.test(text)).map(Number);
   const tray = make("ul", { className: "pins" });
   tray.classList.toggle("tiny", isTiny(model));
   const hint = make("p", { className: "line" }, HINT);
-  const element = make("section", { ariaLabel: "Pinned" }, make("h3", {}, "Pinned"), hint, tray);
+  const line = make("p", { className: "line" });
+  const title = make("h3", { tabIndex: -1 }, "Pinned");
+  const element = make("section", { ariaLabel: "Pinned" }, title, hint, tray, line);
+  const run = worker(tray, line);
 
   const toggle = (seed) => {
     seeds = seeds.includes(seed) ? seeds.filter((each) => each !== seed) : [...seeds, seed];
@@ -29,18 +33,23 @@ export function pinsView(model, fixed, changed) {
     return pin;
   };
 
-  const pinned = (seed) => {
-    const picture = send(pictureCall(model, seed, fixed())).then((answer) => answer.blob());
+  const pinned = (seed, index) => {
+    const fetch = async (signal) => (await send(pictureCall(model, seed, fixed()), signal)).blob();
     const image = make("img", { alt: `The picture of seed ${seed}` });
-    picture.then((blob) => (image.src = URL.createObjectURL(blob)), ({ message }) => (image.alt = message));
-    const keep = async () => save(await picture, `${model.name}-${seed}.png`);
+    fetch().then((blob) => display(image, blob)).catch(({ message }) => (image.alt = message));
+    const keep = () => run("", async (signal) => save(await fetch(signal), `${model.name}-${seed}.png`));
+    const unpin = () => {
+      toggle(seed);
+      const [...left] = tray.querySelectorAll(".unpin");
+      (left[index] ?? left.at(-1) ?? title).focus(); // where a keyboard goes on
+    };
     return make(
       "li",
       {},
       image,
       make("span", {}, String(seed)),
       button("↓", keep, { ariaLabel: `Download seed ${seed}` }),
-      button("×", () => toggle(seed), { ariaLabel: `Unpin seed ${seed}` }),
+      button("×", unpin, { ariaLabel: `Unpin seed ${seed}`, className: "unpin" }),
     );
   };
 

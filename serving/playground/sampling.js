@@ -4,8 +4,8 @@ import { write } from "./address.js";
 import { send } from "./call.js";
 import { codeBlock } from "./code.js";
 import { controlsOf } from "./controls.js";
-import { button, make, save } from "./dom.js";
-import { drawsVectors, isTiny, pathOf } from "./model.js";
+import { button, display, make, save } from "./dom.js";
+import { callOf, drawsVectors, isTiny } from "./model.js";
 import { pinsView } from "./pins.js";
 import { walkView } from "./walk.js";
 import { worker } from "./work.js";
@@ -24,7 +24,7 @@ export function samplingView(model, limits) {
   const walk = walkView(model, limits, controls.fixed);
 
   const callFor = (format) => ({
-    path: pathOf(model, "/sample"),
+    ...callOf(model, "/sample"),
     json: { n: count, seed: controls.seed(), ...controls.fixed(), format },
   });
   const fileName = () => `${model.name}-${controls.seed()}.png`;
@@ -57,17 +57,20 @@ export function samplingView(model, limits) {
   };
 
   const plotOf = async (answer) => {
-    const src = URL.createObjectURL(await answer.blob());
-    return make("li", { className: "whole" }, make("img", { src, alt: `${count} points` }));
+    const image = make("img", { alt: `${count} points` });
+    await display(image, await answer.blob());
+    return make("li", { className: "whole" }, image);
   };
 
-  const download = () =>
-    run("Drawing …", async (signal) => {
+  const download = button("Download", () =>
+    keep("Drawing the sheet …", async (signal) => {
       save(await (await send(callFor("png"), signal)).blob(), fileName());
       return "The sheet is among your downloads.";
-    });
+    }),
+  );
+  const keep = worker(download, line);
 
-  const row = make("div", { className: "row" }, ...controls.elements, button("Download", download));
+  const row = make("div", { className: "row" }, ...controls.elements, download);
   queueMicrotask(draw);
   const samples = make("section", { ariaLabel: "Samples" }, row, sheet, line, code.block);
   return vectors ? [samples] : [samples, pins.element, walk.element];

@@ -1,7 +1,7 @@
 // A small picture that a model draws, or a sign of what it does.
 
 import { send } from "./call.js";
-import { make } from "./dom.js";
+import { display, make } from "./dom.js";
 import { directions, isTiny, pictureCall } from "./model.js";
 
 /** Make the thumbnail of a model: the picture of seed 0, or arrows where it translates. */
@@ -11,7 +11,7 @@ export function thumbnail(model) {
   }
   const image = make("img", { className: "thumbnail", alt: "", width: 36, height: 36 });
   image.classList.toggle("tiny", isTiny(model));
-  const shown = async () => (image.src = URL.createObjectURL(await (await send(pictureCall(model, 0))).blob()));
+  const shown = async () => display(image, await (await send(pictureCall(model, 0))).blob());
   shown().catch(() => {}); // what is wrong is told where the model is asked in earnest
   return image;
 }

@@ -3,7 +3,7 @@
 import { send } from "./call.js";
 import { codeBlock } from "./code.js";
 import { button, make, save } from "./dom.js";
-import { hasClasses, isTiny, pathOf } from "./model.js";
+import { callOf, hasClasses, isTiny } from "./model.js";
 import { worker } from "./work.js";
 
 const STEPS = 16; // between two seeds
@@ -23,16 +23,17 @@ export function walkView(model, limits, fixed) {
   const run = worker(stage, line);
 
   const callFor = (format) => ({
-    path: pathOf(model, "/interpolate"),
+    ...callOf(model, "/interpolate"),
     json: { seeds, n: Math.min(1 + STEPS * (seeds.length - 1), limits.images), ...fixed(), format },
   });
 
   const show = () => {
+    if (!frames.length) return;
     const place = (Number(slider.value) / Number(slider.max)) * (seeds.length - 1) || 0;
     const from = Math.min(Math.floor(place), seeds.length - 2);
     const share = `${Math.round(100 * (place - from))}%`;
     slider.ariaValueText = image.alt = `${share} of the way from seed ${seeds[from]} to seed ${seeds[from + 1]}`;
-    if (frames.length) image.src = frames[slider.value];
+    image.src = frames[slider.value];
   };
   slider.oninput = show;
 
@@ -55,18 +56,19 @@ export function walkView(model, limits, fixed) {
     play.ariaPressed = "true";
     playing = setInterval(() => {
       if (!slider.isConnected) return clearInterval(playing);
-      slider.value = (Number(slider.value) + 1) % frames.length;
+      slider.value = (Number(slider.value) + 1) % (Number(slider.max) + 1);
       show();
     }, FRAME);
   });
   play.ariaPressed = "false";
 
   const film = button("Download the film", () =>
-    run("Drawing the film …", async (signal) => {
+    keep("Drawing the film …", async (signal) => {
       save(await (await send(callFor("webp"), signal)).blob(), `${model.name}-walk.webp`);
       return "The film is among your downloads.";
     }),
   );
+  const keep = worker(film, line);
   const row = make("div", { className: "row" }, slider, play, film);
   const element = make("section", { ariaLabel: "Walk" }, make("h3", {}, "Walk"), stage, row, line, code.block);
   return { element, refresh };

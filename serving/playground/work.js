@@ -34,7 +34,8 @@ export function told(problem, again) {
 }
 
 function keyForm(again) {
-  const input = make("input", { type: "password", autocomplete: "off", required: true });
+  const plain = { pattern: "[\\x21-\\x7e]+", title: "Letters, digits and signs of ASCII" };
+  const input = make("input", { type: "password", autocomplete: "off", required: true, ...plain });
   const submitted = (event) => {
     event.preventDefault();
     keepKey(input.value);

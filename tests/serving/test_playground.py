@@ -2,10 +2,10 @@
 
 import base64
 import io
-import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -15,7 +15,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from serving import manifest
 from serving.settings import Settings
+from tests.reliability.swaps import exchange
 from training.server import serving
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -23,9 +25,29 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
-def url(artifacts, tmp_path_factory):
+def measured(artifacts, tmp_path_factory):
+    """The artifacts, one of them with scores."""
+    place = tmp_path_factory.mktemp("measured") / "artifacts"
+    shutil.copytree(artifacts, place)
+    scores = {"frechet": 12.3456, "precision": 0.5}
+    evaluation = manifest.Evaluation(
+        data="glyphs:ABC",
+        samples=1000,
+        seed=0,
+        features={"name": "classifier"},
+        scores=scores,
+        controls={"real": {"frechet": 1.0, "precision": 0.9}},
+    )
+    label = manifest.read(place / "classes").model_copy(update={"metrics": [evaluation]})
+    (place / "classes" / manifest.FILE).write_bytes(label.to_json())
+    return place
+
+
+@pytest.fixture(scope="module")
+def url(measured, tmp_path_factory):
     log = tmp_path_factory.mktemp("playground") / "server.log"
-    with serving(Settings(artifacts=artifacts, provider="cpu", max_pixels=10_000), log) as address:
+    settings = Settings(artifacts=measured, provider="cpu", max_pixels=10_000, reload=0.2)
+    with serving(settings, log) as address:
         yield address
 
 
@@ -44,19 +66,21 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, url):
-    """Opens pages; in the end none has asked another host, and none has complained."""
-    asked, complaints, contexts = [], [], []
+    """Opens pages; none asks another host, complains, or is refused, but as is expected."""
+    asked, complaints, contexts, refused = [], [], [], []
 
     def show(path: str = "/", at: str = url, size: dict[str, int] = WIDE, **options) -> Page:
         contexts.append(browser.new_context(viewport=size, accept_downloads=True, **options))
         page = contexts[-1].new_page()
         page.set_default_timeout(15_000)
         page.on("request", lambda request: asked.append(request.url))
+        page.on("response", lambda answer: refused.append(answer.status) if answer.status >= 400 else None)
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(at + path)
         return page
 
+    show.expected = set()
     yield show
     for context in contexts:
         context.close()
@@ -64,6 +88,7 @@ def open_page(browser, url):
         address for address in asked if not address.startswith((url, "blob:", "data:", "http://127."))
     ] == []
     assert [said for said in complaints if "Failed to load resource" not in said] == []
+    assert set(refused) == show.expected
 
 
 READ = """async (image) => {
@@ -119,6 +144,40 @@ def test_a_sheet_shows_the_pictures_of_its_seeds(open_page, url):
     assert drawn[0] == of_seed(url, "pictures", int(page.get_by_label("Seed", exact=True).input_value()))
     page.reload()
     assert pictures(page) == drawn, "the address says what is shown"
+
+
+def test_what_the_address_says_wrong_is_left_out(open_page, url):
+    page = open_page("/?model=pictures&seed=abc&pins=x,3,-1&label=none")
+    assert pictures(page)[0] == of_seed(url, "pictures", 0)
+    assert page.locator(".pins li").count() == 1
+
+
+def test_a_download_leaves_the_drawing_alone(open_page, url):
+    page = open_page("/?model=pictures")
+    pictures(page)
+    page.route("**/sample", lambda route: (time.sleep(0.3), route.continue_()))
+    page.get_by_role("button", name="Re-roll").click()
+    with page.expect_download():
+        page.get_by_role("button", name="Download", exact=True).click()
+    seed = int(page.get_by_label("Seed", exact=True).input_value())
+    assert pictures(page)[0] == of_seed(url, "pictures", seed)
+
+
+def test_an_exchanged_artifact_is_shown_as_what_it_is_now(browser, artifacts, tmp_path):
+    shutil.copytree(artifacts / "pictures", tmp_path / "artifacts" / "model")
+    settings = Settings(artifacts=tmp_path / "artifacts", provider="cpu", reload=0.2)
+    with serving(settings, tmp_path / "server.log") as address:
+        page = browser.new_context().new_page()
+        page.goto(f"{address}/?model=model&seed=3")
+        drawn = pictures(page)
+        exchange(artifacts / "classes", tmp_path / "artifacts" / "model")
+        old = page.locator(".about").text_content()
+        page.wait_for_timeout(5000)
+        page.get_by_role("button", name="Re-roll").click()
+        expect(page.locator(".about")).not_to_have_text(old, timeout=15_000)
+        assert pictures(page) != drawn
+        expect(page.get_by_label("Class")).to_be_visible()
+        page.context.close()
 
 
 def test_class_and_truncation_are_asked_for(open_page, url):
@@ -182,7 +241,7 @@ def test_an_image_is_translated_beside_itself_in_both_directions(open_page, url)
     there_and_back = translation(url, translation(url, data, "b2a"), "a2b")
     assert seen(page.get_by_alt_text("The translation")) == pixels(there_and_back)
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Download").click()
+        page.get_by_role("button", name="Download", exact=True).click()
     assert saved.value.suggested_filename == "photo-b2a-a2b.png"
     assert Path(saved.value.path()).read_bytes() == there_and_back
 
@@ -213,12 +272,44 @@ def test_an_image_may_be_dropped_or_pasted(open_page, url, place, kind):
     assert seen(page.get_by_alt_text("The original")) == pixels(data)
 
 
-def test_what_another_model_draws_may_be_translated_and_large_images_are_made_to_fit(open_page):
+def test_what_another_model_draws_may_be_translated(open_page):
     page = open_page("/?model=styles")
     page.get_by_role("button", name="A picture of pictures").click()
     expect(page.get_by_text("Translated a → b in")).to_be_visible()
-    page.get_by_label("Choose an image").set_input_files(file_of(photo(300, 200)))
-    expect(page.get_by_text("Scaled down from 300")).to_contain_text("to 119")
+
+
+def test_large_images_are_made_to_fit_and_others_are_left_alone(open_page, url):
+    page, fits, clear = open_page("/?model=styles"), photo(100, 100), Image.new("RGBA", (300, 200))
+    choose(page, fits)
+    assert seen(page.get_by_alt_text("The original")) == pixels(fits), "all that the server takes"
+    file = io.BytesIO()
+    clear.save(file, "PNG")
+    choose(page, file.getvalue())
+    expect(page.get_by_text("Scaled down from 300")).to_contain_text("to 121")
+    assert set(seen(page.get_by_alt_text("The original")).partition(b")")[2]) == {255}, (
+        "what is clear is white"
+    )
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download the original").click()
+    answer = httpx.post(
+        f"{url}/v1/models/styles/translate", files={"image": Path(saved.value.path()).read_bytes()}
+    )
+    assert answer.status_code == 200, "the code names a file that one can have"
+
+
+def test_what_was_translated_before_is_not_taken_for_what_is_wanted_now(open_page):
+    open_page.expected = {415}
+    page = open_page("/?model=styles")
+    choose(page, photo(20, 20))
+    page.get_by_label("Choose an image").set_input_files(file_of(b"GIF89a no image", "b.png"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("button", name="Download", exact=True)).to_be_hidden()
+    expect(page.get_by_alt_text("The translation")).to_be_hidden()
+
+
+def choose(page: Page, data: bytes) -> None:
+    """Choose an image and wait for its translation."""
+    page.get_by_label("Choose an image").set_input_files(file_of(data))
     expect(page.get_by_text("Translated a → b in")).to_be_visible()
 
 
@@ -245,10 +336,12 @@ def test_the_code_does_what_the_page_does(open_page, url, model, tmp_path):
 
 
 def test_errors_are_told_as_the_server_says_them(open_page):
-    page = open_page("/?model=pictures&seed=9007199254740991")
+    open_page.expected = {400, 415}
+    page = open_page("/?model=pictures&seed=9007199254740991", size=PHONE)
     expect(page.get_by_role("alert").first).to_contain_text(
         "seed: seed + n - 1 may be 9007199254740991 at most"
     )
+    must_be_usable(page)
     page = open_page("/?model=styles")
     page.get_by_label("Choose an image").set_input_files(file_of(b"GIF89a no image"))
     expect(page.get_by_role("alert")).to_contain_text("an image must be PNG, JPEG, WEBP")
@@ -266,18 +359,28 @@ def test_a_server_that_is_gone_is_told_and_asked_again(open_page, url):
     expect(page.get_by_text("24 pictures, of the seeds")).to_be_visible()
 
 
-def test_a_card_tells_what_the_manifest_says(open_page, url, artifacts):
+def test_a_card_tells_what_the_manifest_says(open_page, measured):
     card = open_page("/?model=classes").get_by_label("Card")
-    manifest = json.loads((artifacts / "classes" / "manifest.json").read_text())
-    expect(card).to_contain_text(manifest["licence"])
-    expect(card).to_contain_text(manifest["training"]["data"])
-    expect(card).to_contain_text(manifest["graphs"]["generator"]["variants"][0]["sha256"][:12])
+    label = manifest.read(measured / "classes")
+    expect(card).to_contain_text(label.licence)
+    expect(card).to_contain_text(label.training.data)
+    expect(card).to_contain_text(label.graphs["generator"].variants[0].sha256[:12])
+    table = card.get_by_role("table")
+    expect(table).to_contain_text("1000 held against glyphs:ABC, by the features of classifier")
+    rows = [row.all_text_contents() for row in (row.locator("th,td") for row in table.locator("tr").all())]
+    assert rows == [
+        ["score", "this model", "real"],
+        ["frechet ↓", "12.35", "1"],
+        ["precision ↑", "0.5", "0.9"],
+    ]
 
 
 def test_a_server_with_keys_asks_for_one(open_page, artifacts, tmp_path):
     settings = Settings(artifacts=artifacts, provider="cpu", keys="secret")
+    open_page.expected = {401}
     with serving(settings, tmp_path / "server.log") as address:
         page = open_page("/?model=pictures", address)
+        must_be_usable(page)
         for key in ("wrong", "secret"):
             expect(page.get_by_role("alert")).to_contain_text("a valid key is needed")
             page.get_by_label("Key").fill(key)
@@ -289,20 +392,23 @@ def test_a_server_with_keys_asks_for_one(open_page, artifacts, tmp_path):
         expect(code).not_to_contain_text("secret")
 
 
+def must_be_usable(page: Page) -> None:
+    """By axe's rules: names, roles, contrast; and nothing is wider than the screen."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
 @pytest.mark.parametrize("model", ["pictures", "classes", "points", "styles"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_use_it(open_page, model, scheme):
-    """By axe's rules: names, roles, contrast; and on a phone nothing is wider than the screen."""
-    page = open_page(f"/?model={model}&pins=1,2", size=PHONE, color_scheme=scheme)
+@pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", PHONE)])
+def test_everybody_can_use_it(open_page, model, scheme, size):
+    page = open_page(f"/?model={model}&pins=1,2", size=size, color_scheme=scheme)
     if model == "styles":
-        page.get_by_label("Choose an image").set_input_files(file_of(photo(40, 30)))
-        expect(page.get_by_text("Translated a → b in")).to_be_visible()
+        choose(page, photo(40, 30))
     else:
         pictures(page)
     page.get_by_text("As code").first.click()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    must_be_usable(page)
 
 
 def test_axe_would_see_what_nobody_can_use(open_page):
