@@ -48,12 +48,16 @@ def _train(name: str, arguments: list[str]) -> None:
     print(card.folder)
 
 
-def list_entries(*, as_json: Annotated[bool, arg(name="json")] = False) -> None:
+def list_entries(*, pretrained: bool = False, as_json: Annotated[bool, arg(name="json")] = False) -> None:
     """List the entries of the zoo.
 
     Args:
+        pretrained: List the trained artifacts that come with it instead, and how good they are.
         as_json: Print JSON instead of a table.
     """
+    if pretrained:
+        _list_pretrained(as_json)
+        return
     entries = [
         {"name": name, "path": path, "summary": registry.summary(name)}
         for name, path in registry.ENTRIES.items()
@@ -64,6 +68,13 @@ def list_entries(*, as_json: Annotated[bool, arg(name="json")] = False) -> None:
     width = max(map(len, registry.ENTRIES))
     for entry in entries:
         print(f"{entry['name']:{width}}  {entry['summary']}")
+
+
+def _list_pretrained(as_json: bool) -> None:
+    from training.pretrained import pretrained, table
+
+    rows = pretrained()
+    print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) if as_json else table(rows))
 
 
 def train(entry: Positional[str]) -> None:

@@ -22,6 +22,8 @@ from training.stopping import stoppable
 
 PLAN, INDEX = "plan.json", "index.json"
 
+GOES_ON = "the same command again does what is missing"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -79,10 +81,10 @@ def write_folder(plan: Plan, out: Path, write: Write) -> None:
         OSError: it can't be written.
         Stopped: SIGINT or SIGTERM came.
     """
-    with stoppable(), _held(out, plan):
-        there = [(out / plan.file(shard)).exists() for shard in range(plan.count)]
-        shards = [_found(plan, out, shard) for shard, is_there in enumerate(there) if is_there]
-        missing = [shard for shard, is_there in enumerate(there) if not is_there]
+    with stoppable(GOES_ON), _held(out, plan):
+        shards = list(_found(plan, out))
+        there = {shard.file for shard in shards}
+        missing = [shard for shard in range(plan.count) if plan.file(shard) not in there]
         if missing:
             done = sum(shard.samples for shard in shards)
             with progress(plan.n, "sampling", "samples", done) as advance:
@@ -92,11 +94,16 @@ def write_folder(plan: Plan, out: Path, write: Write) -> None:
         write_file(out / INDEX, _json(index))
 
 
-def _found(plan: Plan, out: Path, shard: int) -> Shard:
-    """Describe a shard that an earlier command wrote."""
-    with (out / plan.file(shard)).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Shard(plan.file(shard), len(plan.seeds(shard)), digest)
+def _found(plan: Plan, out: Path) -> Iterator[Shard]:
+    """Describe the shards that an earlier command wrote, but for those that are not as it left them."""
+    index = json.loads((out / INDEX).read_bytes()) if (out / INDEX).exists() else {"shards": []}
+    known = {shard["file"]: shard["sha256"] for shard in index["shards"]}
+    for number in range(plan.count):
+        if (path := out / plan.file(number)).exists():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if known.get(path.name, digest) == digest:
+                yield Shard(path.name, len(plan.seeds(number)), digest)
 
 
 @contextmanager
@@ -154,8 +161,12 @@ def write_tar(graphs: Graphs, seeds: range, label: int | None, out: Path) -> Non
         Stopped: SIGINT or SIGTERM came.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with stoppable(), packing(cores()) as pack, progress(len(seeds), "sampling", "samples") as advance:
-        write_shard(out, _counted(pack(graphs.samples(seeds, label)), advance))
+    with (
+        stoppable("nothing is kept of a single tar"),
+        packing(cores()) as pack,
+        progress(len(seeds), "sampling", "samples") as advance,
+    ):
+        write_shard(out, _counted(pack(graphs.samples(seeds, label)), advance), PARTIAL)
 
 
 def _counted(parts: Iterable[Packed], advance: Advance) -> Iterator[bytes]:

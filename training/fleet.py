@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from serving import manifest
-from training.bulk import Plan, Write, write_shards
+from training.bulk import GOES_ON, Plan, Write, write_shards
 from training.draw import Graphs
 from training.packing import Pack, packing
 from training.progress import Advance
@@ -38,7 +39,7 @@ def open_fleet(source: Path, plan: Plan, out: Path) -> Write:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
             # Ray has put a handler of its own in the place of ours.
-            with stoppable():
+            with stoppable(GOES_ON):
                 for row in _rows(ray, (source.resolve(), plan, out.resolve()), shards):
                     if row["fault"]:
                         raise ValueError(f"a machine of the cluster failed: {row['fault']}")
@@ -52,10 +53,8 @@ def open_fleet(source: Path, plan: Plan, out: Path) -> Write:
 
 def _rows(ray: Any, arguments: tuple[Path, Plan, Path], shards: list[int]) -> Iterator[dict[str, Any]]:
     """Have each shard written by whichever machine is free: on the GPUs if that is what the plan says."""
-    cluster, (_, plan, _) = ray.cluster_resources(), arguments
-    cpus, gpus = int(cluster["CPU"]), int(cluster.get("GPU", 0)) if plan.provider == "cuda" else 0
-    workers = min(gpus or cpus, len(shards))
-    share = max(1, cpus // (gpus or cpus))
+    workers, share = _workers(ray, arguments[1].provider == "cuda")
+    workers = min(workers, len(shards))
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -65,9 +64,24 @@ def _rows(ray: Any, arguments: tuple[Path, Plan, Path], shards: list[int]) -> It
         fn_constructor_args=(*arguments, share),
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
         num_cpus=share,
-        num_gpus=1 if gpus else 0,
+        num_gpus=int(arguments[1].provider == "cuda"),
     )
     yield from written.iter_rows()
+
+
+def _workers(ray: Any, cuda: bool) -> tuple[int, int]:
+    """Count the engines that a cluster has room for, one a core or a GPU, and the cores that each may have.
+
+    Raises:
+        ValueError: it has no room for any.
+    """
+    machines = [Counter(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    places = [int(machine["GPU" if cuda else "CPU"]) for machine in machines]
+    if not any(places):
+        raise ValueError(f"no machine of the cluster has a {'GPU' if cuda else 'processor'} to give")
+    # Any engine may come to any machine: each has what the narrowest can give.
+    cores = [int(machine["CPU"]) // each for machine, each in zip(machines, places, strict=True) if each]
+    return sum(places), max(1, min(cores))
 
 
 class Worker:

@@ -64,15 +64,20 @@ def _member(name: str, data: bytes) -> bytes:
     return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
-def write_shard(path: Path, packed: Iterable[bytes]) -> str:
+def write_shard(path: Path, packed: Iterable[bytes], suffix: str = "") -> str:
     """Write a shard of packed samples; it is whole or not there. Give its SHA-256.
+
+    Args:
+        path: where to.
+        packed: its parts.
+        suffix: of its name until it is whole; by default one of its own, since two that write the same shard,
+            unaware of each other, write the same bytes: the last rename may win.
 
     Raises:
         OSError: it can't be written.
     """
     digest = hashlib.sha256()
-    # Two that write the same shard, unaware of each other, write the same bytes: the last rename may win.
-    with new_file(path, f".{secrets.token_hex(4)}{PARTIAL}") as file:
+    with new_file(path, suffix or f".{secrets.token_hex(4)}{PARTIAL}") as file:
         for part in _closed(packed):
             file.write(part)
             digest.update(part)

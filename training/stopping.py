@@ -7,17 +7,19 @@ from typing import Any
 
 
 class Stopped(Exception):
-    """A signal asked to stop; what is whole is kept."""
+    """A signal asked to stop."""
 
-    def __init__(self, number: int) -> None:
-        name = signal.Signals(number).name
-        super().__init__(f"stopped by {name}; the same command again does what is missing")
+    def __init__(self, number: int, kept: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; {kept}")
         self.exit_status = 128 + number
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable(kept: str) -> Iterator[None]:
     """Have SIGINT and SIGTERM end the block as an error does; a second one ends the process at once.
+
+    Args:
+        kept: what is left, to be told.
 
     Raises:
         Stopped: one came.
@@ -37,7 +39,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped(*received) from None
+        raise Stopped(received[0], kept) from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -193,6 +193,33 @@ def test_stopped_they_say_so_in_one_line(number, artifacts, tmp_path):
     assert left == {".tar", ".json"}, "no half of a shard"
 
 
+def test_a_shard_that_was_damaged_is_drawn_again(artifacts, tmp_path):
+    out = tmp_path / "out"
+    draw(artifacts / "points", 30, 0, out, shards=10)
+    before = contents(out)
+    damaged = bytearray(before["000001.tar"])
+    damaged[700] ^= 1
+    (out / "000001.tar").write_bytes(damaged)
+    (out / "000002.tar").write_bytes(b"")
+    inode = (out / "000000.tar").stat().st_ino
+    draw(artifacts / "points", 30, 0, out, shards=10)
+    assert contents(out) == before
+    assert (out / "000000.tar").stat().st_ino == inode
+
+
+def test_a_tar_that_was_killed_leaves_nothing_that_stays(artifacts, tmp_path):
+    sizes = ["--n", "1000000", "--out", str(tmp_path / "one.tar")]
+    command = [sys.executable, "-m", "training", "sample", str(artifacts / "pictures"), *sizes]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as started:
+        while not list(tmp_path.iterdir()):
+            assert started.poll() is None
+            time.sleep(0.01)
+        started.kill()
+    assert [path.name for path in tmp_path.iterdir()] == ["one.tar.partial"]
+    draw(artifacts / "pictures", 10, 0, tmp_path / "one.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.tar"]
+
+
 def test_two_do_not_write_into_one_folder(artifacts, tmp_path):
     started = start(artifacts / "pictures", tmp_path / "out")
     with pytest.raises(ValueError, match=f"in use by process {started.pid}"):

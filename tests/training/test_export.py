@@ -1,6 +1,8 @@
 """The gate: what passes is what torch computes, and what does not pass leaves the old artifact alone."""
 
 import json
+import re
+import shlex
 
 import numpy as np
 import onnx
@@ -15,6 +17,7 @@ from serving.latents import draw_latents
 from serving.sessions import EngineError
 from training import parity
 from training.export import export, restore
+from training.flags import parse
 from training.graph import GraphError, finish, only, trace
 from training.parity import ParityError, measure, solve
 from training.pixels import to_pixels
@@ -38,6 +41,19 @@ def test_an_artifact_is_a_folder_that_explains_itself(artifacts):
     assert label["licence"] == "CC0-1.0"
     with Image.open(artifacts / "pictures" / "generator.png") as sheet:
         assert sheet.size == (8 * 18 + 2, 8 * 18 + 2)
+
+
+@pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
+def test_the_cards_command_trains_the_like(name, artifacts):
+    label = manifest.read(artifacts / name)
+    (line,) = re.findall(
+        "^    (ganzoo train .*)$", (artifacts / name / "README.md").read_text(), re.MULTILINE
+    )
+    _, _, entry, *flags = shlex.split(line)
+    card, _ = parse(entry, flags)
+    assert json.loads(card.to_json())["hyperparameters"] == label.hyperparameters
+    said = (card.run.data, card.run.steps, card.run.seed, card.run.ema)
+    assert said == (label.training.data, label.training.steps, label.training.seed, label.training.ema)
 
 
 def test_the_engine_gives_what_torch_gives(artifacts, runs):

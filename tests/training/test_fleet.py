@@ -12,7 +12,7 @@ import pytest
 
 from tests.training.test_bulk import contents
 from training.bulk import Plan
-from training.fleet import Worker
+from training.fleet import Worker, _workers
 from training.sample import draw
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,23 @@ def test_a_worker_writes_a_shard_or_says_why_not(artifacts, tmp_path):
     assert "No such file" in nowhere({"shard": 1})["fault"]
     other = Worker(artifacts / "pictures", plan, tmp_path, 1)
     assert f"and {plan.version} here" in other({"shard": 1})["fault"]
+
+
+def test_every_engine_has_what_the_narrowest_machine_can_give():
+    def cluster(*machines):
+        class Ray:
+            @staticmethod
+            def nodes():
+                return [{"Alive": alive, "Resources": resources} for alive, resources in machines]
+
+        return Ray
+
+    head, narrow = (True, {"CPU": 32.0}), (True, {"CPU": 8.0, "GPU": 1.0})
+    assert _workers(cluster(head, narrow, (True, {"CPU": 16.0, "GPU": 4.0})), cuda=True) == (5, 4)
+    assert _workers(cluster(head, narrow, (False, {"CPU": 64.0})), cuda=False) == (40, 1)
+    assert _workers(cluster((True, {"CPU": 1.0, "GPU": 2.0})), cuda=True) == (2, 1)
+    with pytest.raises(ValueError, match="no machine of the cluster has a GPU"):
+        _workers(cluster(head), cuda=True)
 
 
 def test_without_ray_it_says_what_to_install(artifacts, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from training.stopping import Stopped, stoppable
 def test_a_signal_ends_the_block_in_order(number):
     before = signal.getsignal(number)
     ended = []
-    with pytest.raises(Stopped, match=number.name) as stopped, stoppable():
+    with pytest.raises(Stopped, match=f"{number.name}; all is kept") as stopped, stoppable("all is kept"):
         try:
             os.kill(os.getpid(), number)
             ended.append("too late")
@@ -24,6 +24,6 @@ def test_a_signal_ends_the_block_in_order(number):
 
 def test_without_one_nothing_is_different():
     before = signal.getsignal(signal.SIGTERM)
-    with stoppable():
+    with stoppable("all is kept"):
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
