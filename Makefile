@@ -79,8 +79,9 @@ build: install
 BASE ?= python:3.11-slim-bookworm
 VARIANT ?= cpu
 ENGINE ?= docker
+BUILD_FLAGS ?=
 container:
-	$(ENGINE) build --build-arg BASE=$(BASE) --build-arg VARIANT=$(VARIANT) \
+	$(ENGINE) build $(BUILD_FLAGS) --build-arg BASE=$(BASE) --build-arg VARIANT=$(VARIANT) \
 	  --build-arg REVISION=$(shell git rev-parse HEAD) --tag ganzoo:$(VARIANT) .
 
 # Choose the newest versions again, and write the locks.

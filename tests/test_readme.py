@@ -74,7 +74,7 @@ def test_train_export_serve(tmp_path):
 
 
 def commands() -> list[str]:
-    return [line for text in blocks("sh") for line in text.splitlines() if line]
+    return [line for text in blocks("sh") for line in text.replace("\\\n", " ").splitlines() if line]
 
 
 @pytest.mark.parametrize("command", commands())
@@ -130,7 +130,8 @@ def test_a_gan_of_your_own(tmp_path):
     (commands,) = re.findall(r"^```bash\n(.*?)^ganzoo serve$", page, re.M | re.S)
     assert len(source.splitlines()) <= 60
     (tmp_path / "my_lab.py").write_text(source)
-    run(sys.executable, "-m", "ruff", "check", "--select", "E,F,I,N,UP,B", "my_lab.py", cwd=tmp_path)
+    rules = ("--isolated", "--line-length", "110", "--select", "B,C4,E,F,N,PIE,RET,RUF,SIM,UP,W")
+    run(sys.executable, "-m", "ruff", "check", *rules, "my_lab.py", cwd=tmp_path)
     run("bash", "-ec", commands.replace("--width 16 --steps 600", "--width 4 --steps 5"), cwd=tmp_path)
     with Image.open(tmp_path / "mine.png") as sheet:
         assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
