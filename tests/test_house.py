@@ -176,6 +176,7 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "training/mistakes.py": "tests/training/test_main.py",
         "training/demo.py": "tests/test_journey.py",
         "training/draw.py": "tests/training/test_translate.py",
+        "training/generators.py": "tests/training/test_translate.py",
         "training/image_files.py": "tests/training/test_data.py",
         "training/describe.py": "tests/training/test_export.py",
         "training/source.py": "tests/training/test_sample.py",

@@ -19,8 +19,9 @@ from serving.engine import Engine
 from training import parity
 from training.config import software
 from training.describe import describe
-from training.draw import describe_inputs, graphs_of_engine
+from training.draw import graphs_of_engine
 from training.durable import new_folder
+from training.generators import describe_inputs
 from training.graph import OPSET, finish
 from training.pixels import all_as_served
 from training.variants import Proven, Smaller, variants

@@ -5,20 +5,25 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from serving.sessions import cores
 from serving.settings import ProviderName
+from training.crew import crew
 from training.draw import Graphs
 from training.durable import PARTIAL, sweep, write_file
 from training.folder import locked
 from training.packing import Pack, Packed, packing
 from training.progress import Advance, progress
 from training.shards import Shard, write_shard
+from training.source import is_artifact
 from training.stopping import stoppable
+from training.worker import write_alone
 
 PLAN, INDEX = "plan.json", "index.json"
 
@@ -117,7 +122,10 @@ def _held(out: Path, plan: Plan) -> Iterator[None]:
             raise ValueError(f"{out} holds {min(others)} and no shards; choose another --out")
         sweep(out)
         write_file(out / PLAN, plan.to_json())
-        yield
+        try:
+            yield
+        finally:
+            sweep(out)
 
 
 def _must_be_the_plan_of(out: Path, plan: Plan) -> None:
@@ -137,10 +145,31 @@ def _json(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode() + b"\n"
 
 
-def write_here(graphs: Graphs, plan: Plan, out: Path, shards: list[int], advance: Advance) -> Iterator[Shard]:
-    """Write shards of a plan by this machine."""
+def write_here(
+    source: Path, graphs: Graphs, plan: Plan, out: Path, shards: list[int], advance: Advance
+) -> Iterator[Shard]:
+    """Write shards of a plan by this machine.
+
+    On the CPU there is one for each core at once; a GPU, or a run's networks, draws one after another.
+    """
+    if plan.provider == "cpu" and is_artifact(source):
+        yield from _write_at_once(source, plan, out, shards, advance)
+        return
     with packing(cores()) as pack:
         yield from write_shards(graphs, plan, out, shards, pack, advance)
+
+
+def _write_at_once(
+    source: Path, plan: Plan, out: Path, shards: list[int], advance: Advance
+) -> Iterator[Shard]:
+    with crew(min(cores(), len(shards))) as pool:
+        write = partial(pool.submit, write_alone, source, plan.version)
+        working = {write(plan.seeds(shard), plan.label, out / plan.file(shard)): shard for shard in shards}
+        for done in as_completed(working):
+            shard = working[done]
+            written = Shard(plan.file(shard), len(plan.seeds(shard)), done.result())
+            advance(written.samples)
+            yield written
 
 
 def write_shards(

@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from serving import manifest
 from training.bulk import GOES_ON, Plan, Write, write_shards
 from training.draw import Graphs
 from training.packing import Pack, packing
 from training.progress import Advance
 from training.shards import Shard
-from training.source import open_graphs
+from training.source import is_artifact, open_graphs
 from training.stopping import stoppable
 
 
@@ -27,7 +26,7 @@ def open_fleet(source: Path, plan: Plan, out: Path) -> Write:
     Raises:
         ValueError: the source is no artifact, or Ray is not installed.
     """
-    if not (source / manifest.FILE).exists():
+    if not is_artifact(source):
         raise ValueError(f"{source} is no artifact, which a cluster draws from; `ganzoo export` makes one")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

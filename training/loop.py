@@ -15,9 +15,10 @@ from serving.images import Pixels
 from training import checkpoint
 from training.config import Card, find_device
 from training.data import Data, generator, open_data
-from training.draw import Graphs, graphs_of_generators
+from training.draw import Graphs
 from training.ema import MovingAverage
 from training.folder import held
+from training.generators import graphs_of_generators
 from training.pixels import all_as_served
 from training.progress import Speed, progress
 from training.record import Record

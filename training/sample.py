@@ -90,7 +90,7 @@ def draw(
     plan = Plan(
         version=graphs.version, provider=graphs.provider, seed=seed, n=n, label=number, size=shards or SIZE
     )
-    write = open_fleet(source, plan, out) if ray else partial(write_here, graphs, plan, out)
+    write = open_fleet(source, plan, out) if ray else partial(write_here, source, graphs, plan, out)
     return write_folder(plan, out, write)
 
 

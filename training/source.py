@@ -14,6 +14,11 @@ from training.draw import Graphs, graphs_of_engine
 from training.export import restore
 
 
+def is_artifact(source: Path) -> bool:
+    """Tell an artifact from a run."""
+    return (source / manifest.FILE).exists()
+
+
 def open_graphs(
     source: Path,
     task: Literal["sample", "translate"],
@@ -33,7 +38,7 @@ def open_graphs(
     Raises:
         ValueError: the source is neither, its task is another, or an artifact has no such precision.
     """
-    if (source / manifest.FILE).exists():
+    if is_artifact(source):
         engine = Engine(source, provider, precision, Options(threads=threads))
         for name, variant in engine.variants.items():
             if variant.precision != precision:

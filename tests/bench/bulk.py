@@ -13,8 +13,10 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ from serving.sessions import cores
 from tests.bench.export import artifact_of
 from tests.bench.machine import describe_machine
 from training.bulk import Plan, write_shards
+from training.crew import crew
 from training.draw import Graphs
-from training.packing import Pack, _pack, packing
+from training.packing import packing
 from training.source import open_graphs
+from training.worker import write_alone
 from zoo.dcgan import DCGAN
 from zoo.entry import Entry
 from zoo.mlp_gan import MLPGAN
@@ -57,12 +61,16 @@ def plain_loop(graphs: Graphs, plan: Plan, path: Path) -> None:
 def contestants(
     graphs: Graphs, plan: Plan, folder: Path, open_now: ExitStack
 ) -> dict[str, Callable[[], None]]:
-    """List all who race; what packs for them is started, as that takes its time once."""
-    processes = open_now.enter_context(packing(cores()))
-    threads = open_now.enter_context(ThreadPoolExecutor(cores()))
+    """List all who race; their processes are started, as that takes its time once."""
+    packers, workers = open_now.enter_context(packing(cores())), open_now.enter_context(crew(cores()))
+    quarters = [Plan(**asdict(plan) | {"size": -(-plan.n // 4)}).seeds(shard) for shard in range(4)]
 
-    def ours(pack: Pack) -> None:
-        list(write_shards(graphs, plan, folder, [0], pack, lambda count: None))
+    def beside() -> None:
+        list(write_shards(graphs, plan, folder, [0], packers, lambda count: None))
+
+    def ours() -> None:
+        write = partial(workers.submit, write_alone, folder / "artifact", plan.version, label=None)
+        wait([write(seeds=seeds, path=folder / f"{seeds.start}.tar") for seeds in quarters])
 
     def engine() -> None:
         for _ in graphs.samples(plan.seeds(0)):
@@ -70,8 +78,8 @@ def contestants(
 
     return {
         BASELINE: lambda: plain_loop(graphs, plan, folder / "plain.tar"),
-        "threads that pack": lambda: ours(lambda samples: _pack(threads, 2 * cores(), samples)),
-        "ours: processes that pack": lambda: ours(processes),
+        "processes that pack beside the engine": beside,
+        "ours: processes with an engine each": ours,
         ENGINE: engine,
     }
 

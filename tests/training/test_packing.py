@@ -32,7 +32,7 @@ def test_parts_come_in_order_and_only_so_many_are_under_way(processes):
             (expected,) = list(batches(index + 1, []))[index:]
             assert part == pack(expected)
     assert index == 39
-    assert max(ahead) == 2 * max(1, processes)
+    assert max(ahead) == max(1, 2 * processes)
 
 
 def test_an_executor_as_it_comes_would_hold_everything():
