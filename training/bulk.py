@@ -163,8 +163,11 @@ def _write_at_once(
     source: Path, plan: Plan, out: Path, shards: list[int], advance: Advance
 ) -> Iterator[Shard]:
     with crew(min(cores(), len(shards))) as pool:
-        write = partial(pool.submit, write_alone, source, plan.version)
-        working = {write(plan.seeds(shard), plan.label, out / plan.file(shard)): shard for shard in shards}
+        write = partial(write_alone, source, plan.version, label=plan.label)
+        working = {
+            pool.submit(write, seeds=plan.seeds(shard), path=out / plan.file(shard)): shard
+            for shard in shards
+        }
         for done in as_completed(working):
             shard = working[done]
             written = Shard(plan.file(shard), len(plan.seeds(shard)), done.result())
