@@ -31,9 +31,7 @@ def save(folder: Path, step: int, state: State, keep: int) -> Path:
     Raises:
         OSError: it can't be written; the checkpoints before it are as they were.
     """
-    tensors: dict[str, Tensor] = {}
-    tree = _take_out(state, "", tensors)
-    data = safetensors.torch.save(tensors, {"tree": json.dumps(tree)})
+    data = pack(state)
     path = folder / f"{step:08d}-{_digest(data)}.safetensors"
     folder.mkdir(exist_ok=True)
     write_file(path, data)
@@ -57,7 +55,7 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
         data = path.read_bytes()
         step, digest = _parts(path)
         if _digest(data) == digest:
-            return step, _unpack(data)
+            return step, unpack(data)
         print(f"warning: {path} is damaged (SHA-256 differs); trying the one before", file=sys.stderr)
     if paths:
         raise ValueError(f"every checkpoint in {folder} is damaged; remove them to start anew")
@@ -76,7 +74,16 @@ def steps(folder: Path) -> list[int]:
     return [_parts(path)[0] for path in _newest_first(folder)]
 
 
-def _unpack(data: bytes) -> State:
+def pack(state: State) -> bytes:
+    """Give a state as the bytes of a file."""
+    tensors: dict[str, Tensor] = {}
+    tree = _take_out(state, "", tensors)
+    data: bytes = safetensors.torch.save(tensors, {"tree": json.dumps(tree)})
+    return data
+
+
+def unpack(data: bytes) -> State:
+    """Take a state out of the bytes of a file."""
     tensors = safetensors.torch.load(data)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     state: State = _put_back(json.loads(header["__metadata__"]["tree"]), tensors)

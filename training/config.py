@@ -38,6 +38,16 @@ class Run:
     seed: int = 0
     """Seed of the weights, the latents, the data and their order."""
 
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the players' products are computed in: fp32, or bf16, faster where a GPU or the processor has it
+    (AMX or AVX-512 BF16); weights, losses and what is exported stay float32."""
+
+    compile: bool = False
+    """Compile the players by torch.compile, which takes minutes before the first step and a C++ compiler."""
+
+    sync_batch_norm: bool = False
+    """Where several processes share a batch, normalise over all of it and not over each one's part."""
+
     ema: float = 0.999
     """Decay of the moving average of the generators' weights, which is what is exported; 0 turns it off."""
 
@@ -73,6 +83,8 @@ class Run:
             raise ValueError(f"score_every must be at least 0; got {self.score_every}")
         if self.on_collapse not in ("warn", "rollback"):
             raise ValueError(f"on_collapse must be warn or rollback; got {self.on_collapse}")
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision must be fp32 or bf16; got {self.precision}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}")
         if not 0 <= self.seed <= MAX_SEED:
@@ -81,7 +93,7 @@ class Run:
 
 CARD = "run.json"
 
-LASTING = ("data", "seed", "ema")
+LASTING = ("data", "seed", "precision", "ema")
 """Fields of a run that a resumed one must share; the others may change."""
 
 

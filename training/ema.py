@@ -23,5 +23,5 @@ class MovingAverage:
         """Follow the generators by one step, counted from 0."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.generators.parameters()), list(generators.parameters()), weight)
-        for mine, theirs in zip(self.generators.buffers(), generators.buffers(), strict=True):
-            mine.copy_(theirs)
+        if mine := list(self.generators.buffers()):
+            torch._foreach_copy_(mine, list(generators.buffers()))

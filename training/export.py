@@ -13,7 +13,7 @@ from training import checkpoint
 from training.artifact import Exportable, must_be_replaceable, write_artifact
 from training.config import Card
 from training.data import Data, generator, open_data
-from training.loop import Training
+from training.state import Training
 from training.variants import EXAMPLES, Smaller, SmallPrecision
 
 

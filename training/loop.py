@@ -1,139 +1,28 @@
 """The loop, the same for every entry: draw a batch, step, average, look, save."""
 
 import dataclasses
-import math
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
-from serving.images import Pixels
 from training import checkpoint
-from training.config import Card, find_device
+from training.config import Card, Run
 from training.data import Data, generator, open_data
-from training.draw import Graphs
-from training.ema import MovingAverage
 from training.folder import held
-from training.generators import graphs_of_generators
-from training.pixels import all_as_served
+from training.processes import joined
 from training.progress import Speed, progress
 from training.record import Record
-from training.watch import Diverged, Watch, must_be_finite
+from training.signals import Interrupted, noted
+from training.state import Training
+from training.watch import Diverged, must_be_finite
 from training.yardstick import Yardstick, open_yardstick
-from zoo.entry import Inputs, Trainer
 
-PROBE_SIZES = {"sample": 64, "translate": 6}
-"""Examples that a run is watched through, by its task; those of a translation are images themselves."""
 MOST_ROLLBACKS = 3
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; it did, after a checkpoint.
-
-    Attributes:
-        signal: the signal's number.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after a checkpoint")
-        self.signal, self.exit_status = number, 128 + number
-
-
-class Training:
-    """A run in memory: what a checkpoint holds."""
-
-    probe: Inputs
-    """The fixed inputs that the run is watched through, and that an export is proven on."""
-
-    def __init__(self, card: Card) -> None:
-        self.card, self.done, self.rollbacks = card, 0, 0
-        self.device = find_device(card.run.device)
-        torch.manual_seed(card.run.seed)
-        self.trainer: Trainer = card.entry.build(self.device)
-        self.watch = Watch(card.run)
-        self.average = MovingAverage(self.trainer.generators, card.run.ema)
-        for optimizer in self.trainer.optimizers.values():
-            for group in optimizer.param_groups:
-                group["initial_lr"] = group["lr"]
-
-    @property
-    def columns(self) -> int:
-        """Examples in a row of the probe's sheet, which is a class where there are classes."""
-        size, classes = PROBE_SIZES[self.card.entry.task], self.card.entry.classes
-        return math.ceil(size / (classes or math.ceil(math.sqrt(size))))
-
-    def draw_probe(self, data: Data) -> None:
-        """Draw the probe for the data; torch's random state is as before."""
-        before = checkpoint.random_state(self.device)
-        rows = self.card.entry.classes or math.ceil(PROBE_SIZES[self.card.entry.task] / self.columns)
-        batch = data.batch(0, rows * self.columns)
-        batch["label"] = torch.arange(rows, device=self.device).repeat_interleave(self.columns)
-        self.probe = self.trainer.inputs(batch)
-        checkpoint.restore_random_state(before, self.device)
-
-    def step(self, data: Data) -> dict[str, torch.Tensor]:
-        """Train on the next batch."""
-        factor = self.card.entry.learning_rate_at(self.done / self.card.run.steps)
-        for optimizer in self.trainer.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-        scalars = self.trainer.step(data.batch(self.done, self.card.entry.examples_per_step))
-        self.average.update(self.trainer.generators, self.done)
-        self.done += 1
-        return scalars
-
-    @torch.no_grad()
-    def look(self) -> torch.Tensor:
-        """Give what the first averaged generator makes of its probe."""
-        name, average = next(iter(self.average.generators.items()))
-        samples: torch.Tensor = average(**self.probe[name])
-        return samples
-
-    @property
-    def graphs(self) -> Graphs:
-        """The averaged generators, as the graphs that they would become."""
-        card = self.card
-        return graphs_of_generators(card.entry, self.average.generators, self.probe, card.labels)
-
-    def sheets(self) -> Iterator[tuple[str, Pixels]]:
-        """Draw what the averaged generators make of the probe: a name and a picture each."""
-        graphs = self.graphs
-        for name, fed in self.probe.items():
-            yield name, graphs.picture(name, all_as_served(fed), self.columns)
-
-    def state(self) -> checkpoint.State:
-        """Take everything that a bit-equal continuation needs."""
-        return {
-            "generators": self.trainer.generators.state_dict(),
-            "discriminators": self.trainer.discriminators.state_dict(),
-            "optimizers": {name: opt.state_dict() for name, opt in self.trainer.optimizers.items()},
-            "trainer": self.trainer.state_dict(),
-            "average": self.average.generators.state_dict(),
-            "probe": self.probe,
-            "rollbacks": self.rollbacks,
-            "watch": self.watch.state_dict(),
-            "random": checkpoint.random_state(self.device),
-        }
-
-    def restore(self, done: int, state: checkpoint.State) -> None:
-        """Continue from a state."""
-        self.done, self.rollbacks = done, state["rollbacks"]
-        self.trainer.generators.load_state_dict(state["generators"])
-        self.trainer.discriminators.load_state_dict(state["discriminators"])
-        for name, optimizer in self.trainer.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.trainer.load_state_dict(state["trainer"])
-        self.watch.load_state_dict(state["watch"])
-        self.average.generators.load_state_dict(state["average"])
-        self.probe = {
-            name: {key: value.to(self.device) for key, value in inputs.items()}
-            for name, inputs in state["probe"].items()
-        }
-        checkpoint.restore_random_state(state["random"], self.device)
 
 
 def train(card: Card) -> None:
@@ -144,21 +33,23 @@ def train(card: Card) -> None:
         Diverged: a loss is NaN or infinite, or going back did not help.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    with held(card) as folder:
+    with joined() as processes, held(card) if processes.first else nullcontext(card.folder) as folder:
+        processes.must_share(card.entry.batch_size)
         data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
         _must_suit(card, data)
         card = dataclasses.replace(card, data_name=data.name, labels=data.labels, licence=data.licence)
-        training = Training(card)
+        training = Training(card, processes)
         data = data.to(training.device)
-        if (found := checkpoint.load(folder / "checkpoints")) is None:
+        found = processes.tell(processes.lead(lambda: checkpoint.load(folder / "checkpoints")))
+        if found is None:
             training.draw_probe(data)
         else:
             training.restore(*found)
-        card.write()
+        processes.lead(card.write)
         if training.done < card.run.steps:
             # Of cuDNN's algorithms only those that give the same bits every time.
             same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-            with same, _signals() as received:
+            with same, noted() as received:
                 _run(training, data, folder, received)
 
 
@@ -169,16 +60,21 @@ def _run(training: Training, data: Data, folder: Path, received: list[int]) -> N
         Diverged: there was trouble, and no way back from it.
         Interrupted: a signal has been received.
     """
-    run = training.card.run
-    yardstick = open_yardstick(training.card, training.graphs, training.device) if run.score_every else None
+    run, processes = training.card.run, training.processes
+    yardstick = processes.lead(lambda: _open_yardstick(training))
     while training.done < run.steps:
         try:
-            with closing(Record(folder, training.done)) as record:
+            with closing(Record(folder, training.done)) if processes.first else nullcontext() as record:
                 _train_on(training, data, record, yardstick, received)
         except Diverged as trouble:
             if run.on_collapse != "rollback":
                 raise
             _roll_back(training, folder / "checkpoints", trouble)
+
+
+def _open_yardstick(training: Training) -> Yardstick | None:
+    card = training.card
+    return open_yardstick(card, training.graphs, training.device) if card.run.score_every else None
 
 
 def _must_suit(card: Card, data: Data) -> None:
@@ -193,46 +89,80 @@ def _must_suit(card: Card, data: Data) -> None:
         )
 
 
+class Due(NamedTuple):
+    """What a step is followed by, in this order."""
+
+    logs: bool
+    scores: bool
+    draws: bool
+    saves: bool
+
+
+def _due(run: Run, done: int, stopping: bool) -> Due:
+    last = done == run.steps
+    logs, draws, saves = (
+        stopping or last or done % every == 0
+        for every in (run.log_every, run.sheet_every, run.checkpoint_every)
+    )
+    return Due(logs, bool(run.score_every) and (last or done % run.score_every == 0), draws, saves)
+
+
 def _train_on(
-    training: Training, data: Data, record: Record, yardstick: Yardstick | None, received: list[int]
+    training: Training, data: Data, record: Record | None, yardstick: Yardstick | None, received: list[int]
 ) -> None:
-    """Train to the end, a signal, or trouble; look, score, draw and save on the way, in this order."""
-    card, run, watch = training.card, training.card.run, training.watch
-    players = training.trainer.generators, training.trainer.discriminators, training.average.generators
+    """Train to the end, a signal, or trouble; the first process looks at what comes of it."""
+    card, run, processes = training.card, training.card.run, training.processes
     speed = Speed(training.done, card.entry.examples_per_step)
     with progress(run.steps, card.name, "steps", training.done) as advance:
         while training.done < run.steps:
             scalars = training.step(data)
-            done, stopping = training.done, bool(received)
-            last = done == run.steps
-            scores = run.score_every and (last or done % run.score_every == 0)
-            logs, draws, saves = (
-                stopping or last or done % every == 0
-                for every in (run.log_every, run.sheet_every, run.checkpoint_every)
-            )
-            shown: dict[str, float] = {}
-            if logs or scores or saves:
-                # Reading the scalars waits for the device, so it is not done at every step.
-                shown = {name: float(value) for name, value in scalars.items()}
-                must_be_finite(done, shown, *players)
-                watch.losses(done, shown)
-            if logs:
-                record.scalars(done, shown | speed.since(done))
-            if yardstick and scores:
-                record.scalars(done, yardstick.measure())
-                watch.score(done, record.history(yardstick.name), yardstick.floor)
-                speed.restart(done)
-            if draws:
-                for name, pixels in training.sheets():
-                    record.sheet(done, name, pixels)
-            if saves:
-                watch.samples(done, training.look())
-                checkpoint.save(record.folder / "checkpoints", done, training.state(), run.keep)
-            advance(**shown)
+            stopping = processes.any(bool(received))
+            due = _due(run, training.done, stopping)
+            shown: dict[str, float] | None = None
+            if any(due) and record:
+                shown = processes.lead(partial(_look, training, scalars, record, yardstick, speed, due))
+            elif any(due):
+                processes.follow()
+            advance(**shown or {})
             if stopping:
-                raise Interrupted(received[0])
-    if yardstick:
+                raise Interrupted(received[0] if received else signal.SIGTERM)
+    if yardstick and record:
         print(yardstick.standing(record.history(yardstick.name)), file=sys.stderr)
+
+
+def _look(
+    training: Training,
+    scalars: dict[str, torch.Tensor],
+    record: Record,
+    yardstick: Yardstick | None,
+    speed: Speed,
+    due: Due,
+) -> dict[str, float]:
+    """Log, score, draw and save what is due after a step; give its scalars.
+
+    Raises:
+        Diverged: the run went wrong.
+    """
+    done, watch, trainer, average = training.done, training.watch, training.trainer, training.average
+    shown: dict[str, float] = {}
+    if due.logs or due.scores or due.saves:
+        # Reading the scalars waits for the device, so it is not done at every step.
+        shown = {name: float(value) for name, value in scalars.items()}
+        must_be_finite(done, shown, trainer.generators, trainer.discriminators, average.generators)
+        watch.losses(done, shown)
+    if due.logs:
+        record.scalars(done, shown | speed.since(done))
+    if yardstick and due.scores:
+        record.scalars(done, yardstick.measure())
+        watch.score(done, record.history(yardstick.name), yardstick.floor)
+        speed.restart(done)
+    if due.draws:
+        for name, pixels in training.sheets():
+            record.sheet(done, name, pixels)
+    if due.saves:
+        watch.samples(done, training.look())
+        checkpoint.save(record.folder / "checkpoints", done, training.state(), training.card.run.keep)
+    return shown
 
 
 def _roll_back(training: Training, checkpoints: Path, trouble: Diverged) -> None:
@@ -243,36 +173,25 @@ def _roll_back(training: Training, checkpoints: Path, trouble: Diverged) -> None
     Raises:
         Diverged: there is none, or it has been done too often.
     """
-    count, kept = training.rollbacks + 1, checkpoint.steps(checkpoints)
-    found = checkpoint.load(checkpoints, max(trouble.onset, min(kept))) if kept else None
+    processes, count = training.processes, training.rollbacks + 1
+    found = processes.tell(processes.lead(lambda: _before(checkpoints, trouble.onset)))
     if found is None or count > MOST_ROLLBACKS:
         raise trouble
-    checkpoint.drop(checkpoints, after=found[0])
     training.restore(*found)
     training.rollbacks = count
     for optimizer in training.trainer.optimizers.values():
         for group in optimizer.param_groups:
             group["initial_lr"] /= 2
     torch.manual_seed(int(generator(training.card.run.seed, count).initial_seed()))
-    checkpoint.save(checkpoints, training.done, training.state(), training.card.run.keep)
+    processes.lead(lambda: _save_anew(training, checkpoints))
     print(f"warning: {trouble}; back to step {training.done} at half the learning rates", file=sys.stderr)
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of the first; a second one ends the process at once."""
-    received: list[int] = []
-    previous: dict[int, Any] = {}
+def _before(checkpoints: Path, onset: int) -> tuple[int, checkpoint.State] | None:
+    kept = checkpoint.steps(checkpoints)
+    return checkpoint.load(checkpoints, max(onset, min(kept))) if kept else None
 
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        for each in previous:
-            signal.signal(each, signal.SIG_DFL)
 
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        previous[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _save_anew(training: Training, checkpoints: Path) -> None:
+    checkpoint.drop(checkpoints, after=training.done)
+    checkpoint.save(checkpoints, training.done, training.state(), training.card.run.keep)

@@ -67,7 +67,7 @@ def test_a_flipped_bit_without_a_digest_goes_unseen(tmp_path):
     path = checkpoint.save(tmp_path, 1, STATE, keep=1)
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
-    assert checkpoint._unpack(bytes(damaged))["by number"].keys() == {0, 1}
+    assert checkpoint.unpack(bytes(damaged))["by number"].keys() == {0, 1}
 
 
 def test_damage_is_named_and_all_damaged_is_refused(tmp_path, capsys):
