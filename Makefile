@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-bulk bench-encoders bench-serving reliability reliability-long build container lock
+.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -63,6 +63,10 @@ bench-serving: install
 	$(BIN)/uv venv --quiet --clear --python /usr/bin/python3 .venv/peers
 	$(BIN)/uv pip install --quiet --python .venv/peers/bin/python --require-hashes -r requirements/peers.txt
 	$(BIN)/python -m tests.bench.serving
+
+# Examples a second that training learns from, ours beside the plain loop; ten minutes with nothing else running.
+bench-training: install
+	$(BIN)/python -m tests.bench.training
 
 # What must not break, broken on purpose, each beside a control that breaks: docs/reliability.md; a quarter of
 # an hour, nothing else running. The long one takes hours.

@@ -11,14 +11,12 @@ from training.describe import describe
 from training.pretrained import FOLDER, pretrained, table
 from training.verify import verify
 
-NAMES = ("mlp-gan-mnist", "dcgan-mnist", "cdcgan-mnist", "dcgan-glyphs", "cyclegan-glyphs-style")
+NAMES = ("cdcgan-mnist", "dcgan-mnist")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_whole_and_measured(name):
     folder = FOLDER / name
-    if not folder.exists():
-        pytest.skip("this checkout has no pretrained artifacts")
     assert any("PyTorch" in line for line in verify(folder))
     label = manifest.read(folder)
     assert label.metrics, "ganzoo evaluate was not run"
