@@ -68,9 +68,9 @@ def command(label: Manifest, training: Training) -> str:
         name: value for name in ("seed", "ema") if (value := getattr(training, name)) != getattr(Run(), name)
     }
     chosen |= {
-        name: value
+        name: _plain(value)
         for name, value in label.hyperparameters.items()
-        if name not in usual or _plain(usual[name]) != value
+        if name not in usual or _plain(usual[name]) != _plain(value)
     }
     flags = (word for name, value in chosen.items() for word in _flag(name.replace("_", "-"), value))
     return shlex.join(["ganzoo", "train", label.entry, *flags])
