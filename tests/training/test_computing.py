@@ -94,7 +94,9 @@ def test_updates_are_fused_and_learn_what_others_learn(tmp_path):
     one, other = (
         torch.nn.utils.parameters_to_vector(each.trainer.generators.parameters()) for each in (fused, plain)
     )
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    # Adam divides gradients of next to nothing by next to nothing: of a step, their rounding may be a part.
+    torch.testing.assert_close(one, other, rtol=0, atol=card.entry.learning_rate / 10)
+    assert (one - other).abs().mean() < card.entry.learning_rate / 1e5
 
 
 def test_what_an_optimizer_remembers_is_laid_out_as_its_weights(tmp_path):
