@@ -82,8 +82,11 @@ def test_the_contact_sheet_shows_real_translated_and_cycled(runs):
         pixels = np.asarray(sheet)
     graphs = open_graphs(runs / "styles", "translate")
     real, translated, cycled = (pixels[2:18, left : left + 24] for left in (2, 28, 54))
-    assert np.array_equal(graphs.translate("b2a", real[None])[0], translated)
-    assert np.array_equal(graphs.translate("a2b", translated[None])[0], cycled)
+    # Torch sums in another order for one image than for the sheet's six.
+    for direction, given, shown in (("b2a", real, translated), ("a2b", translated, cycled)):
+        difference = graphs.translate(direction, given[None])[0].astype(int) - shown
+        assert np.abs(difference).max() <= 1
+        assert np.abs(difference).mean() < 0.01
     with Image.open(runs / "pairs" / "sheets" / "00000003-a2b.png") as sheet:
         assert sheet.size == (2 * 2 * 66 + 2, 3 * 34 + 2)
     assert not (runs / "pairs" / "sheets" / "00000003-b2a.png").exists()

@@ -67,7 +67,7 @@ def scores(entry: MLPGANVector, steps: int) -> dict[str, float]:
 def test_the_vector_gan_finds_every_mode_of_the_ring():
     found = scores(MLPGANVector(), 5000)
     assert found["modes_covered"] == 8
-    assert found["high_quality"] > 0.9
+    assert found["high_quality"] > 0.85
 
 
 def test_as_small_as_its_source_it_does_not():
