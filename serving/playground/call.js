@@ -55,9 +55,11 @@ export async function send(call, signal) {
   }
 }
 
+/** The media type of what a call sends, if it sends anything. */
+const typeOf = (call) => (call.json ? "application/json" : call.image && "application/octet-stream");
+
 async function ask(call, signal) {
-  const headers = call.json ? { "Content-Type": "application/json" } : {};
-  if (call.image) headers["Content-Type"] = "application/octet-stream";
+  const headers = typeOf(call) ? { "Content-Type": typeOf(call) } : {};
   if (key()) headers["Authorization"] = `Bearer ${key()}`;
   const body = call.json ? JSON.stringify(call.json) : call.image;
   try {
@@ -89,8 +91,9 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 export function asCurl(call, out) {
   const words = ["curl --fail-with-body"];
   if (key()) words.push('-H "Authorization: Bearer $GANZOO_KEY"');
-  if (call.json) words.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(call.json))}`);
-  if (call.image) words.push("-H 'Content-Type: application/octet-stream'", `--data-binary ${quoted(`@${call.name}`)}`);
+  if (typeOf(call)) words.push(`-H 'Content-Type: ${typeOf(call)}'`);
+  if (call.json) words.push(`-d ${quoted(JSON.stringify(call.json))}`);
+  if (call.image) words.push(`--data-binary ${quoted(`@${call.name}`)}`);
   return [...words, `-o ${quoted(out)} ${quoted(address(call))}`].join(" \\\n    ");
 }
 
@@ -98,8 +101,7 @@ export function asCurl(call, out) {
 export function asPython(call, out) {
   const modules = [call.json && "json", key() && "os", "urllib.request"].filter(Boolean).join(", ");
   const headers = [
-    call.json && `"Content-Type": "application/json"`,
-    call.image && `"Content-Type": "application/octet-stream"`,
+    typeOf(call) && `"Content-Type": "${typeOf(call)}"`,
     key() && `"Authorization": "Bearer " + os.environ["GANZOO_KEY"]`,
   ];
   const body = call.json

@@ -7,7 +7,7 @@ import { told } from "./work.js";
 
 const LOWER = ["frechet", "kernel", "l1", "cycle", "total_variation", "wasserstein2"];
 
-/** Make a model's card; what is in its manifest comes when it is opened. */
+/** Make a model's card; what its manifest alone says comes a moment later. */
 export function card(model) {
   const manifest = make("div", {});
   const load = async () => {

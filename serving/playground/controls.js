@@ -2,7 +2,7 @@
 
 import { read } from "./address.js";
 import { button, field, make } from "./dom.js";
-import { hasClasses } from "./model.js";
+import { anySeed, hasClasses } from "./model.js";
 
 const LAST_SEED = 2 ** 53 - 1;
 const EACH_IN_TURN = "";
@@ -12,7 +12,7 @@ export function controlsOf(model, changed) {
   const said = read();
   const seed = seedOf(said, changed);
   const another = () => {
-    seed.value = crypto.getRandomValues(new Uint32Array(1))[0];
+    seed.value = anySeed();
     changed();
   };
   const label = classOf(model, said, changed);

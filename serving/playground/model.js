@@ -18,6 +18,9 @@ export const arrow = (direction) => ({ a2b: "a → b", b2a: "b → a" })[directi
 /** Pictures so small that their pixels are to be seen. */
 export const isTiny = (model) => model.task === "sample" && generator(model).output.shape[1] <= 64;
 
+/** A seed that nobody chose. */
+export const anySeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
 /** What it makes, in a few words. */
 export function sizeOf(model) {
   const { output, inputs } = generator(model);

@@ -2,7 +2,7 @@
 
 import { send } from "./call.js";
 import { make } from "./dom.js";
-import { drawsVectors, pictureCall } from "./model.js";
+import { anySeed, drawsVectors, pictureCall } from "./model.js";
 import { thumbnail } from "./thumbnail.js";
 
 const KINDS = "image/png,image/jpeg,image/webp";
@@ -46,7 +46,7 @@ function pasteFor(zone, given) {
 
 function drawnBy(model, take) {
   const draw = () => {
-    const seed = crypto.getRandomValues(new Uint32Array(1))[0];
+    const seed = anySeed();
     const fetch = async (signal) => (await send(pictureCall(model, seed), signal)).blob();
     take(fetch, `${model.name}-${seed}.png`);
   };
