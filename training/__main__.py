@@ -45,7 +45,6 @@ def _train(name: str, arguments: list[str]) -> None:
         print(card.to_json())
         return
     train(card)
-    print(card.folder)
 
 
 def list_entries(*, pretrained: bool = False, as_json: Annotated[bool, arg(name="json")] = False) -> None:

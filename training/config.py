@@ -48,6 +48,10 @@ class Run:
     sync_batch_norm: bool = False
     """Where several processes share a batch, normalise over all of it and not over each one's part."""
 
+    workers: int | None = None
+    """Processes that make batches ahead of their steps where data are read or drawn as they go; by default
+    8 for a GPU, and none for the CPU, whose cores the steps themselves want."""
+
     ema: float = 0.999
     """Decay of the moving average of the generators' weights, which is what is exported; 0 turns it off."""
 
@@ -79,6 +83,8 @@ class Run:
         for name in ("steps", "log_every", "sheet_every", "checkpoint_every", "score_samples", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers must be at least 0; got {self.workers}")
         if self.score_every < 0:
             raise ValueError(f"score_every must be at least 0; got {self.score_every}")
         if self.on_collapse not in ("warn", "rollback"):

@@ -38,8 +38,16 @@ SOURCES: dict[str, str] = {
 READ = 250
 
 
-class Data(Protocol):
-    """What a run learns from."""
+class Batches(Protocol):
+    """What steps are fed from."""
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give the batch of a step, counted from 0."""
+        ...
+
+
+class Data(Batches, Protocol):
+    """What a run learns from; its batches are on the CPU, or on the device that it is held on."""
 
     name: str
     """What an artifact says it was trained on: the spec without a path of this machine."""
@@ -61,12 +69,13 @@ class Data(Protocol):
         """Examples there are, in either domain; infinitely many where they are drawn without end."""
         ...
 
-    def held_out(self) -> "Data | None":
-        """Open examples of the same kind that no run learns from, None where there are none."""
+    @property
+    def nbytes(self) -> float:
+        """Bytes of the examples; infinitely many where memory does not hold them."""
         ...
 
-    def batch(self, step: int, size: int) -> Batch:
-        """Give the batch of a step (counted from 0) on the CPU or on the device the data were put on."""
+    def held_out(self) -> "Data | None":
+        """Open examples of the same kind that no run learns from, None where there are none."""
         ...
 
     def to(self, device: torch.device) -> "Data":
@@ -107,8 +116,42 @@ def read(data: Data, n: int, size: int = READ) -> Iterator[Batch]:
         yield {name: value[:left] for name, value in data.batch(step, size).items()}
 
 
+class Examples(Protocol):
+    """Examples by their places: a tensor, or what reads them from somewhere as they are asked for."""
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of them all; infinitely many where memory does not hold them."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are, and come from."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        """Give examples: uint8 (n, C, H, W), or float32 (n, D)."""
+        ...
+
+    def to(self, device: torch.device) -> "Examples":
+        """Put them on a device."""
+        ...
+
+
+def nothing() -> None:
+    """Hold nothing out."""
+
+
+@lru_cache(maxsize=4)
+def shuffle(size: int, seed: int, number: int, device: torch.device) -> Tensor:
+    """Order the examples of a pass, counted from 0; on their device, lest every batch wait for a copy."""
+    return torch.randperm(size, generator=generator(seed, number)).to(device)
+
+
 class Pool:
-    """A finite set held in memory: images as uint8 NCHW, normalised as they are drawn, or float32 vectors.
+    """A finite set: images as uint8 NCHW, normalised as they are drawn, or float32 vectors.
 
     Every pass is a new shuffle of the whole set. Batches run on across passes; a set smaller than a batch
     repeats within it.
@@ -118,7 +161,7 @@ class Pool:
 
     def __init__(
         self,
-        real: Tensor,
+        real: Examples,
         label: Tensor | None = None,
         *,
         name: str,
@@ -126,14 +169,13 @@ class Pool:
         labels: tuple[str, ...] = (),
         licence: str = "unknown",
         truth: Truth | None = None,
-        held_out: "Callable[[], Pool | None]" = lambda: None,
+        held_out: "Callable[[], Pool | None]" = nothing,
     ) -> None:
         if len(real) == 0:
             raise ValueError("the data are empty")
         self.real, self.label, self.name = real, label, name
         self.seed, self.labels, self.licence = seed, labels, licence
         self.truth, self.held_out = truth, held_out
-        self._shuffle = lru_cache(maxsize=2)(self._shuffle_anew)
 
     def __len__(self) -> int:
         return len(self.real)
@@ -143,20 +185,24 @@ class Pool:
         """Examples there are."""
         return len(self)
 
+    @property
+    def nbytes(self) -> float:
+        """Bytes of the examples."""
+        return self.real.nbytes
+
     def batch(self, step: int, size: int) -> Batch:
         """Give the examples that a step sees: `real`, and `label` where there are labels."""
         places = range(step * size, (step + 1) * size)
-        passes = range(places.start // len(self), (places.stop - 1) // len(self) + 1)
-        order = torch.cat([self._shuffle(number) for number in passes])
-        start = places.start - passes.start * len(self)
-        chosen = order[start : start + size].to(self.real.device)
+        parts = []
+        for number in range(places.start // len(self), (places.stop - 1) // len(self) + 1):
+            start = number * len(self)
+            order = shuffle(len(self), self.seed, number, self.real.device)
+            parts.append(order[max(0, places.start - start) : places.stop - start])
+        chosen = torch.cat(parts)
         batch = {"real": normalise(self.real[chosen])}
         if self.label is not None:
             batch["label"] = self.label[chosen]
         return batch
-
-    def _shuffle_anew(self, number: int) -> Tensor:
-        return torch.randperm(len(self), generator=generator(self.seed, number))
 
     def to(self, device: torch.device) -> "Pool":
         """Hold the examples on a device."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from training.data import Data, Pool, Truth, image_shape
-from training.image_files import find_folder, read_images, split
+from training.data import Data, Pool, Truth, image_shape, nothing
+from training.image_files import find_folder, read_pool, split
 from zoo.entry import Batch, DataKind
 
 
@@ -25,12 +25,17 @@ class Domains:
 
     def __init__(self, a: Pool, b: Pool, name: str) -> None:
         self.a, self.b, self.name = a, b, name
-        self.held_out: Callable[[], Domains | None] = lambda: None
+        self.held_out: Callable[[], Domains | None] = nothing
 
     @property
     def size(self) -> float:
         """Images of the smaller domain."""
         return min(self.a.size, self.b.size)
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of both."""
+        return self.a.nbytes + self.b.nbytes
 
     def batch(self, step: int, size: int) -> Batch:
         """Give `size` images of either domain: `a` and `b`, (N, C, H, W) each."""
@@ -53,12 +58,17 @@ class Pairs:
 
     def __init__(self, both: Pool, name: str) -> None:
         self.both, self.name = both, name
-        self.held_out: Callable[[], Pairs | None] = lambda: None
+        self.held_out: Callable[[], Pairs | None] = nothing
 
     @property
     def size(self) -> float:
         """How many pairs there are."""
         return self.both.size
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of the pairs."""
+        return self.both.nbytes
 
     def batch(self, step: int, size: int) -> Batch:
         """Give `size` pairs: `a` and `b`, (N, C, H, W) each."""
@@ -86,6 +96,11 @@ class ByDomain:
         """Images of both."""
         return 2 * self.data.size
 
+    @property
+    def nbytes(self) -> float:
+        """Bytes of both."""
+        return self.data.nbytes
+
     def held_out(self) -> "ByDomain | None":
         """Do the same to held-out images."""
         held_out = self.data.held_out()
@@ -112,19 +127,20 @@ def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
     shape = image_shape(sample_shape)
     root = find_folder("unpaired", path)
 
-    def read_domains(name: str, *folders: Path) -> Domains:
-        # Each domain has a seed of its own, lest the shuffles of equal ones pair their images.
-        a, b = (
-            Pool(read_images(folder, shape), name=f"{name}/{folder.name}", seed=2 * seed + number)
-            for number, folder in enumerate(folders)
-        )
-        return Domains(a, b, name)
-
     train, test = domain_folders(root)
-    domains = read_domains(f"unpaired:{root.resolve().name}", *train)
+    domains = _read_domains(train, shape, f"unpaired:{root.resolve().name}", seed)
     if test:
-        domains.held_out = partial(read_domains, f"{domains.name}/test", *test)
+        domains.held_out = partial(_read_domains, test, shape, f"{domains.name}/test", seed)
     return domains
+
+
+def _read_domains(folders: list[Path], shape: tuple[int, int, int], name: str, seed: int) -> Domains:
+    # Each domain has a seed of its own, lest the shuffles of equal ones pair their images.
+    a, b = (
+        read_pool(folder, shape, f"{name}/{folder.name}", 2 * seed + number)
+        for number, folder in enumerate(folders)
+    )
+    return Domains(a, b, name)
 
 
 def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
@@ -151,11 +167,12 @@ def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
     root = find_folder("paired", path)
     name = f"paired:{root.resolve().name}"
 
-    def read_pairs(place: Path, name: str) -> Pairs:
-        return Pairs(Pool(read_images(place, shape, abreast=2), name=name, seed=seed), name)
-
     (train,), held_out = split("paired", root)
-    pairs = read_pairs(train, name)
+    pairs = _read_pairs(train, shape, name, seed)
     for test in held_out:
-        pairs.held_out = partial(read_pairs, test, f"{name}/{test.name}")
+        pairs.held_out = partial(_read_pairs, test, shape, f"{name}/{test.name}", seed)
     return pairs
+
+
+def _read_pairs(root: Path, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
+    return Pairs(read_pool(root, shape, name, seed, abreast=2), name)

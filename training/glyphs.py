@@ -37,7 +37,7 @@ class Glyphs:
 
     kind: DataKind = "examples"
     licence = "CC0-1.0"
-    size = math.inf
+    size = nbytes = math.inf
     truth = None
 
     def __init__(
@@ -46,15 +46,13 @@ class Glyphs:
         self.stream = stream
         self.name = "glyphs" if characters == CHARACTERS else f"glyphs:{characters}"
         self.labels, self.shape, self.seed = tuple(characters), shape, seed
-        self.device = torch.device("cpu")
         self.masters = torch.stack([_master(character) for character in characters])
         for character, master in zip(characters, self.masters, strict=True):
             if master.max() < 0.9 or torch.equal(master, _missing()):
                 raise ValueError(f"the font has nothing to draw for {character!r}")
 
     def to(self, device: torch.device) -> "Glyphs":
-        """Deliver batches to a device; drawing stays on the CPU, where it is the same everywhere."""
-        self.device = device
+        """Stay on the CPU, where what is drawn is the same everywhere."""
         return self
 
     def held_out(self) -> "Glyphs":
@@ -66,7 +64,7 @@ class Glyphs:
         draws = generator(self.seed, step, *self.stream)
         label = torch.randint(len(self.labels), (size,), generator=draws)
         images = self._draw(label, draws)
-        return {"real": normalise(images.to(self.device)), "label": label.to(self.device)}
+        return {"real": normalise(images), "label": label}
 
     def _draw(self, label: Tensor, draws: torch.Generator) -> Tensor:
         size = len(label)

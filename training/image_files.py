@@ -1,5 +1,7 @@
 """Images in folders, whatever their sizes and modes."""
 
+import math
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +11,11 @@ from torch import Tensor
 
 from serving.errors import Refusal
 from serving.images import FORMATS, Pixels, decode
-from training.data import Pool, fit, image_shape
+from training.data import Examples, Pool, fit, image_shape
 from training.progress import progress
+from training.room import room
+
+CPU = torch.device("cpu")
 
 FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
 FOLDER_PIXELS = 2**27
@@ -31,15 +36,16 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
     shape = image_shape(sample_shape)
     root = find_folder("folder", path)
     name = f"folder:{root.resolve().name}"
-
-    def read_pool(place: Path, name: str) -> Pool:
-        return Pool(read_images(place, shape), name=name, seed=seed)
-
     (train,), held_out = split("folder", root)
-    pool = read_pool(train, name)
+    pool = read_pool(train, shape, name, seed)
     for test in held_out:
-        pool.held_out = partial(read_pool, test, f"{name}/{test.name}")
+        pool.held_out = partial(read_pool, test, shape, f"{name}/{test.name}", seed)
     return pool
+
+
+def read_pool(root: Path, shape: tuple[int, int, int], name: str, seed: int, abreast: int = 1) -> Pool:
+    """Read every image below a folder as a pool; for the rest see `read_images`."""
+    return Pool(read_images(root, shape, abreast), name=name, seed=seed)
 
 
 def find_folder(source: str, path: str) -> Path:
@@ -100,8 +106,10 @@ def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
     return np.stack(np.split(pixels, abreast, 1))
 
 
-def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Tensor:
+def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Examples:
     """Read every image below a folder, fitted to a shape (C, H, W): uint8 (N, abreast * C, H, W).
+
+    Where memory has no room for them, each is read when it is asked for.
 
     Args:
         root: the folder.
@@ -111,11 +119,45 @@ def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Te
     Raises:
         ValueError: there is none, or one can't be read; the file is named.
     """
-    files = image_files(root)
-    images = torch.empty((len(files), abreast, *shape), dtype=torch.uint8)
+    files = ImageFiles(image_files(root), shape, abreast)
+    whole = (len(files), abreast * shape[0], *shape[1:])
+    if math.prod(whole) > room(CPU):
+        wanted = math.prod(whole) / 2**30
+        print(f"{root}: {wanted:.1f} GiB of images, read as they are drawn", file=sys.stderr)
+        return files
+    images = torch.empty(whole, dtype=torch.uint8)
     with progress(len(files), f"reading {root}", "images") as advance:
-        for index, file in enumerate(files):
-            pixels = torch.tensor(read_abreast(file, shape[0], abreast))
-            images[index] = fit(pixels.permute(0, 3, 1, 2), shape)
+        for place in range(len(files)):
+            images[place] = files.read(place)
             advance()
-    return images.flatten(1, 2)
+    return images
+
+
+class ImageFiles:
+    """Images in files, each read whenever it is asked for."""
+
+    nbytes = math.inf
+    device = CPU
+
+    def __init__(self, files: list[Path], shape: tuple[int, int, int], abreast: int) -> None:
+        self.files, self.shape, self.abreast = files, shape, abreast
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        """Read images: uint8 (n, abreast * C, H, W).
+
+        Raises:
+            ValueError: one can't be read; the file is named.
+        """
+        return torch.stack([self.read(int(place)) for place in places])
+
+    def read(self, place: int) -> Tensor:
+        """Read one: uint8 (abreast * C, H, W)."""
+        pixels = torch.tensor(read_abreast(self.files[place], self.shape[0], self.abreast))
+        return fit(pixels.permute(0, 3, 1, 2), self.shape).flatten(0, 1)
+
+    def to(self, device: torch.device) -> "ImageFiles":
+        """Stay where the files are."""
+        return self

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 
 from training import checkpoint
+from training.ahead import at_hand
 from training.config import Card, Run
-from training.data import Data, generator, open_data
+from training.data import Batches, Data, generator, open_data
 from training.folder import held
 from training.processes import joined
 from training.progress import Speed, progress
@@ -26,7 +27,7 @@ MOST_ROLLBACKS = 3
 
 
 def train(card: Card) -> None:
-    """Train, or resume, the run of a folder until it has all its steps.
+    """Train, or resume, the run of a folder until it has all its steps, and print the folder.
 
     Raises:
         ValueError: the folder holds another run, or the data or the device can't be had.
@@ -39,7 +40,6 @@ def train(card: Card) -> None:
         _must_suit(card, data)
         card = dataclasses.replace(card, data_name=data.name, labels=data.labels, licence=data.licence)
         training = Training(card, processes)
-        data = data.to(training.device)
         found = processes.tell(processes.lead(lambda: checkpoint.load(folder / "checkpoints")))
         if found is None:
             training.draw_probe(data)
@@ -49,11 +49,13 @@ def train(card: Card) -> None:
         if training.done < card.run.steps:
             # Of cuDNN's algorithms only those that give the same bits every time.
             same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-            with same, noted() as received:
-                _run(training, data, folder, received)
+            at_work = at_hand(data, training.device, card.run.workers)
+            with same, noted() as received, at_work as batches:
+                _run(training, batches, folder, received)
+        print(card.folder)
 
 
-def _run(training: Training, data: Data, folder: Path, received: list[int]) -> None:
+def _run(training: Training, batches: Batches, folder: Path, received: list[int]) -> None:
     """Train to the end, going back from trouble where that is asked for.
 
     Raises:
@@ -65,7 +67,7 @@ def _run(training: Training, data: Data, folder: Path, received: list[int]) -> N
     while training.done < run.steps:
         try:
             with closing(Record(folder, training.done)) if processes.first else nullcontext() as record:
-                _train_on(training, data, record, yardstick, received)
+                _train_on(training, batches, record, yardstick, received)
         except Diverged as trouble:
             if run.on_collapse != "rollback":
                 raise
@@ -108,14 +110,18 @@ def _due(run: Run, done: int, stopping: bool) -> Due:
 
 
 def _train_on(
-    training: Training, data: Data, record: Record | None, yardstick: Yardstick | None, received: list[int]
+    training: Training,
+    batches: Batches,
+    record: Record | None,
+    yardstick: Yardstick | None,
+    received: list[int],
 ) -> None:
     """Train to the end, a signal, or trouble; the first process looks at what comes of it."""
     card, run, processes = training.card, training.card.run, training.processes
     speed = Speed(training.done, card.entry.examples_per_step)
     with progress(run.steps, card.name, "steps", training.done) as advance:
         while training.done < run.steps:
-            scalars = training.step(data)
+            scalars = training.step(batches)
             stopping = processes.any(bool(received))
             due = _due(run, training.done, stopping)
             shown: dict[str, float] | None = None

@@ -9,7 +9,7 @@ from serving.images import Pixels
 from training import checkpoint
 from training.computing import prepare, settle
 from training.config import Card, find_device
-from training.data import Data
+from training.data import Batches
 from training.draw import Graphs
 from training.ema import MovingAverage
 from training.generators import graphs_of_generators
@@ -46,17 +46,17 @@ class Training:
         size, classes = PROBE_SIZES[self.card.entry.task], self.card.entry.classes
         return math.ceil(size / (classes or math.ceil(math.sqrt(size))))
 
-    def draw_probe(self, data: Data) -> None:
-        """Draw the probe for the data; torch's random state is as before."""
+    def draw_probe(self, data: Batches) -> None:
+        """Draw the probe for the data, on any device; torch's random state is as before."""
         before = checkpoint.random_state(self.device)
         rows = self.card.entry.classes or math.ceil(PROBE_SIZES[self.card.entry.task] / self.columns)
         batch = data.batch(0, rows * self.columns)
-        batch["label"] = torch.arange(rows, device=self.device).repeat_interleave(self.columns)
-        self.probe = self.trainer.inputs(batch)
+        batch["label"] = torch.arange(rows).repeat_interleave(self.columns)
+        self.probe = self._here(self.trainer.inputs(batch))
         checkpoint.restore_random_state(before, self.device)
 
-    def step(self, data: Data) -> dict[str, torch.Tensor]:
-        """Train on the next batch."""
+    def step(self, data: Batches) -> dict[str, torch.Tensor]:
+        """Train on the next batch, which is on the device."""
         factor = self.card.entry.learning_rate_at(self.done / self.card.run.steps)
         for optimizer in self.trainer.optimizers.values():
             for group in optimizer.param_groups:
@@ -65,6 +65,11 @@ class Training:
         self.average.update(self.trainer.generators, self.done)
         self.done += 1
         return scalars
+
+    def _here(self, inputs: Inputs) -> Inputs:
+        return {
+            name: {key: value.to(self.device) for key, value in fed.items()} for name, fed in inputs.items()
+        }
 
     @torch.no_grad()
     def look(self) -> torch.Tensor:
@@ -110,8 +115,5 @@ class Training:
         self.trainer.load_state_dict(state["trainer"])
         self.watch.load_state_dict(state["watch"])
         self.average.generators.load_state_dict(state["average"])
-        self.probe = {
-            name: {key: value.to(self.device) for key, value in inputs.items()}
-            for name, inputs in state["probe"].items()
-        }
+        self.probe = self._here(state["probe"])
         checkpoint.restore_random_state(state["random"], self.device)

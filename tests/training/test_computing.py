@@ -1,6 +1,7 @@
 """Precision, fused updates and compilation: equal where they must be, close where they may differ."""
 
 import dataclasses
+import math
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import torch
 from tests.conftest import small_card
 from tests.training.test_loop import final
 from training import checkpoint
+from training.ahead import at_hand
 from training.config import Card, Run
 from training.data import open_data
 from training.loop import train
@@ -136,20 +138,20 @@ def test_a_compiled_run_learns_the_same_and_resumes_equal_to_the_bit(tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["dcgan", "cyclegan", "wgan-gp"])
+@pytest.mark.parametrize("name", ["dcgan", "cyclegan", "wgan-gp", "mlp-gan-vector"])
 @pytest.mark.parametrize("run", [{}, LOW])
 def test_a_step_on_cuda_waits_for_nothing(name, run, tmp_path):
     card = small_card(name, tmp_path, device="cuda", **run)
     training = Training(card)
-    data = open_data(card.run.data, card.entry.sample_shape, 0).to(training.device)
-    batch = data.batch(0, card.entry.examples_per_step)
-    training.trainer.step(batch)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        training.trainer.step(batch)
-        training.average.update(training.trainer.generators, 1)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    data = open_data(card.run.data, card.entry.sample_shape, 0)
+    with at_hand(data, training.device, 2) as batches:
+        assert (batches is data) == (data.nbytes < math.inf), "both kinds are tried"
+        training.step(batches)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            training.step(batches)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu

@@ -57,6 +57,7 @@ def run(*arguments: object, **options: object) -> str:
     """Run to the end; give what was said on standard error."""
     done = torchrun(*arguments, **options)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(arguments[2])], "the first alone says where the run is"
     return done.stderr
 
 
