@@ -1,5 +1,6 @@
 """The documents' commands, run as they stand."""
 
+import json
 import os
 import re
 import subprocess
@@ -114,6 +115,16 @@ def test_the_tables_list_every_entry_every_data_and_every_setting():
         assert f"| `GANZOO_{field.name.upper()}` | `{field.default}` |".replace("`", "") in TEXT.replace(
             "`", ""
         )
+
+
+def test_the_table_of_speeds_is_the_benchmark_s():
+    rows = json.loads((ROOT / "benchmarks" / "training.json").read_text())["rows"]
+    told = dict(re.findall(r"^\| ([\w -]+ \d+) \| (.*) \|$", (ROOT / "docs" / "scale.md").read_text(), re.M))
+    assert len(told) == 5
+    for row in rows:
+        rates = [row["samples/s"].get(who) for who in ("ours fp32", "ours bf16", "ours bf16, compiled")]
+        ratios = [f"{rate / row['samples/s']['plain']:.1f}" if rate else "" for rate in rates]
+        assert told.get(row["kind"], " | ".join(ratios)) == " | ".join(ratios), row["kind"]
 
 
 def test_the_house_names_every_room():

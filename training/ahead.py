@@ -1,11 +1,12 @@
-"""Batches made ahead of their steps by other processes, where data are read or drawn as they go."""
+"""What takes long to read or draw, made by other processes before it is asked for, in order."""
 
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -13,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from training.data import Batches, Data
 from training.room import room
 from zoo.entry import Batch
+
+Made = TypeVar("Made")
 
 MOST_WORKERS = 8
 
@@ -45,7 +48,7 @@ class Ahead:
     def __init__(self, data: Data, device: torch.device, workers: int) -> None:
         self.data, self.device, self.workers = data, device, workers
         self._due: tuple[int, int] | None = None
-        self._batches: Iterator[Any] = iter(())
+        self._batches: Iterator[Batch] = iter(())
 
     def batch(self, step: int, size: int) -> Batch:
         """Give the batch of a step on the device, and begin those after it; other steps begin anew.
@@ -54,39 +57,57 @@ class Ahead:
             ValueError: an example can't be read; it is named.
         """
         if self._due != (step, size):
-            self._batches = self._begin(step, size)
+            make = partial(self.data.batch, size=size)
+            self._batches = in_order(make, itertools.count(step), self.workers, self.device.type == "cuda")
+        self._due = None
         batch = next(self._batches)
-        if isinstance(batch, Exception):
-            raise batch
         self._due = (step + 1, size)
         return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-
-    def _begin(self, step: int, size: int) -> Iterator[Any]:
-        loader = DataLoader(
-            _Steps(self.data, size),
-            batch_size=None,
-            sampler=itertools.count(step),
-            num_workers=self.workers,
-            worker_init_fn=_deaf,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # the run's own numbers are not to be drawn from
-        )
-        return iter(loader)
 
     def close(self) -> None:
         """End the processes."""
         self._due, self._batches = None, iter(())
 
 
-class _Steps(Dataset[Batch | Exception]):
-    """Batches by their step; what stops one is handed on as it is, to be raised where it is wanted."""
+def in_order(
+    make: Callable[[int], Made], numbers: Iterable[int], workers: int, pinned: bool = False
+) -> Iterator[Made]:
+    """Make something of every number, in their order, by so many other processes or, of 0, by this one.
 
-    def __init__(self, data: Data, size: int) -> None:
-        self.data, self.size = data, size
+    Args:
+        make: gives tensors, also within tuples, lists and dicts.
+        numbers: what to make them of, without end perhaps.
+        workers: processes, each at most two ahead; they end with the iterator.
+        pinned: whether to lay the tensors where a GPU copies them from without a wait.
 
-    def __getitem__(self, step: int) -> Batch | Exception:
+    Raises:
+        ValueError: what `make` raises where it can't.
+        OSError: likewise.
+    """
+    loader = DataLoader(
+        _Making(make),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        worker_init_fn=_deaf,
+        pin_memory=pinned,
+        generator=torch.Generator(),  # the run's own numbers are not to be drawn from
+    )
+    for made in loader:
+        if isinstance(made, Exception):
+            raise made
+        yield made
+
+
+class _Making(Dataset[Any], Generic[Made]):
+    """Gives what stops it as it is, where torch would tell it with all that the process did."""
+
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        self.make = make
+
+    def __getitem__(self, number: int) -> Made | Exception:
         try:
-            return self.data.batch(step, self.size)
+            return self.make(number)
         except (OSError, ValueError) as error:
             return error
 

@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import small_card
 from tests.training.test_loop import final
-from training import checkpoint
-from training.ahead import Ahead, at_hand
+from training import checkpoint, image_files
+from training.ahead import Ahead, at_hand, in_order
 from training.data import Pool, open_data
 from training.image_files import ImageFiles
 from training.loop import train
@@ -24,9 +26,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """Twelve images, thrice: in a folder, as two domains, and two of them side by side."""
-    import numpy as np
-    from PIL import Image
-
     root = tmp_path_factory.mktemp("drawn")
     images = to_pixels(open_data("glyphs", (3, 32, 32), 0).batch(0, 24)["real"]).numpy()
     for folder in ("folder", "unpaired/trainA", "unpaired/trainB", "paired"):
@@ -63,6 +62,25 @@ def test_images_without_room_are_read_as_they_are_drawn_the_same_to_the_bit(
     assert all(same(held.batch(step, 5), read.batch(step, 5)) for step in range(6)), "two passes and more"
     assert not same(held.batch(0, 5), read.batch(1, 5)), "what is equal above could differ"
     assert read.size == held.size
+
+
+def test_many_images_are_read_by_several_processes(drawn, tmp_path, monkeypatch, capsys):
+    images = [Image.open(file) for file in sorted((drawn / "folder").iterdir())]
+    for number in range(70):
+        images[number % 12].rotate(number).save(tmp_path / f"{number:02}.png")
+    alone = open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
+    asked = []
+    monkeypatch.setattr(image_files, "WORTH_A_WORKER", 20)
+    monkeypatch.setattr(image_files, "in_order", lambda *given: asked.append(given) or in_order(*given))
+    together = open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
+    assert [workers for _, _, workers in asked] == [min(os.cpu_count(), 3)]
+    assert torch.equal(alone.real, together.real)
+    assert alone.real.flatten(1).unique(dim=0).shape[0] > 60
+    assert capsys.readouterr().err.count("70/70 images") == 2
+    (tmp_path / "65.png").write_bytes(b"no image")
+    (tmp_path / "40.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"40\.png"):
+        open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
