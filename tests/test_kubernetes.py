@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -18,15 +19,18 @@ import kubernetes_validate
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from torch.distributed.run import get_args_parser
 
 from serving.guard import Guard
 from serving.models import Zoo
 from serving.routes import router
 from serving.settings import PREFIX, Settings
+from training.flags import parse
 from training.server import free_port, running, serve_command, serve_environment
 
 ROOT = Path(__file__).parents[1]
 DEPLOY, DOCUMENT = ROOT / "deploy", ROOT / "docs" / "deployment.md"
+SCALE = ROOT / "docs" / "scale.md"
 KUBECTL = shutil.which("kubectl")
 
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
@@ -63,9 +67,9 @@ def check(manifest: Manifest) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def blocks(kind: str) -> list[str]:
-    """What the document has in fences of a kind."""
-    return re.findall(rf"```{kind}\n(.+?)```", DOCUMENT.read_text(), re.DOTALL)
+def blocks(kind: str, document: Path = DOCUMENT) -> list[str]:
+    """What a document has in fences of a kind."""
+    return re.findall(rf"```{kind}\n(.+?)```", document.read_text(), re.DOTALL)
 
 
 def rendered(folder: Path) -> Iterator[Manifest]:
@@ -86,6 +90,35 @@ def built(place: Path, kustomization: Manifest) -> dict[str, Manifest]:
     for kind in objects.keys() - EXTENSIONS:
         kubernetes_validate.validate(objects[kind], VERSIONS[-1], strict=True)
     return objects
+
+
+def must_be_a_training(command: list[str]) -> None:
+    """Hold a torchrun and the training in it against what both take."""
+    assert command[0] == "torchrun"
+    asked = get_args_parser().parse_args(command[1:])
+    assert (asked.module, asked.training_script) == (True, "training")
+    verb, entry, *flags = asked.training_script_args
+    assert verb == "train"
+    card, _ = parse(entry, flags)
+    assert card.entry.batch_size % (int(asked.nnodes) * int(asked.nproc_per_node)) == 0
+
+
+def test_the_examples_of_trainings_are_right():
+    service, job = yaml.safe_load_all(blocks("yaml", SCALE)[0])
+    check(service)
+    check(job)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (variable,) = container["env"]
+    must_be_a_training([part.replace(f"$({variable['name']})", "1") for part in container["command"]])
+    assert f"--master-addr={job['metadata']['name']}-0.{service['metadata']['name']}" in container["command"]
+    assert pod["subdomain"] == service["metadata"]["name"]
+    (script,) = blocks("bash", SCALE)
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    (line,) = re.findall(r"torchrun.+?(?= &)", script.replace("\\\n", "").replace("$SLURM_NNODES", "2"))
+    must_be_a_training(shlex.split(line))
+    with pytest.raises(AssertionError):
+        must_be_a_training(shlex.split(line.replace("--batch-size 16", "--batch-size 17")))
 
 
 @pytest.mark.parametrize("file", BASE, ids=lambda file: file.stem)
