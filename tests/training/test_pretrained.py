@@ -11,7 +11,7 @@ from training.describe import describe
 from training.pretrained import FOLDER, pretrained, table
 from training.verify import verify
 
-NAMES = ("cdcgan-mnist", "dcgan-mnist")
+NAMES = ("cdcgan-mnist", "cyclegan-glyphs-style", "dcgan-glyphs", "dcgan-mnist", "mlp-gan-mnist")
 
 
 @pytest.mark.parametrize("name", NAMES)
