@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from tests.training.test_imported import Original
+from training.pretrained import pretrained, table
 from training.server import free_port, running
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +116,13 @@ def test_the_tables_list_every_entry_every_data_and_every_setting():
         assert f"| `GANZOO_{field.name.upper()}` | `{field.default}` |".replace("`", "") in TEXT.replace(
             "`", ""
         )
+
+
+def test_the_models_that_are_there_are_those_told_of():
+    said = [line.split() for line in table(pretrained()).splitlines()]
+    (told,) = re.findall(r"```\n(name .+?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(told.splitlines()) == 6
+    assert all(line.split() in said for line in told.splitlines())
 
 
 def test_the_table_of_speeds_is_the_benchmark_s():

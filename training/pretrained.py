@@ -11,6 +11,9 @@ FOLDER = Path(__file__).parents[1] / "artifacts"
 HEADLINES = ("frechet", "a2b_l1", "b2a_l1", "a2b_frechet", "modes_covered", "wasserstein2")
 """Scores to tell an artifact by, the first that it has."""
 
+CONTROLS = ("real", "recoloured", "untranslated")
+"""What a score is told beside, the first that it was measured of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
@@ -26,8 +29,10 @@ class Pretrained:
     """What `value` is; empty where nothing was measured."""
 
     value: float | None
+    control: str
+    """What `floor` is of: real data held out; sources that no model translated."""
+
     floor: float | None
-    """The same score of held-out real data."""
 
 
 def pretrained(folder: Path | None = None) -> list[Pretrained]:
@@ -43,12 +48,9 @@ def pretrained(folder: Path | None = None) -> list[Pretrained]:
 def _describe(place: Path, label: manifest.Manifest) -> Pretrained:
     size = sum(path.stat().st_size for path in place.iterdir()) / 1e6
     measured = [
-        (name, evaluation.scores[name], evaluation.controls.get("real", {}).get(name))
-        for evaluation in label.metrics
-        for name in HEADLINES
-        if name in evaluation.scores
+        (name, evaluation) for evaluation in label.metrics for name in HEADLINES if name in evaluation.scores
     ]
-    score, value, floor = next(iter(measured), ("", None, None))
+    score, value, control, floor = _beside(*measured[0]) if measured else ("", None, "", None)
     match label.training:
         case manifest.Training(data=data):
             origin = data
@@ -61,13 +63,21 @@ def _describe(place: Path, label: manifest.Manifest) -> Pretrained:
         megabytes=round(size, 1),
         score=score,
         value=value,
+        control=control,
         floor=floor,
     )
 
 
+def _beside(score: str, measured: manifest.Evaluation) -> tuple[str, float | None, str, float | None]:
+    """Give a score, its value, and its control's name and value."""
+    controls = [name for name in CONTROLS if score in measured.controls.get(name, {})]
+    control = controls[0] if controls else ""
+    return score, measured.scores[score], control, measured.controls.get(control, {}).get(score)
+
+
 def table(rows: list[Pretrained]) -> str:
     """Lay rows out as text."""
-    head = ("name", "entry", "data", "MB", "score", "", "real data")
+    head = ("name", "entry", "data", "MB", "score", "", "beside", "")
     lines = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
@@ -75,4 +85,4 @@ def table(rows: list[Pretrained]) -> str:
 
 def _cells(row: Pretrained) -> tuple[str, ...]:
     value, floor = ("" if each is None else f"{each:.4g}" for each in (row.value, row.floor))
-    return row.name, row.entry, row.data, f"{row.megabytes:.1f}", row.score, value, floor
+    return row.name, row.entry, row.data, f"{row.megabytes:.1f}", row.score, value, row.control, floor

@@ -31,6 +31,12 @@ def test_all_are_small():
     assert sum(row.megabytes for row in rows) <= 30
 
 
+def test_each_is_told_beside_a_control_that_it_may_be_held_against():
+    rows = [row for row in pretrained() if row.name in NAMES]
+    assert {(row.score, row.control) for row in rows} == {("frechet", "real"), ("a2b_l1", "recoloured")}
+    assert all(row.value < row.floor for row in rows if row.control == "recoloured")
+
+
 def test_they_are_listed_with_their_scores(artifacts, tmp_path, monkeypatch, capsys):
     for name in ("points", "styles"):
         shutil.copytree(artifacts / name, tmp_path / name)
@@ -46,10 +52,11 @@ def test_they_are_listed_with_their_scores(artifacts, tmp_path, monkeypatch, cap
     measured = label.model_copy(update={"metrics": [evaluation]})
     (tmp_path / "points" / manifest.FILE).write_bytes(measured.to_json())
     points, styles = pretrained(tmp_path)
-    assert (points.score, points.value, points.floor) == ("wasserstein2", 0.12345, 0.01)
-    assert (styles.entry, styles.score, styles.value) == ("cyclegan", "", None)
+    assert (points.score, points.value) == ("wasserstein2", 0.12345)
+    assert (points.control, points.floor) == ("real", 0.01)
+    assert (styles.entry, styles.score, styles.value, styles.control) == ("cyclegan", "", None, "")
     assert points.megabytes < styles.megabytes < 1
-    assert ["points", "linear-gan", "gaussian2d", "0.0", "wasserstein2", "0.1235", "0.01"] in [
+    assert ["points", "linear-gan", "gaussian2d", "0.0", "wasserstein2", "0.1235", "real", "0.01"] in [
         line.split() for line in table([points, styles]).splitlines()
     ]
 
