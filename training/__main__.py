@@ -44,7 +44,8 @@ def _train(name: str, arguments: list[str]) -> None:
     if dry_run:
         print(card.to_json())
         return
-    train(card)
+    if folder := train(card):
+        print(folder)
 
 
 def list_entries(*, pretrained: bool = False, as_json: Annotated[bool, arg(name="json")] = False) -> None:

@@ -1,18 +1,22 @@
-"""What takes long to read or draw, made by other processes before it is asked for, in order."""
+"""What takes long to read or draw, begun by other threads before it is asked for.
+
+Threads, not processes: decoding and torch's operations leave the interpreter to others, and threads need no
+shared memory, no copies of the data, and no care for their end.
+"""
 
 import itertools
-import os
-import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 
+from serving.sessions import cores
 from training.data import Batches, Data
-from training.room import room
+from training.room import room, runs_here
 from zoo.entry import Batch
 
 Made = TypeVar("Made")
@@ -27,14 +31,14 @@ def at_hand(data: Data, device: torch.device, workers: int | None = None) -> Ite
     Args:
         data: to learn from.
         device: where batches are wanted.
-        workers: processes that make them, 0 for this one alone; by default none for the CPU, whose cores
-            the steps themselves want.
+        workers: threads that make them, 0 for none: each is made when it is asked for. By default none for
+            the CPU, whose cores the steps themselves want.
     """
     if data.nbytes < room(device):
         yield data.to(device)
         return
     if workers is None:
-        workers = 0 if device.type == "cpu" else min(MOST_WORKERS, os.cpu_count() or 1)
+        workers = 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, cores() // runs_here()))
     ahead = Ahead(data, device, workers)
     try:
         yield ahead
@@ -43,7 +47,7 @@ def at_hand(data: Data, device: torch.device, workers: int | None = None) -> Ite
 
 
 class Ahead:
-    """The batches of data, the same to the bit, each begun before its step asks for it."""
+    """The batches of data, the same to the bit; with workers, begun before their steps ask for them."""
 
     def __init__(self, data: Data, device: torch.device, workers: int) -> None:
         self.data, self.device, self.workers = data, device, workers
@@ -51,68 +55,47 @@ class Ahead:
         self._batches: Iterator[Batch] = iter(())
 
     def batch(self, step: int, size: int) -> Batch:
-        """Give the batch of a step on the device, and begin those after it; other steps begin anew.
+        """Give the batch of a step on the device; where it is not the one after the last, begin anew.
 
         Raises:
             ValueError: an example can't be read; it is named.
         """
         if self._due != (step, size):
-            make = partial(self.data.batch, size=size)
-            self._batches = in_order(make, itertools.count(step), self.workers, self.device.type == "cuda")
+            self.close()
+            self._batches = in_order(partial(self._make, size), itertools.count(step), self.workers)
         self._due = None
         batch = next(self._batches)
         self._due = (step + 1, size)
         return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
+    def _make(self, size: int, step: int) -> Batch:
+        batch = self.data.batch(step, size)
+        if self.device.type != "cuda":
+            return batch
+        with torch.cuda.device(self.device):  # another thread's is the first
+            return {name: value.pin_memory() for name, value in batch.items()}
+
     def close(self) -> None:
-        """End the processes."""
+        """Begin no more batches."""
         self._due, self._batches = None, iter(())
 
 
-def in_order(
-    make: Callable[[int], Made], numbers: Iterable[int], workers: int, pinned: bool = False
-) -> Iterator[Made]:
-    """Make something of every number, in their order, by so many other processes or, of 0, by this one.
+def in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: int) -> Iterator[Made]:
+    """Make something of every number, in their order, by so many threads, two ahead for each of them.
 
-    Args:
-        make: gives tensors, also within tuples, lists and dicts.
-        numbers: what to make them of, without end perhaps.
-        workers: processes, each at most two ahead; they end with the iterator.
-        pinned: whether to lay the tensors where a GPU copies them from without a wait.
-
-    Raises:
-        ValueError: what `make` raises where it can't.
-        OSError: likewise.
+    By none, it is made when it is asked for. What `make` raises is raised here, when its turn has come.
     """
-    loader = DataLoader(
-        _Making(make),
-        batch_size=None,
-        sampler=numbers,
-        num_workers=workers,
-        worker_init_fn=_deaf,
-        pin_memory=pinned,
-        generator=torch.Generator(),  # the run's own numbers are not to be drawn from
-    )
-    for made in loader:
-        if isinstance(made, Exception):
-            raise made
-        yield made
-
-
-class _Making(Dataset[Any], Generic[Made]):
-    """Gives what stops it as it is, where torch would tell it with all that the process did."""
-
-    def __init__(self, make: Callable[[int], Made]) -> None:
-        self.make = make
-
-    def __getitem__(self, number: int) -> Made | Exception:
-        try:
-            return self.make(number)
-        except (OSError, ValueError) as error:
-            return error
-
-
-def _deaf(worker: int) -> None:
-    """Leave signals to the run's own process, which wants its batch before it stops."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    if not workers:
+        yield from map(make, numbers)
+        return
+    left, begun = iter(numbers), deque[Future[Made]]()
+    # Each torch of one thread: together they are as many as there shall be.
+    threads = ThreadPoolExecutor(workers, "ahead", initializer=partial(torch.set_num_threads, 1))
+    try:
+        begun.extend(threads.submit(make, number) for number in itertools.islice(left, 2 * workers))
+        while begun:
+            made = begun.popleft().result()
+            begun.extend(threads.submit(make, number) for number in itertools.islice(left, 1))
+            yield made
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)

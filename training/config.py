@@ -49,8 +49,8 @@ class Run:
     """Where several processes share a batch, normalise over all of it and not over each one's part."""
 
     workers: int | None = None
-    """Processes that make batches ahead of their steps where data are read or drawn as they go; by default
-    8 for a GPU, and none for the CPU, whose cores the steps themselves want."""
+    """Threads that make batches ahead of their steps where data are read or drawn as they go; by default as
+    many as there are cores, 8 at most, for a GPU, and none for the CPU, whose cores the steps want."""
 
     ema: float = 0.999
     """Decay of the moving average of the generators' weights, which is what is exported; 0 turns it off."""

@@ -1,7 +1,7 @@
 """Data by spec, one door: batches of float32, images NCHW in [-1, 1], the same for a seed and a step.
 
 A batch is a function of the seed and the step alone, so a resumed run sees what it would have seen, and
-there is no reader to save, no worker to wait for and no last, smaller batch.
+there is no reader to save and no last, smaller batch.
 """
 
 import importlib
@@ -47,7 +47,7 @@ class Batches(Protocol):
 
 
 class Data(Batches, Protocol):
-    """What a run learns from; its batches are on the CPU, or on the device that it is held on."""
+    """What a run learns from; batches are on the CPU, or on the device that they are held on."""
 
     name: str
     """What an artifact says it was trained on: the spec without a path of this machine."""
@@ -140,16 +140,6 @@ class Examples(Protocol):
         ...
 
 
-def nothing() -> None:
-    """Hold nothing out."""
-
-
-@lru_cache(maxsize=4)
-def shuffle(size: int, seed: int, number: int, device: torch.device) -> Tensor:
-    """Order the examples of a pass, counted from 0; on their device, lest every batch wait for a copy."""
-    return torch.randperm(size, generator=generator(seed, number)).to(device)
-
-
 class Pool:
     """A finite set: images as uint8 NCHW, normalised as they are drawn, or float32 vectors.
 
@@ -169,13 +159,14 @@ class Pool:
         labels: tuple[str, ...] = (),
         licence: str = "unknown",
         truth: Truth | None = None,
-        held_out: "Callable[[], Pool | None]" = nothing,
+        held_out: "Callable[[], Pool | None]" = lambda: None,
     ) -> None:
         if len(real) == 0:
             raise ValueError("the data are empty")
         self.real, self.label, self.name = real, label, name
         self.seed, self.labels, self.licence = seed, labels, licence
         self.truth, self.held_out = truth, held_out
+        self._shuffle = lru_cache(maxsize=2)(self._shuffle_anew)
 
     def __len__(self) -> int:
         return len(self.real)
@@ -196,16 +187,21 @@ class Pool:
         parts = []
         for number in range(places.start // len(self), (places.stop - 1) // len(self) + 1):
             start = number * len(self)
-            order = shuffle(len(self), self.seed, number, self.real.device)
-            parts.append(order[max(0, places.start - start) : places.stop - start])
+            parts.append(self._shuffle(number)[max(0, places.start - start) : places.stop - start])
         chosen = torch.cat(parts)
         batch = {"real": normalise(self.real[chosen])}
         if self.label is not None:
             batch["label"] = self.label[chosen]
         return batch
 
+    def _shuffle_anew(self, number: int) -> Tensor:
+        # On the examples' device, lest every batch wait for a copy.
+        order = torch.randperm(len(self), generator=generator(self.seed, number))
+        return order.to(self.real.device)
+
     def to(self, device: torch.device) -> "Pool":
         """Hold the examples on a device."""
+        self._shuffle.cache_clear()
         self.real = self.real.to(device)
         self.label = None if self.label is None else self.label.to(device)
         return self
@@ -219,7 +215,10 @@ def generator(*key: int) -> torch.Generator:
 
 def normalise(real: Tensor) -> Tensor:
     """Take uint8 [0, 255] to float32 [-1, 1]; leave vectors as they are."""
-    return real.float().div_(127.5).sub_(1) if real.dtype == torch.uint8 else real
+    if real.dtype != torch.uint8:
+        return real
+    # A tensor, since CUDA divides by a number by way of its reciprocal, which gives other bits than the CPU.
+    return real.float().div_(torch.full((), 127.5, device=real.device)).sub_(1)
 
 
 def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:

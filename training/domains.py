@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from training.data import Data, Pool, Truth, image_shape, nothing
+from training.data import Data, Pool, Truth, image_shape
 from training.image_files import find_folder, read_pool, split
 from zoo.entry import Batch, DataKind
 
@@ -25,7 +25,7 @@ class Domains:
 
     def __init__(self, a: Pool, b: Pool, name: str) -> None:
         self.a, self.b, self.name = a, b, name
-        self.held_out: Callable[[], Domains | None] = nothing
+        self.held_out: Callable[[], Domains | None] = lambda: None
 
     @property
     def size(self) -> float:
@@ -58,7 +58,7 @@ class Pairs:
 
     def __init__(self, both: Pool, name: str) -> None:
         self.both, self.name = both, name
-        self.held_out: Callable[[], Pairs | None] = nothing
+        self.held_out: Callable[[], Pairs | None] = lambda: None
 
     @property
     def size(self) -> float:

@@ -1,9 +1,7 @@
 """Images in folders, whatever their sizes and modes."""
 
 import math
-import os
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,18 +11,16 @@ from torch import Tensor
 
 from serving.errors import Refusal
 from serving.images import FORMATS, Pixels, decode
+from serving.sessions import cores
 from training.ahead import in_order
 from training.data import Examples, Pool, fit, image_shape
 from training.progress import progress
-from training.room import room
+from training.room import room, runs_here
 
 CPU = torch.device("cpu")
 
 FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
 FOLDER_PIXELS = 2**27
-SOME, WORTH_A_WORKER = 32, 500
-"""Images that are read at a time; for how many a process of its own is worth being started."""
-
 FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
 HELD_OUT = {"folder": ("test",), "paired": ("test", "val")}
@@ -127,16 +123,15 @@ def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Ex
     """
     files = ImageFiles(image_files(root), shape, abreast)
     whole = (len(files), abreast * shape[0], *shape[1:])
-    if math.prod(whole) > room(CPU):
+    if math.prod(whole) >= room(CPU):
         wanted = math.prod(whole) / 2**30
         print(f"{root}: {wanted:.1f} GiB of images, read as they are drawn", file=sys.stderr)
         return files
     images = torch.empty(whole, dtype=torch.uint8)
-    workers = min(os.cpu_count() or 1, len(files) // WORTH_A_WORKER)
     with progress(len(files), f"reading {root}", "images") as advance:
-        for start, some in zip(range(0, len(files), SOME), files.in_turn(workers), strict=True):
-            images[start : start + len(some)] = some
-            advance(len(some))
+        for place, image in enumerate(in_order(files.read, range(len(files)), cores() // runs_here())):
+            images[place] = image
+            advance()
     return images
 
 
@@ -158,16 +153,10 @@ class ImageFiles:
         Raises:
             ValueError: one can't be read; the file is named.
         """
-        return torch.stack([self._read(int(place)) for place in places])
+        return torch.stack([self.read(int(place)) for place in places])
 
-    def in_turn(self, workers: int) -> Iterator[Tensor]:
-        """Read all, some at a time, by so many processes."""
-        return in_order(self._some, range(0, len(self), SOME), workers)
-
-    def _some(self, start: int) -> Tensor:
-        return self[torch.arange(start, min(start + SOME, len(self)))]
-
-    def _read(self, place: int) -> Tensor:
+    def read(self, place: int) -> Tensor:
+        """Read one: uint8 (abreast * C, H, W)."""
         pixels = torch.tensor(read_abreast(self.files[place], self.shape[0], self.abreast))
         return fit(pixels.permute(0, 3, 1, 2), self.shape).flatten(0, 1)
 

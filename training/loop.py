@@ -26,8 +26,11 @@ from training.yardstick import Yardstick, open_yardstick
 MOST_ROLLBACKS = 3
 
 
-def train(card: Card) -> None:
-    """Train, or resume, the run of a folder until it has all its steps, and print the folder.
+def train(card: Card) -> Path | None:
+    """Train, or resume, the run of a folder until it has all its steps.
+
+    Returns:
+        The folder, in the first of the run's processes alone.
 
     Raises:
         ValueError: the folder holds another run, or the data or the device can't be had.
@@ -52,7 +55,7 @@ def train(card: Card) -> None:
             at_work = at_hand(data, training.device, card.run.workers)
             with same, noted() as received, at_work as batches:
                 _run(training, batches, folder, received)
-        print(card.folder)
+        return card.folder if processes.first else None
 
 
 def _run(training: Training, batches: Batches, folder: Path, received: list[int]) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux tells a container how much memory it may have."""
+"""Where Linux tells a container how much memory it may have (cgroup 2)."""
 
 
 def room(device: torch.device) -> float:
-    """Give half of what a GPU has free, or of all memory; `GANZOO_DATA_MEMORY`, in GiB, says it otherwise.
+    """Give half of what a GPU has free, or this process's part of half the memory.
+
+    `GANZOO_DATA_MEMORY`, in GiB, says it otherwise for memory.
 
     Raises:
         ValueError: it says no number.
@@ -20,10 +22,15 @@ def room(device: torch.device) -> float:
         return torch.cuda.mem_get_info(device)[0] / 2
     told = os.environ.get("GANZOO_DATA_MEMORY")
     if not told:
-        return _memory() / 2
-    if not re.fullmatch(r"\d+\.?\d*", told):
-        raise ValueError(f"GANZOO_DATA_MEMORY must be a number of GiB; got {told}")
+        return _memory() / 2 / runs_here()
+    if not re.fullmatch(r"\d*\.?\d+", told):
+        raise ValueError(f"GANZOO_DATA_MEMORY must be a number of GiB, such as 0.5; got {told}")
     return float(told) * 2**30
+
+
+def runs_here() -> int:
+    """Count the processes of the run on this machine, as torchrun tells."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def _memory() -> int:

@@ -1,9 +1,9 @@
 import dataclasses
 import os
-import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -13,8 +13,8 @@ from PIL import Image
 
 from tests.conftest import small_card
 from tests.training.test_loop import final
-from training import checkpoint, image_files
-from training.ahead import Ahead, at_hand, in_order
+from training import ahead, checkpoint, image_files, loop
+from training.ahead import Ahead, at_hand
 from training.data import Pool, open_data
 from training.image_files import ImageFiles
 from training.loop import train
@@ -64,70 +64,104 @@ def test_images_without_room_are_read_as_they_are_drawn_the_same_to_the_bit(
     assert read.size == held.size
 
 
-def test_many_images_are_read_by_several_processes(drawn, tmp_path, monkeypatch, capsys):
+def test_many_images_are_read_by_several_threads(drawn, tmp_path, monkeypatch):
     images = [Image.open(file) for file in sorted((drawn / "folder").iterdir())]
     for number in range(70):
         images[number % 12].rotate(number).save(tmp_path / f"{number:02}.png")
-    alone = open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
-    asked = []
-    monkeypatch.setattr(image_files, "WORTH_A_WORKER", 20)
-    monkeypatch.setattr(image_files, "in_order", lambda *given: asked.append(given) or in_order(*given))
-    together = open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
-    assert [workers for _, _, workers in asked] == [min(os.cpu_count(), 3)]
-    assert torch.equal(alone.real, together.real)
-    assert alone.real.flatten(1).unique(dim=0).shape[0] > 60
-    assert capsys.readouterr().err.count("70/70 images") == 2
-    (tmp_path / "65.png").write_bytes(b"no image")
-    (tmp_path / "40.png").write_bytes(b"no image")
+
+    def read(threads: int) -> torch.Tensor:
+        monkeypatch.setattr(image_files, "cores", lambda: threads)
+        return open_data(f"folder:{tmp_path}", (3, 16, 16), 0).real
+
+    assert torch.equal(read(0), read(3))
+    assert read(3).flatten(1).unique(dim=0).shape[0] > 60
+    for broken in ("65", "40"):
+        (tmp_path / f"{broken}.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"40\.png"):
-        open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
+        read(3)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("spec", ["glyphs", "glyphs-style"])
 def test_batches_made_ahead_are_those_of_the_data(spec, workers):
-    ahead = Ahead(open_data(spec, (3, 16, 16), 0), CPU, workers)
+    made = Ahead(open_data(spec, (3, 16, 16), 0), CPU, workers)
     data = open_data(spec, (3, 16, 16), 0)
     before = torch.get_rng_state()
     for step, size in [(0, 4), (1, 4), (2, 4), (9, 4), (10, 4), (10, 6), (3, 6)]:
-        assert same(ahead.batch(step, size), data.batch(step, size)), (step, size)
+        assert same(made.batch(step, size), data.batch(step, size)), (step, size)
     assert torch.equal(before, torch.get_rng_state()), "the run's own random numbers"
-    ahead.close()
+    made.close()
 
 
 class Marked:
-    """Data whose batches say which process made them, and leave a file behind for every step."""
+    """Data whose batches say which thread made them, and leave a mark for every step that is begun."""
 
     nbytes = float("inf")
 
-    def __init__(self, place) -> None:
-        self.place = place
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.begun, self.seconds = set[int](), seconds
 
     def batch(self, step: int, size: int) -> dict[str, torch.Tensor]:
-        (self.place / str(step)).touch()
-        return {"real": torch.tensor([os.getpid()])}
+        self.begun.add(step)
+        time.sleep(self.seconds)
+        return {"real": torch.tensor([threading.get_ident(), torch.get_num_threads()])}
+
+
+def until(met, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not met() and time.monotonic() < end:
+        time.sleep(0.01)
+    return met()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_others_make_batches_before_they_are_asked_for_and_end_with_the_block(workers, tmp_path):
-    with at_hand(Marked(tmp_path), CPU, workers) as batches:
-        makers = {int(batches.batch(step, 1)["real"]) for step in range(4)}
-        until = time.monotonic() + 20
-        while workers and not (tmp_path / "5").exists() and time.monotonic() < until:
-            time.sleep(0.01)
-    assert (tmp_path / "5").exists() == bool(workers), "alone, a process makes what it is asked for"
-    assert makers == {os.getpid()} if not workers else len(makers - {os.getpid()}) == 2
-    for maker in makers - {os.getpid()}:
-        with pytest.raises(ProcessLookupError):
-            os.kill(maker, 0)
+def test_others_begin_batches_before_they_are_asked_for_and_end_with_the_block(workers):
+    before, data = threading.active_count(), Marked(0.01)
+    with at_hand(data, CPU, workers) as batches:
+        made = [batches.batch(step, 1)["real"].tolist() for step in range(6)]
+        assert until(lambda: max(data.begun) == 5 + 2 * workers), "two ahead of each, and no more"
+    makers = {maker for maker, _ in made}
+    if workers:
+        assert len(makers - {threading.get_ident()}) == 2
+        assert {threads for _, threads in made} == {1}, "torch's own threads would be too many"
+    else:
+        assert makers == {threading.get_ident()}
+    assert until(lambda: threading.active_count() == before)
+    assert torch.get_num_threads() > 1 or os.environ.get("OMP_NUM_THREADS") == "1"
 
 
-def test_the_cpu_wants_no_workers_unless_told(drawn, no_room):
-    with at_hand(open_data("glyphs", (1, 16, 16), 0), CPU) as batches:
-        assert (type(batches), batches.workers) == (Ahead, 0)
-    data = open_data("ring8:100", (2,), 0)
-    with at_hand(data, CPU) as batches:
-        assert isinstance(batches, Ahead), "without room"
+def test_nobody_waits_for_a_batch_that_nobody_wants():
+    data = Marked(1.0)
+    with at_hand(data, CPU, 2) as batches:
+        batches.batch(0, 1)
+        start = time.monotonic()
+    assert time.monotonic() - start < 0.5
+    time.sleep(2.5)
+    assert max(data.begun) <= 4, "what was not begun by then never is"
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_as_it_was():
+    class Broken(Marked):
+        def batch(self, step: int, size: int) -> dict[str, torch.Tensor]:
+            raise RuntimeError("out of order")
+
+    with at_hand(Broken(), CPU, 2) as batches, pytest.raises(RuntimeError, match=r"^out of order$"):
+        batches.batch(0, 1)
+
+
+def test_the_cpu_wants_no_workers_and_a_gpu_one_for_each_core(monkeypatch):
+    def workers(device: str, *told: int) -> int:
+        with at_hand(open_data("ring8:100", (2,), 0), torch.device(device), *told) as batches:
+            assert isinstance(batches, Ahead)
+            return batches.workers
+
+    monkeypatch.setattr(ahead, "room", lambda device: 0)
+    assert (workers("cpu"), workers("cpu", 3)) == (0, 3)
+    for cores, runs, wanted in [(64, 1, 8), (6, 1, 6), (6, 2, 3), (2, 8, 1)]:
+        monkeypatch.setattr(ahead, "cores", lambda cores=cores: cores)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(runs))
+        assert workers("cuda") == wanted
+    assert workers("cuda", 0) == 0
 
 
 def test_what_there_is_room_for_is_held(drawn):
@@ -151,13 +185,6 @@ def test_a_file_that_broke_is_named_and_no_hindrance_once_mended(drawn, workers,
         assert same(batches.batch(0, 12), data.batch(0, 12))
 
 
-@pytest.mark.parametrize("source", ["folder", "unpaired", "paired", "glyphs", "glyphs-style"])
-def test_data_can_be_sent_to_processes_that_are_not_forked(drawn, source, no_room):
-    spec = source if source.startswith("glyphs") else f"{source}:{drawn / source}"
-    data = open_data(spec, (3, 16, 16), 0)
-    assert same(pickle.loads(pickle.dumps(data)).batch(5, 4), data.batch(5, 4))
-
-
 @pytest.mark.parametrize(("name", "source"), [("dcgan", "folder"), ("cyclegan", "unpaired")])
 def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
     drawn, name, source, tmp_path, monkeypatch
@@ -172,13 +199,28 @@ def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
     held = last("held", steps=5)
     assert not same(held, last("shorter", steps=4))
     monkeypatch.setenv("GANZOO_DATA_MEMORY", "0")
+    told = []
+    monkeypatch.setattr(loop, "at_hand", lambda *given: told.append(given[2]) or at_hand(*given))
     assert same(held, last("ahead", steps=5, workers=2, checkpoint_every=3))
     (tmp_path / "ahead" / "checkpoints" / final(tmp_path / "ahead")).unlink()
     assert same(held, last("ahead", steps=5, workers=1)), "resumed"
+    assert told == [2, 1]
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_the_same_bits_held_and_read(drawn, monkeypatch):
+    cuda, spec = torch.device("cuda"), f"folder:{drawn / 'folder'}"
+    with at_hand(open_data(spec, (3, 16, 16), 0), cuda) as held:
+        monkeypatch.setenv("GANZOO_DATA_MEMORY", "0")
+        with at_hand(open_data(spec, (3, 16, 16), 0), cuda, 2) as read:
+            for step in range(6):
+                one, other = held.batch(step, 5)["real"], read.batch(step, 5)["real"]
+                assert one.device.type == other.device.type == "cuda"
+                assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_all_processes_of_a_run_saves_and_stops_it(drawn, number, tmp_path):
+def test_a_signal_saves_and_stops_a_run_whose_batches_are_made_ahead(drawn, number, tmp_path):
     command = [sys.executable, "-m", "training", "train", "mlp-gan", "--shape", "3", "16", "16"]
     flags = ["--data", f"folder:{drawn / 'folder'}", "--workers", "2", "--device", "cpu", "--log-every", "1"]
     process = subprocess.Popen(

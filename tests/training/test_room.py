@@ -18,7 +18,7 @@ PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         ("1073741824\n", None, 2**29),
         (f"{4 * PHYSICAL}\n", None, PHYSICAL / 2),
         ("1073741824\n", "3", 3 * 2**30),
-        (None, "0.5", 2**29),
+        (None, ".5", 2**29),
         (None, "0", 0),
     ],
 )
@@ -32,11 +32,18 @@ def test_half_of_the_memory_a_container_s_limit_or_what_is_told(limit, told, byt
     assert room(CPU) == bytes_
 
 
-@pytest.mark.parametrize("told", ["lots", "-1", "nan"])
+@pytest.mark.parametrize("told", ["lots", "-1", "nan", "1 GiB"])
 def test_what_is_no_number_is_refused(told, monkeypatch):
     monkeypatch.setenv("GANZOO_DATA_MEMORY", told)
     with pytest.raises(ValueError, match="GANZOO_DATA_MEMORY"):
         room(CPU)
+
+
+def test_the_processes_of_a_run_share_a_machine_s_memory(monkeypatch):
+    monkeypatch.delenv("GANZOO_DATA_MEMORY", raising=False)
+    alone = room(CPU)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert room(CPU) == alone / 8
 
 
 @pytest.mark.gpu
