@@ -11,7 +11,7 @@ from training.config import Card
 from training.record import METRICS
 from training.yardstick import FLOOR, by
 
-CHOICES = ("data", "ema", "on_collapse", "score_samples")
+CHOICES = ("data", "precision", "sync_batch_norm", "ema", "on_collapse", "score_samples")
 """Fields of a run that are a choice of method; the entry's are all."""
 
 

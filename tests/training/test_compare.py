@@ -76,3 +76,11 @@ def test_runs_without_scores_are_refused(tmp_path, scored):
         compare([tmp_path / "run"])
     with pytest.raises(ValueError, match="holds no run"):
         compare([tmp_path])
+
+
+def test_a_precision_is_a_method(tmp_path):
+    options = {"data": "ring8", "steps": 2, "score_every": 2, "score_samples": 500}
+    for precision in ("fp32", "bf16"):
+        train(small_card("mlp-gan-vector", tmp_path / precision, precision=precision, **options))
+    rows = compare([tmp_path / "fp32", tmp_path / "bf16"])
+    assert sorted(row.changes.get("precision", "") for row in rows) == ["", "bf16"]
