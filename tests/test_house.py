@@ -180,7 +180,6 @@ def test_every_file_has_its_tests_in_the_same_room(path):
         "training/image_files.py": "tests/training/test_data.py",
         "training/describe.py": "tests/training/test_export.py",
         "training/source.py": "tests/training/test_sample.py",
-        "training/signals.py": "tests/training/test_loop.py",
         "training/state.py": "tests/training/test_loop.py",
         "training/folder.py": "tests/training/test_loop.py",
         "training/server.py": "tests/serving/test_service.py",

@@ -21,8 +21,8 @@ from training.folder import locked
 from training.packing import Pack, Packed, packing
 from training.progress import Advance, progress
 from training.shards import Shard, write_shard
+from training.signals import stoppable
 from training.source import is_artifact
-from training.stopping import stoppable
 from training.worker import write_alone
 
 PLAN, INDEX = "plan.json", "index.json"

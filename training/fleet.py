@@ -14,8 +14,8 @@ from training.draw import Graphs
 from training.packing import Pack, packing
 from training.progress import Advance
 from training.shards import Shard
+from training.signals import stoppable
 from training.source import is_artifact, open_graphs
-from training.stopping import stoppable
 
 
 def open_fleet(source: Path, plan: Plan, out: Path) -> Write:

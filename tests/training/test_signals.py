@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from training.stopping import Stopped, stoppable
+from training.signals import Stopped, stoppable
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
