@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -39,11 +39,8 @@ def at_hand(data: Data, device: torch.device, workers: int | None = None) -> Ite
         return
     if workers is None:
         workers = 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, cores() // runs_here()))
-    ahead = Ahead(data, device, workers)
-    try:
+    with closing(Ahead(data, device, workers)) as ahead:
         yield ahead
-    finally:
-        ahead.close()
 
 
 class Ahead:

@@ -30,9 +30,10 @@ class Pretrained:
 
     value: float | None
     control: str
-    """What `floor` is of: real data held out; sources that no model translated."""
+    """What `floor` is of: real data held out, or sources that no model translated; empty where of none."""
 
     floor: float | None
+    """The same score of the control."""
 
 
 def pretrained(folder: Path | None = None) -> list[Pretrained]:
@@ -70,8 +71,7 @@ def _describe(place: Path, label: manifest.Manifest) -> Pretrained:
 
 def _beside(score: str, measured: manifest.Evaluation) -> tuple[str, float | None, str, float | None]:
     """Give a score, its value, and its control's name and value."""
-    controls = [name for name in CONTROLS if score in measured.controls.get(name, {})]
-    control = controls[0] if controls else ""
+    control = next((name for name in CONTROLS if score in measured.controls.get(name, {})), "")
     return score, measured.scores[score], control, measured.controls.get(control, {}).get(score)
 
 

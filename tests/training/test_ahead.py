@@ -114,19 +114,25 @@ def until(met, seconds: float = 20) -> bool:
     return met()
 
 
+def helpers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_others_begin_batches_before_they_are_asked_for_and_end_with_the_block(workers):
-    before, data = threading.active_count(), Marked(0.01)
+    data = Marked(0.01)
+    assert until(lambda: not helpers()), "those of other tests have ended"
     with at_hand(data, CPU, workers) as batches:
         made = [batches.batch(step, 1)["real"].tolist() for step in range(6)]
         assert until(lambda: max(data.begun) == 5 + 2 * workers), "two ahead of each, and no more"
+        assert len(helpers()) == workers
     makers = {maker for maker, _ in made}
     if workers:
         assert len(makers - {threading.get_ident()}) == 2
         assert {threads for _, threads in made} == {1}, "torch's own threads would be too many"
     else:
         assert makers == {threading.get_ident()}
-    assert until(lambda: threading.active_count() == before)
+    assert until(lambda: not helpers())
     assert torch.get_num_threads() > 1 or os.environ.get("OMP_NUM_THREADS") == "1"
 
 
@@ -232,9 +238,7 @@ def test_a_signal_saves_and_stops_a_run_whose_batches_are_made_ahead(drawn, numb
     )
     with process:
         lines = tmp_path / "run" / "metrics.jsonl"
-        until = time.monotonic() + 120
-        while not (lines.exists() and lines.stat().st_size) and time.monotonic() < until:
-            time.sleep(0.05)
+        until(lambda: lines.exists() and lines.stat().st_size, 120)
         os.killpg(process.pid, number)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + number
