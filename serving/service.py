@@ -19,22 +19,22 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.access_log import AccessLog
-from serving.answers import Stopwatch
-from serving.engine import read_file
+from serving.api.app import SHAPES, router
+from serving.api.formats import encode
+from serving.api.requests import SampleRequest, TranslateRequest, media_type
+from serving.api.responses import Stopwatch
+from serving.api.sampling import Sampling
+from serving.api.translation import Translating
 from serving.errors import Refusal
-from serving.formats import encode
-from serving.guard import Guard
-from serving.keys import Keys
 from serving.leaving import leave_on_sigterm
 from serving.metrics import forget_the_dead
-from serving.models import Zoo
-from serving.requests import SampleRequest, TranslateRequest, media_type
-from serving.routes import SHAPES, router
-from serving.sampling import Sampling
-from serving.sessions import EngineError, choose_provider
+from serving.middleware.access_log import AccessLog
+from serving.middleware.auth import Keys
+from serving.middleware.request import Guard
+from serving.repository.repository import Zoo
+from serving.runtime.engine import read_file
+from serving.runtime.sessions import EngineError, choose_provider
 from serving.settings import Settings
-from serving.translating import Translating
 
 Png = Annotated[bytes, ContentType("image/png")]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from serving.manifest import Precision
+from serving.runtime.manifest import Precision
 
 PREFIX = "GANZOO_"
 

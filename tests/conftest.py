@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.config import Card, Run
-from training.export import export
-from training.loop import train
+from training.artifacts.export import export
+from training.loop.train import train
+from training.run.config import Card, Run
 from zoo import registry
 from zoo.entry import Entry
 

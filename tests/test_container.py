@@ -18,8 +18,8 @@ import pathspec
 import pytest
 import yaml
 
+from serving.launcher import free_port, running, serving
 from serving.settings import Settings
-from training.server import free_port, running, serving
 
 ROOT = Path(__file__).parents[1]
 BENTOFILE = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
@@ -94,7 +94,7 @@ def test_a_bento_takes_all_that_serves_and_the_page():
     taken = pathspec.GitIgnoreSpec.from_lines(BENTOFILE["include"])
     files = [path.relative_to(ROOT) for path in (ROOT / "serving").rglob("*.*") if path.suffix != ".pyc"]
     left = {str(path) for path in files if not taken.match_file(path)}
-    assert left == {"serving/manifest.schema.json"}, "which is for those who read artifacts elsewhere"
+    assert left == {"serving/runtime/manifest.schema.json"}, "which is for those who read artifacts elsewhere"
     assert taken.match_file("serving/playground/index.html")
 
 

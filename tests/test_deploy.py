@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serving.launcher import free_port, running, serving
 from serving.settings import Settings
-from training.server import free_port, running, serving
 
 ROOT = Path(__file__).parents[1]
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

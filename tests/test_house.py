@@ -19,12 +19,12 @@ STAIRS = {
     "training": {
         "training",
         "zoo",
-        "serving.manifest",
-        "serving.engine",
-        "serving.latents",
-        "serving.sessions",
+        "serving.runtime.manifest",
+        "serving.runtime.engine",
+        "serving.runtime.latents",
+        "serving.runtime.sessions",
         # One decoder, one encoder and one kind of sheet for the lab and for the server.
-        "serving.images",
+        "serving.imaging.codec",
         "serving.errors",
         # The command line's `serve` has the server's own settings for flags.
         "serving.settings",
@@ -85,13 +85,13 @@ def test_every_import_goes_down_the_stairs(path):
 def test_a_wrong_arrow_would_be_seen():
     """The control: the same check over arrows that must not be."""
     wrong = {
-        "zoo/dcgan.py": "training.loop",
-        "serving/engine.py": "torch",
-        "training/loop.py": "serving.batcher",
+        "zoo/models/dcgan.py": "training.loop.train",
+        "serving/runtime/engine.py": "torch",
+        "training/loop/train.py": "serving.repository.batcher",
     }
     for file, name in wrong.items():
         assert forbidden(ROOT / file, {name}) == {name}
-    assert forbidden(ROOT / "serving/engine.py", {"zoo.registry"}) == {"zoo.registry"}
+    assert forbidden(ROOT / "serving/runtime/engine.py", {"zoo.registry"}) == {"zoo.registry"}
 
 
 def test_only_one_file_opens_the_door_to_torchvision():
@@ -171,35 +171,35 @@ def test_every_file_has_its_tests_in_the_same_room(path):
     place = path.relative_to(ROOT)
     covered_elsewhere = {
         "zoo/entry.py": "tests/test_journey.py",
-        "training/__main__.py": "tests/training/test_main.py",
-        "training/flags.py": "tests/training/test_main.py",
-        "training/mistakes.py": "tests/training/test_main.py",
-        "training/demo.py": "tests/test_journey.py",
-        "training/draw.py": "tests/training/test_translate.py",
-        "training/generators.py": "tests/training/test_translate.py",
-        "training/image_files.py": "tests/training/test_data.py",
-        "training/describe.py": "tests/training/test_export.py",
-        "training/source.py": "tests/training/test_sample.py",
-        "training/state.py": "tests/training/test_loop.py",
-        "training/folder.py": "tests/training/test_loop.py",
-        "training/server.py": "tests/serving/test_service.py",
-        "training/graph.py": "tests/training/test_export.py",
-        "training/parity.py": "tests/training/test_export.py",
-        "training/artifact.py": "tests/training/test_export.py",
-        "training/rules.py": "tests/training/test_rewrite.py",
-        "serving/admission.py": "tests/serving/test_routes.py",
-        "serving/answers.py": "tests/serving/test_routes.py",
-        "serving/sampling.py": "tests/serving/test_routes.py",
-        "serving/translating.py": "tests/serving/test_routes.py",
-        "serving/schemas.py": "tests/serving/test_openapi.py",
-        "serving/tensors.py": "tests/serving/test_inference.py",
-        "serving/metrics.py": "tests/serving/test_guard.py",
-        "serving/keys.py": "tests/serving/test_guard.py",
-        "serving/access_log.py": "tests/serving/test_guard.py",
-        "serving/requests.py": "tests/serving/test_routes.py",
-        "serving/errors.py": "tests/serving/test_routes.py",
-        "serving/formats.py": "tests/serving/test_routes.py",
-        "serving/uploads.py": "tests/serving/test_routes.py",
+        "training/__main__.py": "tests/training/cli/test_main.py",
+        "training/cli/train.py": "tests/training/cli/test_main.py",
+        "training/cli/errors.py": "tests/training/cli/test_main.py",
+        "training/cli/demo.py": "tests/test_journey.py",
+        "serving/runtime/pipeline.py": "tests/serving/offline/test_translate.py",
+        "training/graphs/torch_pipeline.py": "tests/serving/offline/test_translate.py",
+        "training/data/image_folder.py": "tests/training/data/test_dataset.py",
+        "training/artifacts/model_card.py": "tests/training/artifacts/test_export.py",
+        "training/cli/inference.py": "tests/serving/offline/test_sample.py",
+        "training/loop/state.py": "tests/training/loop/test_train.py",
+        "training/run/directory.py": "tests/training/loop/test_train.py",
+        "serving/launcher.py": "tests/serving/test_service.py",
+        "training/graphs/trace.py": "tests/training/artifacts/test_export.py",
+        "training/graphs/parity.py": "tests/training/artifacts/test_export.py",
+        "training/artifacts/writer.py": "tests/training/artifacts/test_export.py",
+        "training/graphs/rules.py": "tests/training/graphs/test_rewrite.py",
+        "serving/repository/admission.py": "tests/serving/api/test_app.py",
+        "serving/api/responses.py": "tests/serving/api/test_app.py",
+        "serving/api/sampling.py": "tests/serving/api/test_app.py",
+        "serving/api/translation.py": "tests/serving/api/test_app.py",
+        "serving/api/schemas.py": "tests/serving/api/test_openapi.py",
+        "serving/api/open_inference/tensors.py": "tests/serving/api/open_inference/test_routes.py",
+        "serving/metrics.py": "tests/serving/middleware/test_request.py",
+        "serving/middleware/auth.py": "tests/serving/middleware/test_request.py",
+        "serving/middleware/access_log.py": "tests/serving/middleware/test_request.py",
+        "serving/api/requests.py": "tests/serving/api/test_app.py",
+        "serving/errors.py": "tests/serving/api/test_app.py",
+        "serving/api/formats.py": "tests/serving/api/test_app.py",
+        "serving/api/bodies.py": "tests/serving/api/test_app.py",
         "serving/leaving.py": "tests/reliability/test_trials.py",
     }
     if place.name != "__init__.py":

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.images import encode_png
+from serving.imaging.codec import encode_png
+from serving.launcher import serving
+from serving.offline.sample import sample
 from serving.settings import Settings
 from tests.conftest import small_card
-from training.demo import demo
-from training.export import export
-from training.loop import train
-from training.sample import sample
-from training.server import serving
-from training.source import open_graphs
+from training.artifacts.export import export
+from training.cli.demo import demo
+from training.cli.inference import open_graphs
+from training.loop.train import train
 from zoo import registry
 
 

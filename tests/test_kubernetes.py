@@ -21,12 +21,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from torch.distributed.run import get_args_parser
 
-from serving.guard import Guard
-from serving.models import Zoo
-from serving.routes import router
+from serving.api.app import router
+from serving.launcher import free_port, running, serve_command, serve_environment
+from serving.middleware.request import Guard
+from serving.repository.repository import Zoo
 from serving.settings import PREFIX, Settings
-from training.flags import parse
-from training.server import free_port, running, serve_command, serve_environment
+from training.cli.train import parse
 
 ROOT = Path(__file__).parents[1]
 DEPLOY, DOCUMENT = ROOT / "deploy", ROOT / "docs" / "deployment.md"

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.test_imported import Original
-from training.pretrained import pretrained, table
-from training.server import free_port, running
+from serving.launcher import free_port, running
+from tests.training.artifacts.test_import_weights import Original
+from training.artifacts.pretrained import pretrained, table
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/training.md", "docs/export.md", "docs/serving.md")
@@ -101,7 +101,7 @@ def test_the_tables_list_every_entry_every_data_and_every_setting():
     import dataclasses
 
     from serving.settings import Settings
-    from training.data import SOURCES
+    from training.data.dataset import SOURCES
     from zoo.adversarial import SCHEDULES
     from zoo.augment import TRANSFORMS
     from zoo.objectives import OBJECTIVES

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 from tyro.extras import SubcommandApp
 
-from serving.manifest import Precision
+from serving.runtime.manifest import Precision
 from serving.settings import Settings
-from training.mistakes import status
+from training.cli.errors import status
 from zoo import registry
 
 
@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train(name: str, arguments: list[str]) -> None:
     """Train an entry by name; its own fields are flags beside the run's."""
-    from training.flags import parse
-    from training.loop import train
+    from training.cli.train import parse
+    from training.loop.train import train
 
     card, dry_run = parse(name, arguments)
     if dry_run:
@@ -71,7 +71,7 @@ def list_entries(*, pretrained: bool = False, as_json: Annotated[bool, arg(name=
 
 
 def _list_pretrained(as_json: bool) -> None:
-    from training.pretrained import pretrained, table
+    from training.artifacts.pretrained import pretrained, table
 
     rows = pretrained()
     print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) if as_json else table(rows))
@@ -110,7 +110,7 @@ def sample(
         shards: Samples in each tar of a folder; by default 10000.
         ray: Have a folder written by a Ray cluster: that of RAY_ADDRESS, or one on this machine.
     """
-    from training.sample import draw
+    from serving.offline.sample import draw
 
     draw(source, n, seed, out, label, shards, ray)
     print(out)
@@ -130,8 +130,8 @@ def export(
         precision: Smaller types that the graphs are to be there in too: fp16, for CUDA; int8, for the CPU,
             calibrated on the run's data.
     """
-    from training.describe import proofs
-    from training.export import export
+    from training.artifacts.export import export
+    from training.artifacts.model_card import proofs
 
     folder = artifact or Path("artifacts") / run.resolve().name
     for line in proofs(export(run, folder, precision)):
@@ -152,7 +152,7 @@ def validate_data(
             256 where they are translated.
         as_json: Print JSON instead of a table.
     """
-    from training.validate import table, validate
+    from training.data.validate import table, validate
 
     findings = validate(data, image_size)
     print(json.dumps(dataclasses.asdict(findings), indent=2) if as_json else table(findings))
@@ -165,7 +165,7 @@ def verify(artifact: Positional[Path]) -> None:
     Args:
         artifact: The artifact's folder.
     """
-    from training.verify import verify
+    from training.artifacts.verify import verify
 
     for line in verify(artifact):
         print(line)
@@ -186,7 +186,7 @@ def translate(
         out: Where to: a .png, or a folder, of the same sizes.
         direction: a2b or b2a; by default the first that there is.
     """
-    from training.translate import translate
+    from serving.offline.translate import translate
 
     translate(source, images, out, direction)
     print(out)
@@ -205,7 +205,7 @@ def import_weights(
         weights: Files of state dicts: of the generator from a to b, and of the one back where there is one.
         artifact: Where to.
     """
-    from training.imported import import_cyclegan
+    from training.artifacts.import_weights import import_cyclegan
 
     import_cyclegan(weights, artifact)
     print(artifact)
@@ -235,7 +235,7 @@ def evaluate(
         precision: Of the graphs that are scored: fp32, or what they were exported in too.
         as_json: Print JSON instead of a table.
     """
-    from training.evaluate import evaluate, table
+    from training.artifacts.evaluate import evaluate, table
 
     evaluation = evaluate(artifact, data, n, seed, features, device, precision)
     print(evaluation.model_dump_json(indent=2) if as_json else table(evaluation))
@@ -249,7 +249,7 @@ def compare(runs: Positional[list[Path]], *, as_json: Annotated[bool, arg(name="
             what the others are measured by.
         as_json: Print JSON instead of a table.
     """
-    from training.compare import compare, table
+    from training.evaluation.compare import compare, table
 
     rows = compare(runs)
     print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) if as_json else table(rows))
@@ -263,7 +263,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> N
         host: Address to listen on; 0.0.0.0 is every one of this machine.
         port: TCP port to listen on.
     """
-    from training.server import serve_command, serve_environment
+    from serving.launcher import serve_command, serve_environment
 
     command = serve_command(host, port)
     os.execve(command[0], command, serve_environment(settings))
@@ -276,7 +276,7 @@ def demo(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
         out: Where everything lands.
         steps: Rounds of updates; 2000 take about two minutes on two CPU cores.
     """
-    from training.demo import demo
+    from training.cli.demo import demo
 
     demo(out, steps)
 

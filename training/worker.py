@@ -3,10 +3,10 @@
 import functools
 from pathlib import Path
 
-from serving.engine import Engine
-from serving.sessions import Options
-from training.draw import Graphs, graphs_of_engine
-from training.shards import pack, write_shard
+from serving.offline.shards import pack, write_shard
+from serving.runtime.engine import Engine
+from serving.runtime.pipeline import Graphs, graphs_of_engine
+from serving.runtime.sessions import Options
 
 
 def write_alone(artifact: Path, version: str, seeds: range, label: int | None, path: Path) -> str:

@@ -1,14 +1,14 @@
 // The page: which models there are, and the one that is looked at.
 
-import { hrefOf, read, visit } from "./address.js";
-import { Problem, STALE, send } from "./call.js";
-import { card } from "./card.js";
-import { make } from "./dom.js";
-import { sizeOf } from "./model.js";
-import { samplingView } from "./sampling.js";
-import { thumbnail } from "./thumbnail.js";
-import { translatingView } from "./translating.js";
-import { told } from "./work.js";
+import { hrefOf, read, visit } from "./parts/address.js";
+import { Problem, STALE, send } from "./parts/call.js";
+import { card } from "./views/card.js";
+import { make } from "./parts/dom.js";
+import { sizeOf } from "./parts/model.js";
+import { samplingView } from "./views/sampling.js";
+import { thumbnail } from "./parts/thumbnail.js";
+import { translatingView } from "./views/translating.js";
+import { told } from "./parts/work.js";
 
 const VIEWS = { sample: samplingView, translate: translatingView };
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from tests.bench.machine import describe_machine
-from training.compare import compare, table
-from training.config import Card, Run
-from training.data import open_data
-from training.loop import Training, train
-from zoo.dcgan import DCGAN, DCGAN2015
+from training.data.dataset import open_data
+from training.evaluation.compare import compare, table
+from training.loop.train import Training, train
+from training.run.config import Card, Run
+from zoo.models.dcgan import DCGAN, DCGAN2015
 
 PAPER: dict[str, Any] = dataclasses.asdict(DCGAN2015(image_size=32, channels=1, width=32))
 FAST = {"learning_rate": 2e-3, "schedule": "linear"}

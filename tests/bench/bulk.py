@@ -20,19 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serving.images import encode_png
-from serving.sessions import cores
+from serving.imaging.codec import encode_png
+from serving.offline.bulk import Plan, write_shards
+from serving.offline.workers import packing
+from serving.runtime.pipeline import Graphs
+from serving.runtime.sessions import cores
 from tests.bench.export import artifact_of
 from tests.bench.machine import describe_machine
-from training.bulk import Plan, write_shards
+from training.cli.inference import open_graphs
 from training.crew import crew
-from training.draw import Graphs
-from training.packing import packing
-from training.source import open_graphs
 from training.worker import write_alone
-from zoo.dcgan import DCGAN
 from zoo.entry import Entry
-from zoo.mlp_gan import MLPGAN
+from zoo.models.dcgan import DCGAN
+from zoo.models.mlp_gan import MLPGAN
 
 KINDS: dict[str, tuple[Entry, int]] = {
     "MLP 28": (MLPGAN(), 8192),

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from serving.images import Pixels, encode_jpeg, encode_png, encode_webp, sheet
+from serving.imaging.codec import Pixels, encode_jpeg, encode_png, encode_webp, sheet
 from tests.bench.machine import describe_machine
-from training.data import open_data
+from training.data.dataset import open_data
 
 Encoder = Callable[[Pixels], bytes]
 Row = dict[str, Any]

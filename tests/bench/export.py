@@ -26,19 +26,19 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from serving.engine import Array, Engine
-from serving.manifest import Imported
-from serving.sessions import open_session
+from serving.runtime.engine import Array, Engine
+from serving.runtime.manifest import Imported
+from serving.runtime.sessions import open_session
 from tests.bench.machine import describe_machine
-from training.artifact import Exportable, write_artifact
-from training.graph import OPSET, Ends
-from training.parity import psnr
-from training.pixels import all_as_served
-from training.variants import Smaller
-from zoo.cyclegan import CycleGAN
-from zoo.dcgan import DCGAN
+from training.artifacts.writer import Exportable, write_artifact
+from training.graphs.parity import psnr
+from training.graphs.pixels import all_as_served
+from training.graphs.trace import OPSET, Ends
+from training.graphs.variants import Smaller
 from zoo.entry import Entry
-from zoo.mlp_gan import MLPGAN
+from zoo.models.cyclegan import CycleGAN
+from zoo.models.dcgan import DCGAN
+from zoo.models.mlp_gan import MLPGAN
 
 SIDE = 256
 KINDS: dict[str, Entry] = {

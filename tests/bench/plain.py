@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from zoo.adversarial import TwoPlayerEntry
-from zoo.cyclegan import CycleGAN
+from zoo.models.cyclegan import CycleGAN
 
 Step = Callable[[], list[float]]
 

@@ -26,18 +26,18 @@ from typing import Any, NamedTuple
 import psutil
 from onnxruntime import InferenceSession
 
-from serving.images import encode_png
-from serving.latents import draw_latents
-from serving.sessions import cores
+from serving.api.open_inference.tensors import HEADER_LENGTH
+from serving.imaging.codec import encode_png
+from serving.launcher import free_port, running, serve_command, serve_environment
+from serving.runtime.latents import draw_latents
+from serving.runtime.sessions import cores
 from serving.settings import Settings
-from serving.tensors import HEADER_LENGTH
 from tests.bench.export import artifact_of, in_new_process, pictures
 from tests.bench.load import Load, request_bytes
 from tests.bench.machine import describe_machine
-from training.pixels import to_pixels
-from training.server import free_port, running, serve_command, serve_environment
-from zoo.cyclegan import CycleGAN
-from zoo.dcgan import DCGAN
+from training.graphs.pixels import to_pixels
+from zoo.models.cyclegan import CycleGAN
+from zoo.models.dcgan import DCGAN
 
 Row = dict[str, Any]
 ROUNDS = 3

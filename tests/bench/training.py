@@ -26,14 +26,14 @@ from torch.utils.flop_counter import flop_registry
 
 from tests.bench import plain
 from tests.bench.machine import describe_machine
-from training.config import Card, Run
-from training.data import open_data
-from training.state import Training
-from zoo.cyclegan import CycleGAN
-from zoo.dcgan import DCGAN2015
+from training.data.dataset import open_data
+from training.loop.state import Training
+from training.run.config import Card, Run
 from zoo.entry import Entry
-from zoo.mlp_gan import MLPGAN
-from zoo.wgan_gp import WGANGP
+from zoo.models.cyclegan import CycleGAN
+from zoo.models.dcgan import DCGAN2015
+from zoo.models.mlp_gan import MLPGAN
+from zoo.models.wgan_gp import WGANGP
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from tests.reliability.poison import poison
 from tests.reliability.soak import soak
 from tests.reliability.swaps import swaps
 from tests.reliability.workers import workers
-from zoo.cyclegan import CycleGAN
-from zoo.dcgan import DCGAN
+from zoo.models.cyclegan import CycleGAN
+from zoo.models.dcgan import DCGAN
 
 Trial = Callable[[Path, Path, bool], Finding]
 Record = dict[str, dict[str, Any]]

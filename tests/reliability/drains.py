@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import psutil
 
-from serving.images import encode_jpeg
+from serving.imaging.codec import encode_jpeg
 from serving.settings import Settings
 from tests.reliability.finding import Finding
 from tests.reliability.servers import ours, tree

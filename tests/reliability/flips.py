@@ -11,11 +11,11 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from serving import manifest
-from serving.engine import read_file
-from serving.sessions import open_session
+from serving.runtime import manifest
+from serving.runtime.engine import read_file
+from serving.runtime.sessions import open_session
 from tests.reliability.finding import Finding
-from training import checkpoint
+from training.run import checkpoint
 
 
 def flip_bits(artifact: Path, count: int = 200, seed: int = 0, naive: bool = False) -> tuple[int, int]:

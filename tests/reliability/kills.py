@@ -20,9 +20,9 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from serving.system.files import sweep
 from tests.reliability.finding import Finding
-from training import checkpoint
-from training.durable import sweep
+from training.run import checkpoint
 
 ROOT = Path(__file__).parents[2]
 

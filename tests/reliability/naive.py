@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.engine import Engine
-from serving.latents import draw_latents
+from serving.runtime.engine import Engine
+from serving.runtime.latents import draw_latents
 
 ARTIFACTS = Path(os.environ.get("GANZOO_ARTIFACTS", "artifacts"))
 engines: dict[str, Engine] = {}

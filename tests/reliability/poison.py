@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.batcher import Array, Batcher, Inputs, Job
-from serving.engine import Engine
-from serving.latents import draw_latents
+from serving.repository.batcher import Array, Batcher, Inputs, Job
+from serving.runtime.engine import Engine
+from serving.runtime.latents import draw_latents
 from tests.reliability.finding import Finding
 
 POISON = np.float32(12345)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from serving.launcher import free_port, running, serve_command, serve_environment
 from serving.settings import Settings
-from training.server import free_port, running, serve_command, serve_environment
 
 Tree = list[psutil.Process]
 

@@ -15,10 +15,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from serving import manifest
+from serving.launcher import serving
+from serving.runtime import manifest
 from serving.settings import Settings
 from tests.reliability.swaps import exchange
-from training.server import serving
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

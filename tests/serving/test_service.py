@@ -22,12 +22,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from serving.engine import Engine
-from serving.latents import draw_latents
+from serving.launcher import free_port, running, serve_command, serve_environment, serving
+from serving.offline.sample import sample
+from serving.runtime.engine import Engine
+from serving.runtime.latents import draw_latents
 from serving.settings import Settings
-from training.sample import sample
-from training.server import free_port, running, serve_command, serve_environment, serving
-from training.source import open_graphs
+from training.cli.inference import open_graphs
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import small_card
-from tests.training.test_loop import final
-from training import checkpoint
-from training.loop import train
+from tests.training.loop.test_train import final
+from training.loop.train import train
+from training.run import checkpoint
 
 
 def ganzoo(*arguments: object, room: int) -> subprocess.CompletedProcess[str]:

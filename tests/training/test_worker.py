@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serving import manifest
-from training.sample import draw
+from serving.offline.sample import draw
+from serving.runtime import manifest
 from training.worker import write_alone
 
 ROOT = Path(__file__).parents[2]

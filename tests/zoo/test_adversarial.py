@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from zoo.adversarial import DISTRIBUTIONS, SCHEDULES, ScheduleName, TwoPlayer, descend, frozen, split
-from zoo.dcgan import DCGAN
-from zoo.mlp_gan import MLPGAN
+from zoo.models.dcgan import DCGAN
+from zoo.models.mlp_gan import MLPGAN
 from zoo.objectives import OBJECTIVES
 from zoo.regularizers import REGULARIZERS
 

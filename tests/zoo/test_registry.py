@@ -16,10 +16,10 @@ def test_every_line_leads_to_an_entry_with_a_summary(name):
 
 
 def test_an_entry_from_outside_is_an_import_path():
-    assert registry.load("zoo.dcgan:DCGAN") is registry.load("dcgan")
+    assert registry.load("zoo.models.dcgan:DCGAN") is registry.load("dcgan")
 
 
-@pytest.mark.parametrize("name", ["no-such", "no.such:Thing", "zoo.dcgan:Nothing"])
+@pytest.mark.parametrize("name", ["no-such", "no.such:Thing", "zoo.models.dcgan:Nothing"])
 def test_an_unknown_name_is_refused_by_name(name):
     with pytest.raises(ValueError, match=name):
         registry.load(name)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from zoo.cyclegan import CycleGAN
+from zoo.models.cyclegan import CycleGAN
 from zoo.translation import TRANSLATORS, PatchDiscriminator, ReflectionPad, ResNet, UNet
 
 

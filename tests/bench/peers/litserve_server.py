@@ -10,8 +10,8 @@ import onnxruntime
 from fastapi import Request, Response
 from PIL import Image
 
-from serving.images import decode, encode_png, sheet
-from serving.latents import draw_latents
+from serving.imaging.codec import decode, encode_png, sheet
+from serving.runtime.latents import draw_latents
 
 
 class Sampler(litserve.LitAPI):

@@ -10,8 +10,8 @@ import onnxruntime
 from bentoml.validators import ContentType
 from PIL import Image
 
-from serving.images import sheet
-from serving.latents import draw_latents
+from serving.imaging.codec import sheet
+from serving.runtime.latents import draw_latents
 
 
 @bentoml.service(workers=1)

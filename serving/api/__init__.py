@@ -1,0 +1,1 @@
+"""The HTTP contract: routes, what requests may say and what responses hold."""

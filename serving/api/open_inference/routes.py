@@ -1,0 +1,170 @@
+"""The Open Inference Protocol (KServe v2, REST): any graph by its tensors, for Triton's clients and tools."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.api.open_inference.tensors import (
+    DATATYPES,
+    OUTPUT,
+    InferRequest,
+    read_inputs,
+    shape_of,
+    split,
+    write_output,
+)
+from serving.api.requests import LARGE, in_thread_if, parse_body, read_body
+from serving.api.responses import json_response
+from serving.errors import Refusal
+from serving.repository.repository import Model, Zoo
+from serving.runtime.manifest import Tensor
+
+KINDS = ("application/json", "application/octet-stream", "")
+"""What a body may be called; clients of the binary extension call it nothing in particular."""
+
+MANY = 2**14
+"""Numbers from which JSON is written in another thread."""
+
+
+@dataclass
+class OpenInference:
+    """The protocol's routes. A model of one graph has its artifact's name; of several, NAME.GRAPH each."""
+
+    zoo: Zoo
+
+    def routes(self) -> list[Route]:
+        """List the routes, the hot one first."""
+        routes = []
+        for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            routes += [
+                Route(f"{prefix}/infer", self.infer, methods=["POST"]),
+                Route(f"{prefix}/ready", self.model_ready),
+                Route(prefix, self.model_metadata),
+            ]
+        return [
+            *routes,
+            Route("/v2", self.server_metadata),
+            Route("/v2/health/live", self.server_live),
+            Route("/v2/health/ready", self.server_ready),
+            Route("/v2/repository/index", self.repository_index, methods=["POST"]),
+        ]
+
+    async def server_metadata(self, request: Request) -> Response:
+        """Say who serves, and which extensions of the protocol it knows."""
+        extensions = ["binary_tensor_data"]
+        return json_response({"name": "ganzoo", "version": _version(), "extensions": extensions})
+
+    async def server_live(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return json_response({"live": True})
+
+    async def server_ready(self, request: Request) -> Response:
+        """Say whether there are models that can be asked."""
+        ready = self.zoo.state == "ready"
+        return json_response({"ready": ready}, 200 if ready else 503)
+
+    async def repository_index(self, request: Request) -> Response:
+        """List the models."""
+        models = [
+            {"name": name, "version": model.version, "state": "READY", "reason": ""}
+            for name, (model, _) in self._graphs().items()
+        ]
+        return Response(json.dumps(models), media_type="application/json")
+
+    async def model_metadata(self, request: Request) -> Response:
+        """Describe a model's tensors."""
+        name, model, graph = self._find(request)
+        spec = model.manifest.graphs[graph]
+        return json_response(
+            {
+                "name": name,
+                "versions": [model.version],
+                "platform": "onnxruntime_onnx",
+                "inputs": [_describe(key, tensor) for key, tensor in spec.inputs.items()],
+                "outputs": [_describe(OUTPUT, spec.output)],
+            }
+        )
+
+    async def model_ready(self, request: Request) -> Response:
+        """Say whether a model can be asked."""
+        name, model, _ = self._find(request)
+        ready = not model.engine.is_starved
+        return json_response({"name": name, "ready": ready}, 200 if ready else 503)
+
+    async def infer(self, request: Request) -> Response:
+        """Run a graph on tensors."""
+        settings = self.zoo.settings
+        name, model, graph = self._find(request)
+        spec = model.manifest.graphs[graph]
+        limit = max(settings.max_body, settings.max_upload)
+        body = await read_body(request, limit, KINDS)
+        head, binary = split(request.headers, body)
+        asked = await parse_body(InferRequest, head)
+        _must_be_modest(asked, settings.max_images, settings.max_pixels)
+        about = {"model_name": name, "model_version": model.version}
+        about |= {} if asked.id is None else {"id": asked.id}
+        with self.zoo.uploads.hold() if spec.any_size else model.at_work.hold(asked.rows):
+            inputs = await in_thread_if(len(head) > LARGE, read_inputs, asked, binary, spec.inputs)
+            output = await model.run(graph, inputs)
+            large = output.size > MANY and not asked.wants_binary
+            content, headers = await in_thread_if(large, write_output, about, output, asked.wants_binary)
+        return Response(content, headers=headers)
+
+    def _graphs(self) -> dict[str, tuple[Model, str]]:
+        """Name every graph as the protocol's models."""
+        return {
+            name if len(model.engine.sessions) == 1 else f"{name}.{graph}": (model, graph)
+            for name, model in self.zoo.models.items()
+            for graph in model.engine.sessions
+        }
+
+    def _find(self, request: Request) -> tuple[str, Model, str]:
+        """Look up the graph that a path names.
+
+        Raises:
+            Refusal: `unknown_model` or `unknown_version` (404).
+        """
+        name = request.path_params["model"]
+        there = self._graphs()
+        if name not in there:
+            raise Refusal(404, "unknown_model", f"there is no such model; there are {', '.join(there)}")
+        model, graph = there[name]
+        request.scope["model"] = model.name
+        if request.path_params.get("version", model.version) != model.version:
+            raise Refusal(404, "unknown_version", f"{name} is of version {model.version}")
+        return name, model, graph
+
+
+def error_body(refusal: Refusal, request_id: str) -> bytes:
+    """Write a refusal as the protocol does: the error is a text."""
+    return json.dumps({"error": str(refusal), "code": refusal.code, "request_id": request_id}).encode()
+
+
+def _describe(name: str, tensor: Tensor) -> dict[str, Any]:
+    return {"name": name, "datatype": DATATYPES[tensor.dtype], "shape": shape_of(tensor)}
+
+
+def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> None:
+    """Hold a request to the limits of every other route, by what its tensors say of themselves."""
+    if [each.name for each in asked.outputs or []] not in ([], [OUTPUT]):
+        raise Refusal(400, "invalid_request", f"the one output is {OUTPUT}", "outputs")
+    unknown = {"classification", "shared_memory_region"}
+    if any(unknown & (each.parameters or {}).keys() for each in asked.outputs or []):
+        raise Refusal(400, "invalid_request", f"there is no {' and no '.join(sorted(unknown))}", "outputs")
+    for each in asked.inputs:
+        if each.shape and each.shape[0] > max_images:
+            raise Refusal(400, "invalid_request", f"a request may have {max_images} rows at most", each.name)
+        if len(each.shape) == 4 and each.shape[1] * each.shape[2] > max_pixels:
+            raise Refusal(413, "image_too_large", f"an image may have {max_pixels} pixels", each.name)
+
+
+def _version() -> str:
+    try:
+        return version("gan-zoo")
+    except PackageNotFoundError:  # within a Bento there is only the code
+        return "unknown"

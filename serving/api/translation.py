@@ -1,0 +1,66 @@
+"""Images translated to others, over HTTP."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.bodies import read_upload
+from serving.api.formats import Drawn
+from serving.api.requests import TranslateRequest, graph_of
+from serving.api.responses import Stopwatch, answer, model_of
+from serving.imaging import codec
+from serving.imaging.codec import Pixels
+from serving.repository.repository import Model, Zoo
+from serving.runtime.manifest import Tensor
+
+
+@dataclass
+class Translating:
+    """The route of models that translate."""
+
+    zoo: Zoo
+
+    decoders: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
+    )
+    """Threads for what comes in, so that a slow image holds up nobody's answer."""
+
+    async def translate(self, request: Request) -> Response:
+        """Translate an image of any size to one of the same size."""
+        watch = Stopwatch()
+        model = model_of(request, self.zoo, "translate")
+        model.must_be_quick()  # before an image is read and decoded in vain
+        with self.zoo.uploads.hold():
+            asked, data = await read_upload(request, self.zoo.settings.max_upload)
+            drawn, graph = await self.draw(model, asked, data, watch)
+            return await answer(model, drawn, asked.format, watch, {"X-Direction": graph})
+
+    async def draw(
+        self, model: Model, asked: TranslateRequest, data: bytes, watch: Stopwatch
+    ) -> tuple[Drawn, str]:
+        """Translate an encoded image as a request asks; name the direction too.
+
+        Raises:
+            Refusal: `invalid_request`, `broken_image` (400), `unsupported_image` (415), `image_too_large`
+                (413) or `busy` (429).
+        """
+        graph = graph_of(asked, model.manifest)
+        spec = model.manifest.graphs[graph].inputs["image"]
+        most, loop = self.zoo.settings.max_pixels, asyncio.get_running_loop()
+        size, padded = await loop.run_in_executor(self.decoders, _prepare, data, spec, most)
+        watch.lap("parse")
+        output = await model.run(graph, {"image": padded})
+        watch.lap("engine")
+        height, width = size
+        about = {"model": model.name, "version": model.version, "direction": graph}
+        return Drawn(output[:, :height, :width], about, [graph]), graph
+
+
+def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:
+    """Decode an image for a graph: its height and width, and its pixels, padded, as a batch of one."""
+    pixels = codec.decode(data, spec.size, max_pixels=max_pixels, grid=spec.grid)
+    return (pixels.shape[0], pixels.shape[1]), codec.pad(pixels[None], *spec.grid)

@@ -1,0 +1,1 @@
+"""Encoded images and pixels: decoding, encoding, sheets and image files."""

@@ -1,0 +1,215 @@
+"""The one guard in front of everything: keys, deadline, request id, the shape of errors, log and metrics."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import Refusal
+from serving.metrics import count_request
+from serving.middleware.access_log import AccessLog
+from serving.middleware.auth import Keys
+
+logger = logging.getLogger("ganzoo")
+
+OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/docs.json")
+"""Paths that need no key: health, which names the models, and pages."""
+
+OPEN_FILES = ("/static_content/", "/playground/")
+
+GONE = 499
+"""What is noted where a client did not wait for its answer, as nginx has it."""
+
+PATIENCE = 0.25
+"""Seconds that a request may take before anyone looks whether its client is still there."""
+
+LINGER, LITTLE = 1.0, 2**20
+"""Seconds and bytes that what is left of a refused request may take."""
+
+Shape = Callable[[Refusal, str], bytes]
+
+
+@dataclass(eq=False)
+class Exchange:
+    """A request on its way through the server."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    id: str
+    task: "asyncio.Task[Any] | None" = field(default_factory=asyncio.current_task)
+    since: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    size: int = 0
+    gone: bool = False
+    over: bool = False
+    read: bool = False
+
+    def __post_init__(self) -> None:
+        self.read = self.scope["method"] in ("GET", "HEAD")  # whose bodies, if any, nobody reads
+
+    async def hear(self) -> Message:
+        """Receive the request, and note its end."""
+        message = await self.receive()
+        self.read = not message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Take in what is left of the request, if it is little and comes soon.
+
+        Who is cut off while still sending may not hear the answer; who asks before sending does.
+        """
+        headers, size = Headers(scope=self.scope), 0
+        declared = headers.get("content-length", "0")
+        if "expect" in headers or (declared.isdecimal() and int(declared[:20]) > LITTLE):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while not self.read and size < LITTLE:
+                    size += len((await self.hear()).get("body", b""))
+
+    async def answer(self, message: Message) -> None:
+        """Send the answer, with the request's id, and note what it is."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
+        else:
+            self.size += len(message.get("body", b""))
+        await self.send(message)
+
+    async def watch(self) -> None:
+        """Wait for the client to go, and then give its request up."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        if self.status == 0 and self.task is not None and not self.over:
+            self.gone = True
+            self.task.cancel()
+
+
+class Guard:
+    """Let requests through to an app, and answer what goes wrong in one shape, with an id the log has too.
+
+    Args:
+        app: raises `Refusal` for what it will not do.
+        keys: that requests must have one of, but for health, pages and their files.
+        deadline: seconds that an answer may take.
+        log: takes a line for each request; None for no log.
+        shapes: how an error is written under a prefix of paths; the last is for all others.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        shapes: Mapping[str, Shape],
+        keys: Keys | None = None,
+        deadline: float = 25.0,
+        log: AccessLog | None = None,
+    ) -> None:
+        self.app, self.shapes, self.deadline, self.log = app, shapes, deadline, log
+        self.keys = keys or Keys(())
+        process = secrets.token_hex(6)
+        self._ids = (f"{process}{number:010x}" for number in itertools.count())
+        self._under_way: set[Exchange] = set()
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        # With an app in its scope Starlette raises what it would else answer itself, as text.
+        exchange = Exchange({**scope, "app": self}, receive, send, next(self._ids))
+        self._under_way.add(exchange)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._watch())
+        try:
+            refusal = await self._try(exchange)
+            if refusal is not None and exchange.status == 0:
+                await self._refuse(refusal, exchange)
+        except asyncio.CancelledError:
+            if not exchange.gone or exchange.task is None or exchange.task.uncancel() > 0:
+                raise
+        finally:
+            exchange.over = True
+            self._under_way.remove(exchange)
+            self._note(exchange)
+
+    async def _try(self, exchange: Exchange) -> Refusal | None:
+        """Let a request through; give what it comes to if it is not answered."""
+        scope = exchange.scope
+        try:
+            if scope["path"] not in OPEN and not scope["path"].startswith(OPEN_FILES):
+                self.keys.check(Headers(scope=scope))
+            async with asyncio.timeout(self.deadline):
+                await self.app(scope, exchange.hear, exchange.answer)
+        except Refusal as refusal:
+            return refusal
+        except HTTPException as error:
+            code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+            return Refusal(error.status_code, code, error.detail, headers=dict(error.headers or {}))
+        except ClientDisconnect:
+            exchange.gone = True
+        except TimeoutError:
+            return Refusal(503, "too_late", f"no answer within {self.deadline:g} s; try again shortly")
+        except Exception:
+            logger.exception("request %s failed", exchange.id)
+            return Refusal(500, "internal_error", "the server failed; its log has the request's id")
+        return None
+
+    async def _refuse(self, refusal: Refusal, exchange: Exchange) -> None:
+        headers = {"Cache-Control": "no-store", **refusal.headers}
+        if refusal.status in (429, 503):
+            headers["Retry-After"] = "1"
+        if refusal.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        await exchange.discard()
+        if not exchange.read:
+            headers["Connection"] = "close"  # what is left of the request is not worth reading
+        shape = next(
+            shape for prefix, shape in self.shapes.items() if exchange.scope["path"].startswith(prefix)
+        )
+        answer = Response(shape(refusal, exchange.id), refusal.status, headers, "application/json")
+        await answer(exchange.scope, exchange.hear, exchange.answer)
+
+    def _note(self, exchange: Exchange) -> None:
+        """Tell the metrics and the log what became of a request."""
+        seconds = time.perf_counter() - exchange.since
+        status = GONE if exchange.gone else exchange.status
+        scope = exchange.scope
+        route = getattr(scope.get("endpoint"), "__name__", "other")
+        model = scope.get("model", "")
+        count_request(route, model, status, seconds)
+        if self.log is not None:
+            self.log(
+                time=round(time.time(), 3),
+                id=exchange.id,
+                method=scope["method"],
+                path=scope["path"],
+                route=route,
+                model=model,
+                status=status,
+                bytes=exchange.size,
+                ms=round(1e3 * seconds, 2),
+            )
+
+    async def _watch(self) -> None:
+        """Look after the clients of requests that take long: who is gone needs no answer."""
+        watched: dict[Exchange, asyncio.Task[None]] = {}
+        while self._under_way:
+            await asyncio.sleep(PATIENCE)
+            now = time.perf_counter()
+            for exchange in self._under_way - watched.keys():
+                if exchange.read and exchange.status == 0 and now - exchange.since > PATIENCE:
+                    watched[exchange] = asyncio.create_task(exchange.watch())
+            for exchange in watched.keys() - self._under_way:
+                watched.pop(exchange).cancel()
+        for task in watched.values():
+            task.cancel()

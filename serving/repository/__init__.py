@@ -1,0 +1,1 @@
+"""The model repository: every artifact of a server, loaded, batched and reloaded while it serves."""

@@ -1,0 +1,209 @@
+"""Artifacts that come, change and go while requests run."""
+
+import asyncio
+import gc
+import io
+import shutil
+import threading
+import weakref
+
+import httpx
+import numpy as np
+import pytest
+
+from serving.api.app import SHAPES, router
+from serving.middleware.request import Guard
+from serving.repository.repository import Zoo
+from serving.runtime.engine import OutOfMemory
+from serving.settings import Settings
+from tests.reliability.swaps import exchange
+from tests.serving.api.test_app import app_of, asker
+
+
+@pytest.fixture
+def folder(artifacts, tmp_path):
+    """A folder with one artifact of two versions' folders beside it."""
+    for name in ("pictures", "classes"):
+        shutil.copytree(artifacts / name, tmp_path / "versions" / name)
+    (tmp_path / "served").mkdir()
+    shutil.copytree(artifacts / "pictures", tmp_path / "served" / "changing")
+    return tmp_path
+
+
+def replace(folder, version: str) -> None:
+    """Put another artifact in the served one's place, as an export does."""
+    exchange(folder / "versions" / version, folder / "served" / "changing")
+
+
+@pytest.fixture
+def zoo(folder):
+    zoo = Zoo(Settings(artifacts=folder / "served", provider="cpu"))
+    zoo.load()
+    return zoo
+
+
+def test_what_comes_changes_and_goes(folder, zoo):
+    first = zoo.models["changing"]
+    zoo.refresh()
+    assert zoo.models["changing"] is first, "what stays is not loaded again"
+    replace(folder, "classes")
+    zoo.refresh()
+    assert zoo.models["changing"].manifest.version != first.manifest.version
+    shutil.copytree(folder / "versions" / "pictures", folder / "served" / "new")
+    zoo.refresh()
+    assert zoo.models["new"].manifest.version == first.manifest.version
+    shutil.rmtree(folder / "served" / "new")
+    zoo.refresh()
+    assert "new" in zoo.models, "it may only be being replaced"
+    zoo.refresh()
+    assert list(zoo.models) == ["changing"]
+
+
+@pytest.mark.parametrize("fault", ["damaged", "half there", "of a newer format"])
+def test_what_is_bad_is_refused_said_and_tried_again_when_it_changes(folder, zoo, fault):
+    ask, served = asker(Guard(router(zoo), SHAPES)), folder / "served" / "changing"
+    version = zoo.models["changing"].manifest.version
+    replace(folder, "classes")
+    graph, label = served / "generator.cpu.fp32.onnx", served / "manifest.json"
+    kept = {path: path.read_bytes() for path in (graph, label)}
+    match fault:
+        case "damaged":
+            graph.write_bytes(kept[graph][:-1] + b"!")
+        case "half there":
+            graph.unlink()
+        case _:
+            label.write_bytes(kept[label].replace(b'"format": 1', b'"format": 2'))
+    zoo.refresh()
+    ready = ask("GET", "/readyz")
+    assert (ready.status_code, list(ready.json()["refused"])) == (200, ["changing"])
+    assert zoo.models["changing"].manifest.version == version, "the old one goes on"
+    for path, data in kept.items():
+        path.write_bytes(data)
+    zoo.refresh()
+    assert ask("GET", "/readyz").json()["refused"] == {}
+    assert zoo.models["changing"].manifest.version != version
+
+
+def test_a_new_score_is_told_without_loading_the_graphs_again(folder, zoo):
+    served = zoo.models["changing"]
+    label = folder / "served" / "changing" / "manifest.json"
+    label.write_text(label.read_text().replace('"licence": "', '"licence": "new '))
+    zoo.refresh()
+    assert zoo.models["changing"] is served
+    assert served.manifest.licence.startswith("new ")
+
+
+@pytest.mark.parametrize("label", [b"[" * 100_000, b"\xff", b"null", b"{}"])
+def test_whatever_lies_there_the_others_are_served(folder, zoo, label):
+    (folder / "served" / "broken").mkdir()
+    (folder / "served" / "broken" / "manifest.json").write_bytes(label)
+    zoo.refresh()
+    assert list(zoo.faults) == ["broken"]
+    assert str(folder) not in str(zoo.faults)
+    fresh = Zoo(zoo.settings)
+    fresh.load()
+    assert list(fresh.models) == ["changing"], "a worker that starts again serves what it can"
+
+
+def test_what_was_replaced_is_let_go(folder, zoo):
+    old = weakref.ref(zoo.models["changing"].engine)
+    asker(Guard(router(zoo), SHAPES))("POST", "/v1/models/changing/sample", json={})
+    gc.collect()
+    gc.disable()
+    try:
+        replace(folder, "classes")
+        zoo.refresh()
+        assert old() is None, "without the collector, which a server hardly runs"
+    finally:
+        gc.enable()
+
+
+def test_a_server_without_models_is_not_ready(folder, zoo):
+    ask = asker(Guard(router(zoo), SHAPES))
+    shutil.rmtree(folder / "served" / "changing")
+    assert ask("GET", "/readyz").status_code == 200
+    zoo.refresh()
+    zoo.refresh()
+    assert ask("GET", "/readyz").status_code == 503
+    assert ask("GET", "/v2/health/ready").json() == {"ready": False}
+
+
+def test_every_answer_under_load_is_of_one_version(folder, zoo):
+    """Replaced over and over while asked: no error, and each answer is what its version draws."""
+    app, stop, swaps = Guard(router(zoo), SHAPES), threading.Event(), 12
+    expected = {}
+    for version in ("pictures", "classes"):
+        other = Zoo(Settings(artifacts=folder / "versions", provider="cpu"))
+        other.load()
+        model = other.models[version]
+        answer = asker(app_of(other.settings))(
+            "POST", f"/v1/models/{version}/sample", json={"seed": 5, "n": 3, "format": "npy"}
+        )
+        expected[model.manifest.version] = answer.content
+
+    def swap():
+        for number in range(swaps):
+            replace(folder, "classes" if number % 2 == 0 else "pictures")
+            shutil.copytree(folder / "versions" / "classes", folder / "served" / f"more{number}")
+            zoo.refresh()
+        stop.set()
+
+    async def ask_on(client: httpx.AsyncClient) -> list[httpx.Response]:
+        answers = []
+        while not stop.is_set():
+            body = {"seed": 5, "n": 3, "format": "npy"}
+            answers.append(await client.post("/v1/models/changing/sample", json=body))
+            assert (await client.get("/v1/models")).status_code == 200
+            assert (await client.get("/v2/models/changing")).status_code == 200
+        return answers
+
+    async def go():
+        thread = threading.Thread(target=swap)
+        thread.start()
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
+            answers = await asyncio.gather(*(ask_on(client) for _ in range(4)))
+        thread.join()
+        return [answer for each in answers for answer in each]
+
+    answers = asyncio.run(go())
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.headers["x-model-version"] for answer in answers} == expected.keys(), "both were seen"
+    for answer in answers:
+        assert answer.content == expected[answer.headers["x-model-version"]]
+    first, second = (np.load(io.BytesIO(content)) for content in expected.values())
+    assert not np.array_equal(first, second), "the control: a mixture would be seen"
+
+
+def test_a_model_that_has_memory_again_is_found_to_have_it(zoo, monkeypatch):
+    class Starved:
+        def run(self, outputs, inputs):
+            raise RuntimeError("std::bad_alloc")
+
+    engine = zoo.models["changing"].engine
+    session = engine.sessions["generator"]
+    monkeypatch.setattr("serving.runtime.engine.open_session", lambda *_: Starved())
+    engine.sessions["generator"] = Starved()
+    for _ in range(2):
+        with pytest.raises(OutOfMemory):
+            engine.run("generator", {"latent": np.zeros((1, 8), np.float32)})
+    zoo.refresh()
+    assert zoo.state == "out of memory"
+    engine.sessions["generator"] = session
+    zoo.refresh()
+    assert zoo.state == "ready"
+
+
+def test_looking_goes_on_after_a_fault(zoo, monkeypatch):
+    looked, stop = [], threading.Event()
+
+    def refresh():
+        looked.append(1)
+        if len(looked) == 3:
+            stop.set()
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(zoo, "refresh", refresh)
+    monkeypatch.setattr(zoo, "settings", Settings(reload=0.01))
+    zoo.keep_fresh(stop)
+    assert len(looked) == 3

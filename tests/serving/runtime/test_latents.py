@@ -1,0 +1,48 @@
+"""Latents made of others; how they are drawn, `test_engine.py` tests with the engine."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.runtime.latents import draw_latents, truncate, walk
+
+
+@given(st.integers(2, 5), st.integers(1, 6), st.sampled_from(["normal", "uniform"]))
+def test_a_walk_passes_by_every_corner(count, between, distribution):
+    corners = draw_latents(64, list(range(count)), distribution)
+    steps = walk(corners, (count - 1) * between + 1, distribution)
+    assert steps.dtype == np.float32
+    assert np.array_equal(steps[::between], corners)
+
+
+def test_a_walk_between_normal_latents_stays_in_their_shell_and_turns_evenly():
+    corners = draw_latents(512, [1, 2])
+    steps = walk(corners, 9)
+    lengths = np.linalg.norm(steps, axis=1)
+    assert lengths == pytest.approx(np.linspace(lengths[0], lengths[-1], 9), rel=1e-5)
+    directions = steps / lengths[:, None]
+    angles = np.arccos((directions[1:] * directions[:-1]).sum(1))
+    assert angles == pytest.approx(np.full(8, angles[0]), rel=1e-3)
+    straight = walk(corners, 9, "uniform")
+    assert np.linalg.norm(straight[4]) < 0.8 * lengths[4], "the control: a straight line leaves it"
+
+
+def test_a_walk_of_uniform_latents_stays_among_them():
+    corners = draw_latents(64, [3, 4], "uniform")
+    steps = walk(corners, 5, "uniform")
+    assert np.allclose(steps[2], corners.mean(0))
+    assert np.abs(steps).max() <= np.abs(corners).max()
+
+
+def test_a_walk_on_the_spot_or_through_the_middle_has_no_direction_to_turn_in():
+    spot = draw_latents(8, [5])
+    assert np.allclose(walk(np.concatenate([spot, spot]), 4), spot)
+    assert np.isfinite(walk(np.concatenate([spot, -spot]), 3)).all()
+    assert np.isfinite(walk(np.concatenate([spot, 0 * spot]), 3)).all()
+
+
+def test_truncation_draws_towards_the_mean():
+    latents = draw_latents(1000, [0])
+    assert np.array_equal(truncate(latents, 1), latents)
+    assert truncate(latents, 0.5).std() == pytest.approx(latents.std() / 2)

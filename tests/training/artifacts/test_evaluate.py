@@ -1,0 +1,125 @@
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+
+from serving.offline.sample import sample
+from serving.runtime import manifest
+from serving.runtime.engine import Engine
+from training.artifacts.evaluate import _keep, evaluate, table
+from training.evaluation import features
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path_factory):
+    monkeypatch.setattr(features, "STEPS", 100)
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def copies(artifacts, tmp_path):
+    return shutil.copytree(artifacts, tmp_path / "artifacts")
+
+
+def test_scores_go_into_the_manifest_and_the_card_and_nothing_else_changes(copies, quick):
+    before = manifest.read(copies / "pictures")
+    evaluation = evaluate(copies / "pictures", "glyphs", n=300)
+    after = manifest.read(copies / "pictures")
+    assert after.metrics == [evaluation]
+    assert after == before.model_copy(update={"metrics": [evaluation]})
+    assert after.version == before.version
+    Engine(copies / "pictures", "cpu")
+    assert (evaluation.data, evaluation.samples, evaluation.seed) == ("glyphs", 300, 0)
+    assert evaluation.features["name"] == "classifier"
+    assert 0 < evaluation.features["accuracy"] <= 1
+    assert evaluation.scores["frechet"] > evaluation.controls["real"]["frechet"]
+    card = (copies / "pictures" / "README.md").read_text()
+    assert f"| frechet | {evaluation.scores['frechet']:.4g} |" in card
+    assert "300 samples" in card
+    lines = table(evaluation).splitlines()
+    assert len(lines) == 1 + len(evaluation.scores)
+
+    again = evaluate(copies / "pictures", "glyphs", n=300, seed=300)
+    assert manifest.read(copies / "pictures").metrics == [again], "the newer one replaces the older"
+    assert again.scores != evaluation.scores
+
+
+def test_it_is_the_graph_that_is_scored(copies, quick):
+    """The control: another graph in the same artifact, one that draws a flat picture, gets another score."""
+    good = evaluate(copies / "pictures", "glyphs", n=200).scores
+    path = copies / "pictures" / "generator.cpu.fp32.onnx"
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) in (2, 4):
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(np.zeros(list(tensor.dims), np.float32), tensor.name)
+            )
+    onnx.save(model, path)
+    label = json.loads((copies / "pictures" / "manifest.json").read_text())
+    label["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (copies / "pictures" / "manifest.json").write_text(json.dumps(label))
+    assert len(np.unique(sample(copies / "pictures", 5, 0), axis=0)) == 1
+    bad = evaluate(copies / "pictures", "glyphs", n=200).scores
+    assert bad["frechet"] > good["frechet"]
+    assert bad["classes_covered"] == 1
+
+
+def test_an_artifact_that_is_exported_anew_meanwhile_is_left_alone(copies):
+    evaluation = evaluate(copies / "points", "gaussian2d", n=100)
+    before = (copies / "points" / "manifest.json").read_bytes()
+    with pytest.raises(ValueError, match="exported anew"):
+        _keep(evaluation, copies / "points", "another")
+    assert (copies / "points" / "manifest.json").read_bytes() == before
+
+
+def test_labels_of_other_data_are_not_held_against_it(copies, quick):
+    assert "label_accuracy" not in evaluate(copies / "classes", "glyphs:CBA", n=100).scores
+
+
+def test_a_conditional_artifact_is_asked_for_its_classes(copies, quick):
+    evaluation = evaluate(copies / "classes", "glyphs:ABC", n=150)
+    assert 0 <= evaluation.scores["label_accuracy"] <= 1
+    assert "label_accuracy" in table(evaluation)
+    assert evaluation.controls["real"]["label_accuracy"] == evaluation.features["accuracy"]
+
+
+def test_points_are_held_against_the_truth(copies):
+    evaluation = evaluate(copies / "points", "gaussian2d", n=1000)
+    assert set(evaluation.scores) == {"wasserstein2"}
+    assert evaluation.features is None
+    assert evaluation.controls["real"]["wasserstein2"] < 0.2 < evaluation.scores["wasserstein2"]
+
+
+def test_translations_are_held_against_their_truth_beside_the_controls(copies):
+    evaluation = evaluate(copies / "styles", "glyphs-style", n=20)
+    assert manifest.read(copies / "styles").metrics == [evaluation]
+    assert (evaluation.samples, evaluation.features) == (20, None)
+    assert set(evaluation.controls) == {"untranslated", "recoloured"}
+    assert "a2b_cycle" in evaluation.scores
+    assert evaluation.controls["recoloured"]["a2b_l1"] < evaluation.scores["a2b_l1"], "3 steps are few"
+    card = (copies / "styles" / "README.md").read_text()
+    assert "| score | artifact | untranslated | recoloured |" in card
+    assert "20 translations a direction" in card
+    head, *lines = table(evaluation).splitlines()
+    assert head.split() == ["artifact", "untranslated", "recoloured"]
+    assert len(lines) == len(evaluation.scores)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "data", "options", "reason"),
+    [
+        ("pictures", "gaussian2d", {}, "vectors of 2"),
+        ("points", "glyphs", {}, "images of 1 or 3"),
+        ("pictures", "glyphs", {"n": 0}, "n must be"),
+        ("pictures", "glyphs", {"features": "taste"}, "features must be"),
+        ("nothing", "glyphs", {}, "is no artifact"),
+        ("styles", "glyphs", {}, "are examples"),
+        ("pictures", "glyphs-style", {}, "1, 16, 16"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(copies, artifact, data, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        evaluate(copies / artifact, data, **options)

@@ -1,0 +1,280 @@
+"""The gate: what passes is what torch computes, and what does not pass leaves the old artifact alone."""
+
+import json
+import re
+import shlex
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from serving.offline.sample import sample
+from serving.runtime import manifest
+from serving.runtime.engine import Engine
+from serving.runtime.latents import draw_latents
+from serving.runtime.sessions import EngineError
+from training.artifacts.export import export, restore
+from training.cli.train import parse
+from training.graphs import parity
+from training.graphs.parity import ParityError, measure, solve
+from training.graphs.pixels import to_pixels
+from training.graphs.trace import GraphError, finish, only, trace
+
+
+@pytest.fixture(scope="module")
+def graph(artifacts):
+    return onnx.load(artifacts / "pictures" / "generator.onnx")
+
+
+def test_an_artifact_is_a_folder_that_explains_itself(artifacts):
+    names = {path.name for path in (artifacts / "pictures").iterdir()}
+    graphs = {"generator.onnx", "generator.cpu.fp32.onnx", "generator.golden.safetensors"}
+    assert names == {*graphs, "manifest.json", "generator.png", "README.md"}
+    label = json.loads((artifacts / "pictures" / "manifest.json").read_text())
+    assert label["entry"] == "dcgan"
+    assert label["hyperparameters"]["width"] == 4
+    assert label["training"]["steps"] == 60
+    assert label["training"]["data"] == "glyphs"
+    assert label["licence"] == "CC0-1.0"
+    with Image.open(artifacts / "pictures" / "generator.png") as sheet:
+        assert sheet.size == (8 * 18 + 2, 8 * 18 + 2)
+
+
+@pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
+def test_the_cards_command_trains_the_like(name, artifacts):
+    label = manifest.read(artifacts / name)
+    (line,) = re.findall(
+        "^    (ganzoo train .*)$", (artifacts / name / "README.md").read_text(), re.MULTILINE
+    )
+    _, _, entry, *flags = shlex.split(line)
+    card, _ = parse(entry, flags)
+    assert json.loads(card.to_json())["hyperparameters"] == label.hyperparameters
+    said = (card.run.data, card.run.steps, card.run.seed, card.run.ema)
+    assert said == (label.training.data, label.training.steps, label.training.seed, label.training.ema)
+
+
+def test_the_engine_gives_what_torch_gives(artifacts, runs):
+    latents = draw_latents(8, list(range(50)))
+    training = restore(runs / "pictures")
+    with torch.no_grad():
+        expected = to_pixels(training.average.generators.generator(torch.from_numpy(latents))).numpy()
+    output = Engine(artifacts / "pictures", "cpu").run("generator", {"latent": latents})
+    assert output.shape == (50, 16, 16, 1)
+    assert output.dtype == np.uint8
+    assert np.abs(output.astype(int) - expected).max() <= 1
+    assert output.std() > 1, "a picture, not a constant"
+
+
+def test_vectors_stay_float(artifacts, runs):
+    assert np.allclose(sample(artifacts / "points", 70, 5), sample(runs / "points", 70, 5), atol=1e-5)
+
+
+def test_the_graph_is_standard_and_says_nothing_of_the_machine(graph, artifacts):
+    assert [(imported.domain, imported.version) for imported in graph.opset_import] == [("", 18)]
+    assert [output.name for output in graph.graph.output] == ["output"]
+    data = (artifacts / "pictures" / "generator.onnx").read_bytes()
+    assert b".py" not in data
+    assert b"/home" not in data
+    assert str(artifacts).encode() not in data
+    assert not any(weight.external_data for weight in graph.graph.initializer)
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(runs, artifacts, tmp_path):
+    export(runs / "pictures", tmp_path / "pictures")
+    for file in (artifacts / "pictures").iterdir():
+        assert (tmp_path / "pictures" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def held(module, traced, inputs):
+    cases = solve(module, inputs)
+    return measure(only(traced, "float_output"), only(traced, "output"), cases)
+
+
+class Tampered(nn.Module):
+    """A generator that is other weights by the time it is compared."""
+
+    def __init__(self, amount: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 12)
+        self.amount, self.exported = amount, False
+
+    def forward(self, latent: Tensor) -> Tensor:
+        image = torch.tanh(self.linear(latent)).reshape(-1, 3, 2, 2)
+        return image + self.amount if self.exported else image
+
+
+@pytest.mark.parametrize("amount", [1e-4, float("nan")])
+def test_a_graph_that_differs_is_refused_with_the_worst_case(amount):
+    module, example = Tampered(amount).eval(), {"latent": torch.randn(64, 4)}
+    model = trace(module, example)
+    assert held(module, model, parity.cases({}, example)).max_abs_error < 1e-6
+    module.exported = True
+    with pytest.raises(ParityError, match=r"differs from torch by .* for latent \(64, 4\)"):
+        held(module, model, parity.cases({}, example))
+
+
+def test_a_picture_that_depends_on_its_batch_is_refused():
+    class Neighbourly(nn.Module):
+        def forward(self, latent: Tensor) -> Tensor:
+            mixed = latent - latent.mean(0, keepdim=True)
+            return torch.tanh(mixed).reshape(-1, 1, 2, 2)
+
+    example = {"latent": torch.randn(64, 4)}
+    module = Neighbourly().eval()
+    with pytest.raises(ParityError, match="differs between a batch"):
+        held(module, trace(module, example), parity.cases({}, example))
+
+
+def test_a_generator_that_fixes_its_batch_is_refused():
+    class Counting(nn.Module):
+        def forward(self, latent: Tensor) -> Tensor:
+            return torch.tanh(latent).reshape(len(latent), 1, 2, 2)
+
+    with pytest.raises(GraphError, match=r"batch.* of latent is fixed"):
+        trace(Counting().eval(), {"latent": torch.randn(64, 4)})
+
+
+def test_weights_that_are_not_finite_are_refused():
+    module = nn.Linear(2, 2)
+    module.weight.data[0, 0] = float("inf")
+    with pytest.raises(GraphError, match="weight"):
+        trace(module, {"input": torch.zeros(2, 2)})
+
+
+def test_a_generator_in_training_mode_becomes_the_graph_of_evaluation():
+    module = nn.Sequential(nn.Linear(4, 12), nn.Dropout(0.5), nn.Unflatten(1, (3, 2, 2)), nn.Tanh())
+    module.forward = lambda latent: nn.Sequential.forward(module, latent)
+    model = trace(module.train(), {"latent": torch.randn(64, 4)})
+    assert held(module.eval(), model, parity.cases({}, {"latent": torch.randn(64, 4)})).max_abs_error < 1e-6
+    with pytest.raises(ParityError):
+        held(module.train(), model, parity.cases({}, {"latent": torch.randn(64, 4)}))
+
+
+def test_a_refusal_leaves_the_old_artifact_alone(runs, tmp_path, monkeypatch):
+    export(runs / "points", tmp_path / "points")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "points").iterdir()}
+    monkeypatch.setattr(parity, "MAX_ABS_ERROR", -1.0)
+    with pytest.raises(ParityError):
+        export(runs / "points", tmp_path / "points")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "points").iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["points"]
+
+
+def test_no_run_and_no_checkpoint_are_said_so(tmp_path):
+    with pytest.raises(ValueError, match="holds no run"):
+        export(tmp_path, tmp_path / "artifact")
+
+
+def test_a_finished_graph_is_labelled(runs):
+    training = restore(runs / "points")
+    model = trace(training.average.generators.generator, training.probe["generator"])
+    finished = onnx.load_from_string(finish(only(model, "output"), {"entry": "linear-gan"}))
+    assert [value.name for value in finished.graph.output] == ["output"]
+    assert {prop.key: prop.value for prop in finished.metadata_props} == {"entry": "linear-gan"}
+
+
+@pytest.mark.parametrize(("name", "grid"), [("styles", (4, 8)), ("pairs", (32, 32))])
+def test_a_translator_takes_any_batch_and_any_size_of_its_grid(name, grid, artifacts):
+    label = manifest.read(artifacts / name)
+    assert label.task == "translate"
+    for graph in label.graphs.values():
+        image, output = graph.inputs["image"], graph.output
+        assert (image.dtype, image.shape) == ("uint8", ["batch", "height", "width", 3])
+        assert (output.dtype, output.shape) == (image.dtype, image.shape)
+        assert image.grid == grid
+        assert image.trained_size == ((16, 24) if name == "styles" else (32, 64))
+        proof = graph.variants[0].parity
+        assert proof.batches == [1, 2, 7]
+        assert image.trained_size in proof.sizes
+        assert any(height != width for height, width in proof.sizes)
+        assert proof.max_abs_error < 5e-5
+        assert proof.max_level_error <= 1
+
+
+def test_the_sheet_of_a_translator_has_the_way_back(artifacts):
+    with Image.open(artifacts / "styles" / "b2a.png") as sheet:
+        assert sheet.size == (2 * 3 * 26 + 2, 3 * 18 + 2)
+
+
+def test_random_images_of_several_sizes_are_what_a_translator_is_tried_with(artifacts):
+    """Never constant ones: instance normalisation would divide noise by next to nothing."""
+    specs = manifest.read(artifacts / "styles").graphs["a2b"].inputs
+    cases = [case["image"] for case in parity.cases(specs, {})]
+    assert [len(images) for images in cases[:3]] == [7, 2, 1]
+    assert torch.equal(cases[0][:2], cases[1])
+    assert len({images.shape[1:] for images in cases}) == 4
+    assert all(images.float().std((1, 2)).min() > 50 for images in cases)
+
+
+def test_a_translator_that_mixes_its_batch_is_refused():
+    class Neighbourly(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return (image - image.mean(0, keepdim=True)).clamp(-1, 1)
+
+    spec = manifest.Tensor(
+        dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", multiple=4, least=8
+    )
+    module = Neighbourly().eval()
+    model = trace(module, {"image": torch.zeros(2, 16, 24, 3, dtype=torch.uint8)}, 4)
+    with pytest.raises(ParityError, match="differs between a batch"):
+        held(module, model, parity.cases({"image": spec}, {}))
+
+
+def test_a_translator_of_one_size_is_refused():
+    class Fixed(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.reshape(-1, 3, 16, 24).tanh()
+
+    with pytest.raises(GraphError, match="size"):
+        trace(Fixed().eval(), {"image": torch.zeros(2, 16, 24, 3, dtype=torch.uint8)}, 4)
+
+
+@pytest.mark.parametrize("there", ["folder", "file"])
+def test_what_is_no_artifact_is_not_replaced(there, runs, tmp_path):
+    place = tmp_path / "precious"
+    if there == "folder":
+        place.mkdir()
+        (place / "photograph").touch()
+    else:
+        place.touch()
+    with pytest.raises(ValueError, match="is no artifact"):
+        export(runs / "points", place)
+    assert (place / "photograph").exists() if there == "folder" else place.is_file()
+
+
+@pytest.fixture
+def cuda(artifacts):
+    try:
+        return Engine(artifacts / "pictures", "cuda")
+    except EngineError as error:
+        pytest.skip(f"ONNX Runtime can't use CUDA: {error}")
+
+
+@pytest.mark.gpu
+def test_cuda_gives_what_the_cpu_gives(artifacts, cuda):
+    latents = {"latent": draw_latents(8, list(range(64)))}
+    expected = Engine(artifacts / "pictures", "cpu").run("generator", latents)
+    assert np.abs(cuda.run("generator", latents).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [1, 2, 7, 32])
+def test_a_picture_is_the_same_in_any_batch_on_cuda(cuda, size):
+    latents = draw_latents(8, list(range(64)))
+    whole = cuda.run("generator", {"latent": latents})
+    assert np.array_equal(cuda.run("generator", {"latent": latents[:size]}), whole[:size])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("name", "size"), [("styles", (16, 24)), ("styles", (36, 64)), ("pairs", (32, 64))])
+def test_translators_on_cuda_give_what_the_cpu_gives(name, size, artifacts):
+    try:
+        engine = Engine(artifacts / name, "cuda")
+    except EngineError as error:
+        pytest.skip(f"ONNX Runtime can't use CUDA: {error}")
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    expected = Engine(artifacts / name, "cpu").run("a2b", {"image": images})
+    assert np.abs(engine.run("a2b", {"image": images}).astype(int) - expected).max() <= 1

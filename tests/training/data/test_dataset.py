@@ -1,0 +1,163 @@
+import importlib
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training.data.dataset import SOURCES, Pool, fit, open_data
+from training.run.config import Run
+
+
+def pool(size: int, seed: int = 0) -> Pool:
+    real = torch.arange(size, dtype=torch.float32)[:, None]
+    return Pool(real, torch.arange(size), name="numbers", seed=seed)
+
+
+def drawn(data: Pool, steps: range, size: int) -> list[int]:
+    return [int(number) for step in steps for number in data.batch(step, size)["real"][:, 0]]
+
+
+def test_a_pass_shows_every_example_once_in_a_new_order():
+    data = pool(10)
+    first, second = drawn(data, range(5), 2), drawn(data, range(5, 10), 2)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def test_batches_run_on_across_passes_and_repeat_a_set_smaller_than_they_are():
+    seen = drawn(pool(7), range(7), 3)
+    assert [sorted(seen[:7]), sorted(seen[7:14]), sorted(seen[14:])] == [list(range(7))] * 3
+    assert sorted(drawn(pool(1), range(1), 4)) == [0, 0, 0, 0]
+    assert sorted(drawn(pool(3), range(1), 6)) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_batch_depends_on_the_seed_and_the_step_alone():
+    late = pool(50)
+    assert drawn(late, range(40, 41), 8) == drawn(pool(50), range(41), 8)[-8:]
+    assert drawn(pool(50, seed=1), range(3), 8) != drawn(pool(50), range(3), 8)
+
+
+def test_labels_stay_with_their_examples():
+    batch = pool(20).batch(3, 8)
+    assert torch.equal(batch["real"][:, 0].long(), batch["label"])
+
+
+def test_bytes_become_minus_one_to_one():
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3)
+    real = Pool(images, name="levels", seed=0).batch(0, 1)["real"]
+    assert real.dtype == torch.float32
+    assert torch.allclose(real.flatten(), torch.tensor([-1.0, -0.6, 1.0]))
+
+
+def test_no_examples_are_refused():
+    with pytest.raises(ValueError, match="empty"):
+        pool(0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "said"),
+    [
+        ("glyph", (1, 32, 32), "glyphs"),
+        ("gaussian2d", (1, 32, 32), "vectors of 2"),
+        ("gaussian2d:none", (2,), "number of points"),
+        ("glyphs", (2,), "images"),
+        ("glyphs", (2, 32, 32), "channels"),
+        ("glyphs:AA", (1, 32, 32), "once"),
+        ("glyphs: ", (1, 32, 32), "nothing to draw"),
+        ("glyphs:\u65e5\u672c", (1, 32, 32), "nothing to draw"),
+        ("folder", (1, 32, 32), "folder"),
+        ("folder:no/such/place", (1, 32, 32), "no/such/place"),
+    ],
+)
+def test_wrong_specs_are_refused_with_what_would_do(spec, shape, said):
+    with pytest.raises(ValueError, match=said):
+        open_data(spec, shape, 0)
+
+
+@pytest.mark.parametrize("path", SOURCES.values())
+def test_every_source_can_be_found(path):
+    module, _, function = path.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_the_help_names_every_source():
+    assert all(name in inspect.getsource(Run) for name in SOURCES)
+
+
+def test_fit_crops_the_middle_to_proportion():
+    image = torch.zeros(1, 1, 4, 8, dtype=torch.uint8)
+    image[..., 2:6] = 200
+    assert torch.equal(fit(image, (1, 4, 4)), torch.full((1, 1, 4, 4), 200, dtype=torch.uint8))
+
+
+def test_fit_resizes_as_pillow_does():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+    pillow = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC), dtype=int)
+    ours = fit(torch.tensor(pixels)[None, None], (1, 16, 16))[0, 0].numpy().astype(int)
+    assert np.abs(ours - pillow).max() <= 1
+
+
+def test_fit_goes_between_grey_and_colour():
+    colour = torch.tensor([10, 100, 200], dtype=torch.uint8).reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
+    grey = fit(colour, (1, 2, 2))
+    assert grey.unique().tolist() == [round(0.299 * 10 + 0.587 * 100 + 0.114 * 200)]
+    assert torch.equal(fit(grey, (3, 2, 2)), grey.expand(1, 3, 2, 2))
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Images of several sizes and modes, in folders, beside a file that is none."""
+    (tmp_path / "deep").mkdir()
+    Image.new("RGB", (40, 30), (200, 10, 10)).save(tmp_path / "a.jpg")
+    Image.new("L", (9, 50), 128).save(tmp_path / "b.png")
+    Image.new("RGBA", (33, 33), (0, 0, 0, 0)).save(tmp_path / "deep" / "c.PNG")
+    Image.new("P", (16, 16)).save(tmp_path / "deep" / "d.gif")
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_a_folder_of_any_sizes_and_modes(photographs):
+    data = open_data(f"folder:{photographs}", (3, 16, 16), 0)
+    assert data.real.shape == (4, 3, 16, 16)
+    assert data.name == f"folder:{photographs.name}", "no path of this machine"
+    assert data.real[1].unique().tolist() == [128]
+    assert data.real[2].unique().tolist() == [255], "transparency lies over white"
+
+
+def test_a_bad_image_is_named_before_training(photographs):
+    (photographs / "deep" / "cut.png").write_bytes((photographs / "b.png").read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"cut\.png"):
+        open_data(f"folder:{photographs}", (3, 16, 16), 0)
+
+
+def test_a_folder_with_train_and_test_holds_the_latter_out(photographs, tmp_path):
+    for split, count in (("train", 3), ("test", 2)):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        for index in range(count):
+            Image.new("L", (16, 16), 10 * index).save(tmp_path / "set" / split / f"{index}.png")
+    data = open_data(f"folder:{tmp_path / 'set'}", (1, 16, 16), 0)
+    assert (len(data), len(data.held_out()), data.name) == (3, 2, "folder:set")
+    assert open_data(f"folder:{photographs / 'deep'}", (1, 16, 16), 0).held_out() is None
+
+
+@pytest.mark.parametrize("spec", ["glyphs", "ring8", "gaussian2d"])
+def test_what_is_held_out_is_of_the_same_kind_and_not_the_same(spec):
+    data = open_data(spec, (1, 16, 16) if spec == "glyphs" else (2,), 0)
+    held_out = data.held_out()
+    assert (held_out.name, held_out.labels, held_out.size) == (data.name, data.labels, data.size)
+    ours, theirs = data.batch(0, 50)["real"], held_out.batch(0, 50)["real"]
+    assert not torch.equal(ours, theirs)
+    assert (ours.flatten(1)[:, None] == theirs.flatten(1)).all(2).sum() == 0, "none in both"
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no images"):
+        open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
+
+
+def test_real_photographs(real_data):
+    data = open_data(f"folder:{real_data / 'summer2winter' / 'testA'}", (3, 64, 64), 0)
+    assert data.real.shape == (12, 3, 64, 64)
+    assert 60 < data.real.float().mean() < 200

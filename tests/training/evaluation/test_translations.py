@@ -1,0 +1,134 @@
+"""Scores of translations, by translators whose worth is known: the truth itself, none, and nonsense."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from serving.runtime import manifest
+from serving.runtime.pipeline import Graphs
+from training.data.dataset import open_data
+from training.data.styled_glyphs import plain, restyle
+from training.evaluation import features
+from training.evaluation.translations import open_translation_scorer
+from training.graphs.pixels import as_fed, as_served
+
+SHAPE = (3, 32, 32)
+CPU = torch.device("cpu")
+IMAGE = manifest.Tensor(dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", range=(0, 255))
+
+
+def graphs(**translators) -> Graphs:
+    """Translators, functions of uint8 (N, H, W, C), by their directions."""
+    inputs = {name: {"image": IMAGE} for name in translators}
+    return Graphs(inputs, lambda name, fed: translators[name](fed["image"]))
+
+
+def by(change):
+    return lambda pixels: as_served(change(as_fed(torch.from_numpy(pixels))))
+
+
+def same(pixels):
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return open_translation_scorer("glyphs-style", SHAPE, 60, "auto", CPU)
+
+
+def test_the_truth_scores_best(scorer):
+    scores = scorer.score(graphs(a2b=by(restyle), b2a=by(plain)))
+    assert scores["a2b_l1"] == 0
+    assert scores["a2b_ssim"] == pytest.approx(1)
+    assert scores["a2b_psnr"] == pytest.approx(100)
+    assert scores["b2a_l1"] < 0.01
+    assert scores["b2a_psnr"] > 40
+    assert scores["a2b_cycle"] < 0.01
+    assert scorer.describe() is None
+
+
+def test_the_untranslated_image_scores_as_the_control_of_that_name(scorer):
+    untranslated = graphs(a2b=same, b2a=same)
+    scores = scorer.score(untranslated)
+    control = scorer.controls["untranslated"]
+    assert {name: scores[name] for name in control} == pytest.approx(control)
+    assert scores["a2b_cycle"] == 0, "there and back again alone says nothing"
+    assert scorer.watch(untranslated) == pytest.approx((scores["a2b_l1"] + scores["b2a_l1"]) / 2)
+
+
+def test_recolouring_is_better_than_nothing_and_worse_than_the_truth(scorer):
+    untranslated, recoloured = scorer.controls["untranslated"], scorer.controls["recoloured"]
+    for direction in ("a2b", "b2a"):
+        assert 0.03 < recoloured[f"{direction}_l1"] < 0.3 * untranslated[f"{direction}_l1"]
+        assert untranslated[f"{direction}_ssim"] < recoloured[f"{direction}_ssim"] < 0.8
+
+
+def test_one_direction_alone_has_no_way_back(scorer):
+    scores = scorer.score(graphs(a2b=same))
+    assert set(scores) == {"a2b_l1", "a2b_psnr", "a2b_ssim"}
+
+
+@pytest.fixture(scope="module")
+def seasons(tmp_path_factory):
+    """Noise of two colours in folders, as domains without a truth; and their scorer, quickly taught."""
+    root = tmp_path_factory.mktemp("seasons")
+    draws = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 40)):
+        for domain, channel in (("A", 0), ("B", 2)):
+            (root / f"{part}{domain}").mkdir()
+            for index in range(count):
+                pixels = draws.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+                pixels[..., channel] += 100
+                Image.fromarray(pixels).save(root / f"{part}{domain}" / f"{index}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "STEPS", 60)
+        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield open_translation_scorer(f"unpaired:{root}", (3, 16, 16), 1000, "auto", CPU)
+
+
+def test_the_right_change_of_season_scores_as_real_ones_and_none_as_the_control(seasons):
+    assert seasons.samples == 40
+    assert seasons.describe()["accuracy"] == 1
+
+    def swap(pixels):
+        return pixels[..., ::-1].copy()
+
+    right, none = seasons.score(graphs(a2b=swap, b2a=swap)), seasons.score(graphs(a2b=same, b2a=same))
+    untranslated, real = seasons.controls["untranslated"], seasons.controls["real"]
+    for direction in ("a2b", "b2a"):
+        assert none[f"{direction}_frechet"] == pytest.approx(untranslated[f"{direction}_frechet"], rel=1e-3)
+        assert untranslated[f"{direction}_frechet"] > 10 * real[f"{direction}_frechet"]
+        assert right[f"{direction}_frechet"] < 3 * real[f"{direction}_frechet"]
+        assert right[f"{direction}_kernel"] < 0.1 * none[f"{direction}_kernel"]
+        assert right[f"{direction}_cycle"] == 0
+    assert seasons.watch(graphs(a2b=swap, b2a=swap)) < 0.3 * seasons.watch(graphs(a2b=same, b2a=same))
+    assert seasons.floor == pytest.approx((real["a2b_frechet"] + real["b2a_frechet"]) / 2)
+
+
+def test_without_held_out_images_there_are_two_halves(tmp_path, monkeypatch):
+    class Means:
+        classes = 0
+
+        def __call__(self, images):
+            flat = images.float().flatten(1)
+            return features.Seen(torch.stack([flat.mean(1), flat.std(1)], 1), None)
+
+    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: Means())
+    draws = np.random.default_rng(0)
+    for domain, count in (("A", 30), ("B", 25)):
+        (tmp_path / f"train{domain}").mkdir()
+        for index in range(count):
+            pixels = draws.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"train{domain}" / f"{index}.png")
+    assert open_translation_scorer(f"unpaired:{tmp_path}", (3, 8, 8), 99, "auto", CPU).samples == 12
+    with pytest.raises(ValueError, match="too few"):
+        open_translation_scorer(f"unpaired:{tmp_path}", (3, 8, 8), 3, "auto", CPU)
+
+
+def test_examples_and_nothing_are_refused():
+    with pytest.raises(ValueError, match="are examples"):
+        open_translation_scorer("glyphs", (1, 16, 16), 9, "auto", CPU)
+    with pytest.raises(ValueError, match="n must be"):
+        open_translation_scorer("glyphs-style", SHAPE, 0, "auto", CPU)
+    assert open_data("glyphs-style", SHAPE, 0).kind == "domains"

@@ -1,0 +1,164 @@
+"""Precision, fused updates and compilation: equal where they must be, close where they may differ."""
+
+import dataclasses
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import small_card
+from tests.training.loop.test_train import final
+from training.data.dataset import open_data
+from training.data.loader import at_hand
+from training.loop.state import Training
+from training.loop.train import train
+from training.run import checkpoint
+from training.run.config import Card, Run
+from zoo import registry
+from zoo.models.mlp_gan import MLPGAN
+
+LOW = {"precision": "bf16"}
+
+
+def stepped(card: Card, steps: int) -> tuple[Training, list[dict[str, float]]]:
+    """Train some steps in memory; give the losses."""
+    training, data = Training(card), open_data(card.run.data, card.entry.sample_shape, card.run.seed)
+    return training, [
+        {name: float(value) for name, value in training.step(data).items()} for _ in range(steps)
+    ]
+
+
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_bf16_follows_fp32_and_its_weights_and_losses_are_float32(name, tmp_path):
+    for run in ({}, LOW):
+        card = small_card(name, tmp_path, **run)
+        training, losses = stepped(card, 1)
+        if not run:
+            exact = losses[0]
+    assert losses[0] == pytest.approx(exact, rel=0.1, abs=0.05)
+    assert losses[0] != exact, "the control: it is another precision"
+    players = (training.trainer.generators, training.trainer.discriminators, training.average.generators)
+    assert {value.dtype for player in players for value in player.parameters()} == {torch.float32}
+    training.draw_probe(data := open_data(card.run.data, card.entry.sample_shape, 0))
+    scalars = training.step(data)
+    assert {value.dtype for value in scalars.values()} == {torch.float32}
+    assert training.look().dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["dcgan", "wgan-gp", "cyclegan", "sngan"])
+def test_a_run_in_bf16_resumes_equal_to_the_bit(name, tmp_path):
+    options = LOW | {"steps": 4, "checkpoint_every": 2}
+    for folder in ("whole", "resumed"):
+        train(small_card(name, tmp_path / folder, **options))
+    (tmp_path / "resumed" / "checkpoints" / final(tmp_path / "resumed")).unlink()
+    train(small_card(name, tmp_path / "resumed", **options))
+    assert final(tmp_path / "resumed") == final(tmp_path / "whole")
+    assert Card.read(tmp_path / "resumed").run.precision == "bf16", "and is remembered"
+
+
+def test_another_precision_is_another_run(tmp_path):
+    train(small_card("linear-gan", tmp_path))
+    with pytest.raises(ValueError, match="precision: fp32 there, bf16 here"):
+        train(small_card("linear-gan", tmp_path, **LOW))
+
+
+def test_every_update_is_seen_by_the_next_forward(tmp_path):
+    """The control: one autocast round a step casts the weights once, and goes on with those of before."""
+    entry = MLPGAN(shape=(2,), discriminator_steps=3, optimizer="sgd", learning_rate=1.0, batch_size=8)
+    card = Card(name="mlp-gan", entry=entry, run=Run(data="ring8", device="cpu", out=tmp_path))
+    data = open_data("ring8", (2,), 0)
+    exact, low = (
+        Training(dataclasses.replace(card, run=dataclasses.replace(card.run, **run))).step(data)
+        for run in ({}, LOW)
+    )
+    plain = Training(card)
+    with torch.autocast("cpu", torch.bfloat16):
+        stale = plain.step(data)
+    distance = [abs(each["fake_score"] - exact["fake_score"]).item() for each in (low, stale)]
+    assert distance[0] < distance[1] / 2
+
+
+def test_updates_are_fused_and_learn_what_others_learn(tmp_path):
+    card = small_card("dcgan", tmp_path)
+    fused, plain = Training(card), Training(card)
+    data = open_data(card.run.data, card.entry.sample_shape, 0)
+    for optimizer in plain.trainer.optimizers.values():
+        for group in optimizer.param_groups:
+            assert group["fused"]
+            group["fused"] = False
+    for training in (fused, plain):
+        torch.manual_seed(0)
+        training.step(data)
+    one, other = (
+        torch.nn.utils.parameters_to_vector(each.trainer.generators.parameters()) for each in (fused, plain)
+    )
+    # Adam divides gradients of next to nothing by next to nothing: of a step, their rounding may be a part.
+    torch.testing.assert_close(one, other, rtol=0, atol=card.entry.learning_rate / 10)
+    assert (one - other).abs().mean() < card.entry.learning_rate / 1e5
+
+
+def test_what_an_optimizer_remembers_is_laid_out_as_its_weights(tmp_path):
+    """Fused updates go through memory as it is: another order would mix the moments of the weights up."""
+    card = small_card("dcgan", tmp_path)
+    training = Training(card)
+    for players in (training.trainer.generators, training.trainer.discriminators):
+        players.to(memory_format=torch.channels_last)
+    training.draw_probe(data := open_data(card.run.data, card.entry.sample_shape, 0))
+    training.step(data)
+    checkpoint.save(tmp_path, 1, training.state(), keep=1)
+    training.restore(*checkpoint.load(tmp_path))
+    for optimizer in training.trainer.optimizers.values():
+        for parameter, state in optimizer.state.items():
+            assert state["exp_avg"].stride() == parameter.stride()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+def test_a_compiled_run_learns_the_same_and_resumes_equal_to_the_bit(tmp_path):
+    """It has gradients of gradients too, which compiled code can't have."""
+
+    def learn(folder: str, *flags: str) -> None:
+        command = [sys.executable, "-m", "training", "train", "mlp-gan-vector", "--device", "cpu", *flags]
+        command += ["--data", "ring8", "--batch-size", "4", "--steps", "4", "--checkpoint-every", "2"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, "--out", str(tmp_path / folder)], env=environment, check=True, timeout=300)
+
+    learn("plain")
+    learn("whole", "--compile")
+    learn("resumed", "--compile")
+    (tmp_path / "resumed" / "checkpoints" / final(tmp_path / "resumed")).unlink()
+    learn("resumed", "--compile")
+    assert final(tmp_path / "resumed") == final(tmp_path / "whole")
+    plain, whole = (checkpoint.load(tmp_path / each / "checkpoints")[1] for each in ("plain", "whole"))
+    for key, value in plain["generators"].items():
+        torch.testing.assert_close(value, whole["generators"][key], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["dcgan", "cyclegan", "wgan-gp", "mlp-gan-vector"])
+@pytest.mark.parametrize("run", [{}, LOW])
+def test_a_step_on_cuda_waits_for_nothing(name, run, tmp_path):
+    card = small_card(name, tmp_path, device="cuda", **run)
+    training = Training(card)
+    data = open_data(card.run.data, card.entry.sample_shape, 0)
+    with at_hand(data, training.device, 2) as batches:
+        assert (batches is data) == (data.nbytes < math.inf), "both kinds are tried"
+        training.step(batches)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            training.step(batches)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("run", [LOW, LOW | {"compile": True}])
+def test_a_run_in_bf16_on_cuda_resumes(run, tmp_path):
+    card = small_card("dcgan", tmp_path, steps=4, checkpoint_every=2, device="cuda", **run)
+    train(card)
+    (tmp_path / "checkpoints" / final(tmp_path)).unlink()
+    train(card)
+    assert checkpoint.load(tmp_path / "checkpoints")[0] == 4

@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from tests.conftest import flips
+from training.run import checkpoint
+
+STATE = {
+    "weights": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7, dtype=torch.int64)},
+    "groups": [{"lr": 0.1, "betas": (0.5, 0.9), "flag": None, "on": True}],
+    "by number": {0: {"step": torch.tensor(3.0)}, 1: {}},
+    "random": torch.arange(5, dtype=torch.uint8),
+}
+
+
+def same(a, b) -> bool:
+    match a:
+        case torch.Tensor():
+            return a.dtype == b.dtype and torch.equal(a, b)
+        case dict():
+            return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+        case list() | tuple():
+            return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    checkpoint.save(tmp_path, 12, STATE, keep=2)
+    step, state = checkpoint.load(tmp_path)
+    assert step == 12
+    assert same(STATE, state)
+
+
+def test_the_last_ones_are_kept(tmp_path):
+    for step in (1, 5, 20):
+        checkpoint.save(tmp_path, step, STATE | {"step": step}, keep=2)
+    assert [path.name[:8] for path in sorted(tmp_path.iterdir())] == ["00000005", "00000020"]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_after_a_fall_back_the_damaged_later_one_goes_and_the_sound_ones_stay(tmp_path, keep):
+    checkpoint.save(tmp_path, 50, STATE, keep=2)
+    damaged = checkpoint.save(tmp_path, 100, STATE, keep=2)
+    damaged.write_bytes(b"damaged")
+    assert checkpoint.load(tmp_path)[0] == 50
+    checkpoint.save(tmp_path, 60, STATE | {"step": 60}, keep=keep)
+    expected = ["00000060"] if keep == 1 else ["00000050", "00000060"]
+    assert [path.name[:8] for path in sorted(tmp_path.iterdir())] == expected
+
+
+def test_an_empty_folder_has_none(tmp_path):
+    assert checkpoint.load(tmp_path / "none") is None
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    checkpoint.save(tmp_path, 1, STATE, keep=2)
+    newest = checkpoint.save(tmp_path, 2, STATE, keep=2)
+    whole = newest.read_bytes()
+    for flipped in flips(whole, 200):
+        newest.write_bytes(flipped)
+        step, state = checkpoint.load(tmp_path)
+        assert step == 1
+        assert same(STATE, state)
+
+
+def test_a_flipped_bit_without_a_digest_goes_unseen(tmp_path):
+    """The control: the file format alone takes most damage for weights."""
+    path = checkpoint.save(tmp_path, 1, STATE, keep=1)
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    assert checkpoint.unpack(bytes(damaged))["by number"].keys() == {0, 1}
+
+
+def test_damage_is_named_and_all_damaged_is_refused(tmp_path, capsys):
+    path = checkpoint.save(tmp_path, 1, STATE, keep=1)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="every checkpoint"):
+        checkpoint.load(tmp_path)
+    assert path.name in capsys.readouterr().err
+
+
+def test_what_it_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="object"):
+        checkpoint.save(tmp_path, 1, {"thing": object()}, keep=1)
+
+
+def test_random_state_comes_back():
+    cpu = torch.device("cpu")
+    state = checkpoint.random_state(cpu)
+    first = torch.randn(3)
+    checkpoint.restore_random_state(state, cpu)
+    assert torch.equal(first, torch.randn(3))

@@ -1,0 +1,125 @@
+"""An artifact scored by what its own graphs make, against data; its manifest keeps the scores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.runtime import manifest
+from serving.runtime.engine import Array
+from serving.runtime.latents import draw_inputs
+from serving.runtime.pipeline import Graphs
+from serving.system.files import write_file
+from serving.system.progress import progress
+from training.artifacts.model_card import describe, rows
+from training.cli.inference import open_graphs
+from training.evaluation.samples import Scorer, open_scorer
+from training.evaluation.translations import open_translation_scorer
+from training.run.config import find_device
+
+
+def evaluate(
+    artifact: Path,
+    data: str,
+    n: int = 10_000,
+    seed: int = 0,
+    features: str = "auto",
+    device: str = "auto",
+    precision: manifest.Precision = "fp32",
+) -> manifest.Evaluation:
+    """Score what an artifact makes, by the serving engine, and write the scores into its manifest.
+
+    Args:
+        artifact: its folder.
+        data: the spec of what to compare with.
+        n: how many samples, and real ones beside them, or images of either domain to translate; fewer where
+            there are fewer real ones.
+        seed: of the first sample.
+        features: what images are compared by: classifier, inception, or auto, the first where there are
+            labels.
+        device: where features are extracted; the samples' provider is the engine's own choice.
+        precision: of the graphs that are scored.
+
+    Raises:
+        ValueError: there is no artifact, or none of the precision, the data don't suit it, or it was
+            exported anew meanwhile.
+        OSError: the data can't be read.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1; got {n}")
+    label = manifest.read(artifact)
+    shape = _scored_shape(next(iter(label.graphs.values())))
+    graphs = open_graphs(artifact, label.task, precision)
+    match label.task:
+        case "sample":
+            evaluation = _score_samples(
+                graphs, open_scorer(data, shape, n, features, find_device(device)), seed
+            )
+        case "translate":
+            scorer = open_translation_scorer(data, shape, n, features, find_device(device))
+            evaluation = manifest.Evaluation(
+                data=scorer.data,
+                samples=scorer.samples,
+                seed=0,
+                features=scorer.describe(),
+                scores=scorer.score(graphs),
+                controls=scorer.controls,
+            )
+    evaluation = evaluation.model_copy(update={"precision": precision})
+    _keep(evaluation, artifact, label.version)
+    return evaluation
+
+
+def _score_samples(graphs: Graphs, scorer: Scorer, seed: int) -> manifest.Evaluation:
+    seeds, told = range(seed, seed + scorer.samples), None
+    if graphs.labels and tuple(graphs.labels) == scorer.labels:
+        ((_, inputs),) = graphs.inputs.items()
+        told = draw_inputs({"label": inputs["label"]}, list(seeds))["label"]
+    return manifest.Evaluation(
+        data=scorer.data,
+        samples=scorer.samples,
+        seed=seed,
+        features=scorer.describe(),
+        scores=scorer.score(_draw(graphs, seeds), told),
+        controls={"real": scorer.floor},
+    )
+
+
+def _keep(evaluation: manifest.Evaluation, artifact: Path, version: str) -> None:
+    """Write an evaluation into the manifest as it is now, in place of an older one of the same."""
+    label = manifest.read(artifact)
+    if label.version != version:
+        raise ValueError(f"{artifact} was exported anew while it was scored; score it again")
+    others = [other for other in label.metrics if not evaluation.replaces(other)]
+    label = label.model_copy(update={"metrics": [*others, evaluation]})
+    card = describe(label)
+    write_file(artifact / manifest.FILE, label.to_json())
+    write_file(artifact / "README.md", card.encode())
+
+
+def _scored_shape(graph: manifest.Graph) -> tuple[int, ...]:
+    """Give the shape that the data are fitted to: (C, H, W) of an image, (D,) of a vector."""
+    match graph.output.shape[1:]:
+        case [int(height), int(width), int(channels)]:
+            return (channels, height, width)
+        case [int(size)]:
+            return (size,)
+        case [_, _, int(channels)] if (sides := graph.inputs["image"].trained_size) is not None:
+            return (channels, *sides)
+        case shape:
+            raise ValueError(f"outputs of the shape {shape} can't be scored")
+
+
+def _draw(graphs: Graphs, seeds: range) -> Iterator[Array]:
+    with progress(len(seeds), "drawing", "samples") as advance:
+        for samples in graphs.draw(seeds):
+            yield samples
+            for _ in samples:
+                advance()
+
+
+def table(evaluation: manifest.Evaluation) -> str:
+    """Lay scores out beside those of the controls, a line each."""
+    lines = [f"{'':20}" + "".join(f" {name:>12}" for name in ("artifact", *evaluation.controls))]
+    lines += [
+        f"{name:20}" + "".join(f" {value:>12}" for value in values) for name, *values in rows(evaluation)
+    ]
+    return "\n".join(lines)

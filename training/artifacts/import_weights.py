@@ -1,0 +1,181 @@
+"""Weights that were trained elsewhere, made an artifact: read as tensors and nothing else."""
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from serving.runtime import manifest
+from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
+from training.run.config import software
+from zoo.models.cyclegan import CycleGAN
+from zoo.translation import ResNet, TranslatorName
+
+LAYOUT = "pytorch-CycleGAN"
+LAYER = re.compile(r"(?:module\.)?model\.(\d+)\.(?:conv_block\.(\d+)\.)?(\w+)")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What instance normalisation once kept and never used."""
+
+_NAMES: dict[int, TranslatorName] = {9: "resnet-9", 6: "resnet-6"}
+
+Place = tuple[int, int | None]
+"""Where a convolution stands: in the whole, and in its residual block where it is in one."""
+
+SIZE = 256
+"""Height and width that the original trains on."""
+
+
+def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> manifest.Manifest:
+    """Make an artifact of generators in the layout of the original PyTorch CycleGAN.
+
+    Args:
+        weights: state dicts of resnet_9blocks or resnet_6blocks with instance normalisation, `.pth` or
+            `.safetensors`: the generator from a to b, and the one back where there is one.
+        artifact: where to.
+
+    Raises:
+        ValueError: a file holds something else; it is named, and nothing of it was run.
+        OSError: a file can't be read.
+    """
+    if not 1 <= len(weights) <= 2:
+        raise ValueError(f"give one file of weights, or two: a2b and b2a; got {len(weights)}")
+    artifact = artifact.resolve()
+    must_be_replaceable(artifact)
+    files = dict(zip(("a2b", "b2a"), weights, strict=False))
+    read = {name: _read(file) for name, file in files.items()}
+    kinds = {(each.channels, each.width, each.blocks) for each in read.values()}
+    if len(kinds) > 1:
+        raise ValueError(f"both must have the same channels, width and blocks; got {sorted(kinds)}")
+    ((channels, width, blocks),) = kinds
+    # Nothing is trained: the sizes only say what the weights are.
+    entry = CycleGAN(channels=channels, width=width, translator=_NAMES[blocks], image_size=(SIZE, SIZE))
+    example = _example(channels)
+    return write_artifact(
+        artifact,
+        Exportable(
+            name="cyclegan",
+            entry=entry,
+            data="unknown",
+            generators=nn.ModuleDict({name: each.network for name, each in read.items()}).eval(),
+            probe={name: {"image": example} for name in read},
+            columns=1,
+        ),
+        {
+            "training": manifest.Imported(
+                layout=LAYOUT,
+                files={name: each.sha256 for name, each in read.items()},
+                software=software(),
+            ),
+            "licence": "unknown",
+        },
+    )
+
+
+class Found(NamedTuple):
+    """A generator that a file holds."""
+
+    network: ResNet
+    channels: int
+    width: int
+    blocks: int
+    sha256: str
+
+
+def _read(file: Path) -> Found:
+    data = file.read_bytes()
+    layers = _layers(file, _tensors(file, data))
+    blocks = len({outer for outer, inner in layers if inner is not None})
+    if blocks not in _NAMES or list(layers) not in (_places(blocks, 5), _places(blocks, 6)):
+        raise ValueError(
+            f"{file} must hold a resnet_9blocks or resnet_6blocks generator with reflection padding; its "
+            f"convolutions are at {', '.join(map(_named, layers)) or 'no place'}"
+        )
+    first, *_ = layers.values()
+    width, channels = first["weight"].shape[:2]
+    with torch.device("meta"):
+        _load(file, ResNet(channels, width, blocks), layers)  # shapes are held against a network of no size
+    network = ResNet(channels, width, blocks)
+    _load(file, network, layers)
+    return Found(network, channels, width, blocks, hashlib.sha256(data).hexdigest())
+
+
+def _places(blocks: int, second: int) -> list[Place]:
+    """List where the original's convolutions are; a block's second stands at 5, or at 6 behind a dropout."""
+    inside: list[Place] = [(10 + block, inner) for block in range(blocks) for inner in (1, second)]
+    ends = (10 + blocks, 13 + blocks, 17 + blocks)
+    return [(1, None), (4, None), (7, None), *inside, *((end, None) for end in ends)]
+
+
+def _load(file: Path, network: ResNet, layers: dict[Place, dict[str, Tensor]]) -> None:
+    """Put tensors into a network's convolutions, in order."""
+    mine = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    for module, (place, tensors) in zip(mine, layers.items(), strict=True):
+        wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+        given = {name: tuple(value.shape) for name, value in tensors.items()}
+        if wanted != given:
+            raise ValueError(f"{file}: {_named(place)} must have {wanted}; got {given}")
+        if not module.weight.is_meta:
+            module.load_state_dict(tensors)
+
+
+def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
+    """Read a state dict; what is not safetensors, an unpickler reads that makes nothing but tensors."""
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load(data)
+        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # readers of foreign files raise whatever they stumble over
+        raise ValueError(f"{file} must hold a state dict of tensors and nothing else") from error
+    if not isinstance(found, dict) or not all(_is_plain(*item) for item in found.items()):
+        raise ValueError(f"{file} must hold a state dict of dense tensors and nothing else")
+    return found
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Tell a named, dense, real tensor that has as many numbers as it says."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_complex()
+        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    )
+
+
+def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Tensor]]:
+    """Gather the convolutions' tensors by their places, in order."""
+    layers: dict[Place, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        match = LAYER.fullmatch(name)
+        if match is None:
+            raise ValueError(f"{file}: {name} is not of the layout of {LAYOUT}'s ResNet generators")
+        outer, inner, key = match.groups()
+        if key in STATISTICS:
+            continue
+        if key == "weight" and value.ndim == 1:
+            raise ValueError(f"{file}: {name} is of batch normalisation; only instance normalisation is read")
+        found = layers.setdefault((int(outer), int(inner) if inner else None), {})
+        if key in found:
+            raise ValueError(f"{file} has {name} twice, with and without `module.`")
+        found[key] = value.float()
+    for place, found in layers.items():
+        if found.keys() != {"weight", "bias"} or found["weight"].ndim != 4:
+            raise ValueError(f"{file}: {_named(place)} must be a convolution with a bias")
+    return dict(sorted(layers.items(), key=lambda item: (item[0][0], item[0][1] or 0)))
+
+
+def _named(place: Place) -> str:
+    outer, inner = place
+    return f"model.{outer}" if inner is None else f"model.{outer}.conv_block.{inner}"
+
+
+def _example(channels: int) -> Tensor:
+    """Draw two soft random pictures, (2, channels, SIZE, SIZE) in [-1, 1], for there are no data to show."""
+    coarse = torch.rand(2, channels, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return F.interpolate(coarse, (SIZE, SIZE), mode="bicubic", align_corners=False).clamp(-1, 1)

@@ -1,0 +1,119 @@
+"""An artifact's README: what it is and how good, in words."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from serving.runtime import manifest
+from serving.runtime.manifest import Evaluation, Manifest, Training
+from training.run.config import Run
+from zoo import registry
+
+
+def describe(label: Manifest) -> str:
+    """Write the artifact's README."""
+    pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in label.graphs)
+    scores = "".join(_describe_scores(evaluation, label.task) for evaluation in label.metrics)
+    return f"# {label.name}\n\n{pictures}\n\n{_origin(label)}{scores}\n{_limits(label)}"
+
+
+def _origin(label: Manifest) -> str:
+    rest = (
+        "Everything else, the hyperparameters and the parity with PyTorch among it, is in "
+        f"[{manifest.FILE}]({manifest.FILE})."
+    )
+    match label.training:
+        case manifest.Imported(layout=layout, files=files):
+            hashes = "".join(f"| {name} | `{digest}` |\n" for name, digest in files.items())
+            return (
+                f"`{label.entry}`, made of weights in the layout of {layout}, which don't say what they "
+                f"were trained on. {rest}\n\n| graph | SHA-256 of its weights' file |\n|---|---|\n{hashes}"
+            )
+        case training:
+            return (
+                f"`{label.entry}` trained on `{training.data}` for {training.steps} steps, seed "
+                f"{training.seed}. Licence of the data: {label.licence}. {rest} The like comes of\n\n"
+                f"    {command(label, training)}\n"
+            )
+
+
+def _limits(label: Manifest) -> str:
+    """Say what it is not for."""
+    graph = next(iter(label.graphs.values()))
+    match label.task:
+        case "translate":
+            height, width = graph.inputs["image"].trained_size or (0, 0)
+            knows = (
+                f"It learned from images of {width}x{height} pixels; what it makes of others may be worse."
+            )
+        case "sample":
+            knows = (
+                "It draws the like of its data and nothing else, and what is rare in them more seldom still."
+            )
+    return (
+        f"## Limits\n\n{knows} Scores compare only where data, features and the number of samples are the "
+        "same. What it makes is not real: say so where it could be taken for it.\n"
+    )
+
+
+def command(label: Manifest, training: Training) -> str:
+    """Give the command that trains the like: what differs from the entry's defaults, and from a run's."""
+    try:
+        usual = dataclasses.asdict(registry.load(label.entry)())
+    except (TypeError, ValueError):  # an entry of somebody's own, which is not here, or that has no defaults
+        usual = {}
+    chosen = {"data": training.data, "steps": training.steps}
+    chosen |= {
+        name: value for name in ("seed", "ema") if (value := getattr(training, name)) != getattr(Run(), name)
+    }
+    chosen |= {
+        name: _plain(value)
+        for name, value in label.hyperparameters.items()
+        if name not in usual or _plain(usual[name]) != _plain(value)
+    }
+    flags = (word for name, value in chosen.items() for word in _flag(name.replace("_", "-"), value))
+    return shlex.join(["ganzoo", "train", label.entry, *flags])
+
+
+def _plain(value: Any) -> Any:
+    """Give a value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    match value:
+        case bool():
+            return [f"--{name}" if value else f"--no-{name}"]
+        case list():
+            return [f"--{name}", *map(str, value)]
+        case _:
+            return [f"--{name}", str(value)]
+
+
+def proofs(label: Manifest) -> Iterator[str]:
+    """Give a line for each file of a graph: its name, and how far it is from its generator."""
+    for graph in label.graphs.values():
+        for variant in graph.variants:
+            match variant:
+                case manifest.Variant(file=file, parity=manifest.Parity(max_abs_error=error)):
+                    yield f"{file}: greatest difference from PyTorch {error:.1e}"
+                case manifest.Variant(file=file, loss=manifest.Loss(psnr=psnr, max_level_error=worst)):
+                    yield f"{file}: {psnr:.1f} dB to the float graph, at worst {worst} levels"
+
+
+def rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
+    """Give a line for each score: its name, the artifact's, and every control's, blank where it has none."""
+    for name, value in evaluation.scores.items():
+        controls = (scores.get(name) for scores in evaluation.controls.values())
+        yield name, *("" if each is None else f"{each:.4g}" for each in (value, *controls))
+
+
+def _describe_scores(evaluation: Evaluation, task: str) -> str:
+    by = f" by the features of {evaluation.features['name']}" if evaluation.features else ""
+    columns = ["score", "artifact", *evaluation.controls]
+    lines = [columns, ["---"] * len(columns), *rows(evaluation)]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    by += "" if evaluation.precision == "fp32" else f", made in {evaluation.precision}"
+    what = {"sample": "samples", "translate": "translations a direction"}[task]
+    return f"\n{evaluation.samples} {what}, held against `{evaluation.data}`{by}:\n\n{table}"

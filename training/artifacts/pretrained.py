@@ -1,0 +1,88 @@
+"""The pretrained zoo: artifacts that come with the project, and how good they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.runtime import manifest
+
+FOLDER = Path(__file__).parents[2] / "artifacts"
+"""Where they are, in a checkout."""
+
+HEADLINES = ("frechet", "a2b_l1", "b2a_l1", "a2b_frechet", "modes_covered", "wasserstein2")
+"""Scores to tell an artifact by, the first that it has."""
+
+CONTROLS = ("real", "recoloured", "untranslated")
+"""What a score is told beside, the first that it was measured of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """An artifact in short."""
+
+    name: str
+    entry: str
+    data: str
+    megabytes: float
+    """Of all its files."""
+
+    score: str
+    """What `value` is; empty where nothing was measured."""
+
+    value: float | None
+    control: str
+    """What `floor` is of: real data held out, or sources that no model translated; empty where of none."""
+
+    floor: float | None
+    """The same score of the control."""
+
+
+def pretrained(folder: Path | None = None) -> list[Pretrained]:
+    """Describe every artifact of a folder, by default of FOLDER, by name.
+
+    Raises:
+        ValueError: one is damaged (`ManifestError`).
+    """
+    places = sorted(path.parent for path in (folder or FOLDER).glob(f"*/{manifest.FILE}"))
+    return [_describe(place, manifest.read(place)) for place in places]
+
+
+def _describe(place: Path, label: manifest.Manifest) -> Pretrained:
+    size = sum(path.stat().st_size for path in place.iterdir()) / 1e6
+    measured = [
+        (name, evaluation) for evaluation in label.metrics for name in HEADLINES if name in evaluation.scores
+    ]
+    score, value, control, floor = _beside(*measured[0]) if measured else ("", None, "", None)
+    match label.training:
+        case manifest.Training(data=data):
+            origin = data
+        case _:
+            origin = "imported"
+    return Pretrained(
+        name=label.name,
+        entry=label.entry,
+        data=origin,
+        megabytes=round(size, 1),
+        score=score,
+        value=value,
+        control=control,
+        floor=floor,
+    )
+
+
+def _beside(score: str, measured: manifest.Evaluation) -> tuple[str, float | None, str, float | None]:
+    """Give a score, its value, and its control's name and value."""
+    control = next((name for name in CONTROLS if score in measured.controls.get(name, {})), "")
+    return score, measured.scores[score], control, measured.controls.get(control, {}).get(score)
+
+
+def table(rows: list[Pretrained]) -> str:
+    """Lay rows out as text."""
+    head = ("name", "entry", "data", "MB", "score", "", "beside", "")
+    lines = [head, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _cells(row: Pretrained) -> tuple[str, ...]:
+    value, floor = ("" if each is None else f"{each:.4g}" for each in (row.value, row.floor))
+    return row.name, row.entry, row.data, f"{row.megabytes:.1f}", row.score, value, row.control, floor

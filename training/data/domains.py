@@ -1,0 +1,178 @@
+"""Two domains of images, in folders: each its own, or in pairs side by side."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from training.data.dataset import Data, Pool, Truth, image_shape
+from training.data.image_folder import find_folder, read_pool, split
+from zoo.entry import Batch, DataKind
+
+
+class Domains:
+    """Images of two domains, a batch of each at every step; each is shuffled on its own.
+
+    Domains need not be equal in size: the smaller one just begins its next pass sooner.
+    """
+
+    kind: DataKind = "domains"
+    labels: tuple[str, ...] = ()
+    licence = "unknown"
+    truth: Truth | None = None
+
+    def __init__(self, a: Pool, b: Pool, name: str) -> None:
+        self.a, self.b, self.name = a, b, name
+        self.held_out: Callable[[], Domains | None] = lambda: None
+
+    @property
+    def size(self) -> float:
+        """Images of the smaller domain."""
+        return min(self.a.size, self.b.size)
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of both."""
+        return self.a.nbytes + self.b.nbytes
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give `size` images of either domain: `a` and `b`, (N, C, H, W) each."""
+        return {"a": self.a.batch(step, size)["real"], "b": self.b.batch(step, size)["real"]}
+
+    def to(self, device: torch.device) -> "Domains":
+        """Hold the images on a device."""
+        self.a.to(device)
+        self.b.to(device)
+        return self
+
+
+class Pairs:
+    """Images in pairs: what is alike in a batch's `a` and `b` belongs together."""
+
+    kind: DataKind = "pairs"
+    labels: tuple[str, ...] = ()
+    licence = "unknown"
+    truth: Truth | None = None
+
+    def __init__(self, both: Pool, name: str) -> None:
+        self.both, self.name = both, name
+        self.held_out: Callable[[], Pairs | None] = lambda: None
+
+    @property
+    def size(self) -> float:
+        """How many pairs there are."""
+        return self.both.size
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of the pairs."""
+        return self.both.nbytes
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give `size` pairs: `a` and `b`, (N, C, H, W) each."""
+        a, b = self.both.batch(step, size)["real"].chunk(2, 1)
+        return {"a": a, "b": b}
+
+    def to(self, device: torch.device) -> "Pairs":
+        """Hold the images on a device."""
+        self.both.to(device)
+        return self
+
+
+class ByDomain:
+    """The images of two domains as examples of two classes."""
+
+    kind: DataKind = "examples"
+    labels: tuple[str, ...] = ("a", "b")
+    truth: Truth | None = None
+
+    def __init__(self, data: Data) -> None:
+        self.data, self.name, self.licence = data, f"{data.name} by domain", data.licence
+
+    @property
+    def size(self) -> float:
+        """Images of both."""
+        return 2 * self.data.size
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of both."""
+        return self.data.nbytes
+
+    def held_out(self) -> "ByDomain | None":
+        """Do the same to held-out images."""
+        held_out = self.data.held_out()
+        return None if held_out is None else ByDomain(held_out)
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give images of the domains in turn: `real` (N, C, H, W), and `label` (N,), 0 for a and 1 for b."""
+        half = self.data.batch(step, math.ceil(size / 2))
+        real = torch.stack([half["a"], half["b"]], 1).flatten(0, 1)[:size]
+        return {"real": real, "label": torch.arange(len(real), device=real.device) % 2}
+
+    def to(self, device: torch.device) -> "ByDomain":
+        """Hold the images on a device."""
+        self.data.to(device)
+        return self
+
+
+def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
+    """Read the folders `trainA` and `trainB`; `testA` and `testB`, where they are, are held out.
+
+    Raises:
+        ValueError: one is missing or empty, or an image can't be read; it is named.
+    """
+    shape = image_shape(sample_shape)
+    root = find_folder("unpaired", path)
+
+    train, test = domain_folders(root)
+    domains = _read_domains(train, shape, f"unpaired:{root.resolve().name}", seed)
+    if test:
+        domains.held_out = partial(_read_domains, test, shape, f"{domains.name}/test", seed)
+    return domains
+
+
+def _read_domains(folders: list[Path], shape: tuple[int, int, int], name: str, seed: int) -> Domains:
+    # Each domain has a seed of its own, lest the shuffles of equal ones pair their images.
+    a, b = (
+        read_pool(folder, shape, f"{name}/{folder.name}", 2 * seed + number)
+        for number, folder in enumerate(folders)
+    )
+    return Domains(a, b, name)
+
+
+def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
+    """Give the folders of either domain to learn from, and those held out, where they are.
+
+    Raises:
+        ValueError: one to learn from is missing.
+    """
+    train, test = ([root / f"{part}{domain}" for domain in "AB"] for part in ("train", "test"))
+    if missing := [folder.name for folder in train if not folder.is_dir()]:
+        raise ValueError(f"unpaired: wants trainA and trainB in {root}; there is no {missing[0]}")
+    return train, test if all(folder.is_dir() for folder in test) else []
+
+
+def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
+    """Read images that hold a pair side by side, a to the left of b.
+
+    Where there are the subfolders `train` and `test` (or `val`), a run learns from the first alone.
+
+    Raises:
+        ValueError: there is none, or one can't be read or halved; the file is named.
+    """
+    shape = image_shape(sample_shape)
+    root = find_folder("paired", path)
+    name = f"paired:{root.resolve().name}"
+
+    (train,), held_out = split("paired", root)
+    pairs = _read_pairs(train, shape, name, seed)
+    for test in held_out:
+        pairs.held_out = partial(_read_pairs, test, shape, f"{name}/{test.name}", seed)
+    return pairs
+
+
+def _read_pairs(root: Path, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
+    return Pairs(read_pool(root, shape, name, seed, abreast=2), name)

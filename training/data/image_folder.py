@@ -1,0 +1,165 @@
+"""Images in folders, whatever their sizes and modes."""
+
+import math
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.errors import Refusal
+from serving.imaging.codec import FORMATS, Pixels, decode
+from serving.runtime.sessions import cores
+from serving.system.progress import progress
+from training.data.dataset import Examples, Pool, fit, image_shape
+from training.data.loader import in_order
+from training.room import room, runs_here
+
+CPU = torch.device("cpu")
+
+FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
+FOLDER_PIXELS = 2**27
+FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
+
+HELD_OUT = {"folder": ("test",), "paired": ("test", "val")}
+"""Subfolders, the first that is there, that are held out of what stands in `train`."""
+
+
+def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+    """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
+
+    Where it has the subfolders `train` and `test`, a run learns from the first alone.
+
+    Raises:
+        ValueError: there is none, or one can't be read; the file is named.
+    """
+    shape = image_shape(sample_shape)
+    root = find_folder("folder", path)
+    name = f"folder:{root.resolve().name}"
+    (train,), held_out = split("folder", root)
+    pool = read_pool(train, shape, name, seed)
+    for test in held_out:
+        pool.held_out = partial(read_pool, test, shape, f"{name}/{test.name}", seed)
+    return pool
+
+
+def read_pool(root: Path, shape: tuple[int, int, int], name: str, seed: int, abreast: int = 1) -> Pool:
+    """Read every image below a folder as a pool; for the rest see `read_images`."""
+    return Pool(read_images(root, shape, abreast), name=name, seed=seed)
+
+
+def find_folder(source: str, path: str) -> Path:
+    """Give the folder that a spec's argument names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    root = Path(path).expanduser()
+    if not path or not root.is_dir():
+        raise ValueError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
+    return root
+
+
+def split(source: str, root: Path) -> tuple[list[Path], list[Path]]:
+    """Give the folder to learn from and, where there is one, the folder held out of it."""
+    held_out = [root / part for part in HELD_OUT[source] if (root / part).is_dir()]
+    if held_out and (root / "train").is_dir():
+        return [root / "train"], held_out[:1]
+    return [root], []
+
+
+def image_files(root: Path) -> list[Path]:
+    """List the images below a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
+    if not files:
+        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
+    return files
+
+
+def read_image(file: Path, channels: int) -> Pixels:
+    """Read an image of any size and mode: pixels (H, W, channels).
+
+    Raises:
+        ValueError: it can't be decoded; it is named.
+        OSError: it can't be read.
+    """
+    try:
+        return decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)
+    except Refusal as refusal:
+        raise ValueError(f"{file}: {refusal}") from refusal
+
+
+def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
+    """Read images of one width that stand side by side in a file: pixels (abreast, H, W, channels).
+
+    Raises:
+        ValueError: it can't be decoded or parted; it is named.
+        OSError: it can't be read.
+    """
+    pixels = read_image(file, channels)
+    if pixels.shape[1] % abreast:
+        raise ValueError(f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side")
+    return np.stack(np.split(pixels, abreast, 1))
+
+
+def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Examples:
+    """Read every image below a folder, fitted to a shape (C, H, W): uint8 (N, abreast * C, H, W).
+
+    Where memory has no room for them, each is read when it is asked for.
+
+    Args:
+        root: the folder.
+        shape: of an image, (C, H, W).
+        abreast: how many images of one width stand side by side in a file.
+
+    Raises:
+        ValueError: there is none, or one can't be read; the file is named.
+    """
+    files = ImageFiles(image_files(root), shape, abreast)
+    whole = (len(files), abreast * shape[0], *shape[1:])
+    if math.prod(whole) >= room(CPU):
+        wanted = math.prod(whole) / 2**30
+        print(f"{root}: {wanted:.1f} GiB of images, read as they are drawn", file=sys.stderr)
+        return files
+    images = torch.empty(whole, dtype=torch.uint8)
+    with progress(len(files), f"reading {root}", "images") as advance:
+        for place, image in enumerate(in_order(files.read, range(len(files)), cores() // runs_here())):
+            images[place] = image
+            advance()
+    return images
+
+
+class ImageFiles:
+    """Images in files, each read whenever it is asked for."""
+
+    nbytes = math.inf
+    device = CPU
+
+    def __init__(self, files: list[Path], shape: tuple[int, int, int], abreast: int) -> None:
+        self.files, self.shape, self.abreast = files, shape, abreast
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, places: Tensor) -> Tensor:
+        """Read images: uint8 (n, abreast * C, H, W).
+
+        Raises:
+            ValueError: one can't be read; the file is named.
+        """
+        return torch.stack([self.read(int(place)) for place in places])
+
+    def read(self, place: int) -> Tensor:
+        """Read one: uint8 (abreast * C, H, W)."""
+        pixels = torch.tensor(read_abreast(self.files[place], self.shape[0], self.abreast))
+        return fit(pixels.permute(0, 3, 1, 2), self.shape).flatten(0, 1)
+
+    def to(self, device: torch.device) -> "ImageFiles":
+        """Stay where the files are."""
+        return self

@@ -1,0 +1,98 @@
+"""What takes long to read or draw, begun by other threads before it is asked for.
+
+Threads, not processes: decoding and torch's operations leave the interpreter to others, and threads need no
+shared memory, no copies of the data, and no care for their end.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from serving.runtime.sessions import cores
+from training.data.dataset import Batches, Data
+from training.room import room, runs_here
+from zoo.entry import Batch
+
+Made = TypeVar("Made")
+
+MOST_WORKERS = 8
+
+
+@contextmanager
+def at_hand(data: Data, device: torch.device, workers: int | None = None) -> Iterator[Batches]:
+    """Hold data on a device where there is room for them; have batches made ahead for it where not.
+
+    Args:
+        data: to learn from.
+        device: where batches are wanted.
+        workers: threads that make them, 0 for none: each is made when it is asked for. By default none for
+            the CPU, whose cores the steps themselves want.
+    """
+    if data.nbytes < room(device):
+        yield data.to(device)
+        return
+    if workers is None:
+        workers = 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, cores() // runs_here()))
+    with closing(Ahead(data, device, workers)) as ahead:
+        yield ahead
+
+
+class Ahead:
+    """The batches of data, the same to the bit; with workers, begun before their steps ask for them."""
+
+    def __init__(self, data: Data, device: torch.device, workers: int) -> None:
+        self.data, self.device, self.workers = data, device, workers
+        self._due: tuple[int, int] | None = None
+        self._batches: Iterator[Batch] = iter(())
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Give the batch of a step on the device; where it is not the one after the last, begin anew.
+
+        Raises:
+            ValueError: an example can't be read; it is named.
+        """
+        if self._due != (step, size):
+            self.close()
+            self._batches = in_order(partial(self._make, size), itertools.count(step), self.workers)
+        self._due = None
+        batch = next(self._batches)
+        self._due = (step + 1, size)
+        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+
+    def _make(self, size: int, step: int) -> Batch:
+        batch = self.data.batch(step, size)
+        if self.device.type != "cuda":
+            return batch
+        with torch.cuda.device(self.device):  # another thread's is the first
+            return {name: value.pin_memory() for name, value in batch.items()}
+
+    def close(self) -> None:
+        """Begin no more batches."""
+        self._due, self._batches = None, iter(())
+
+
+def in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: int) -> Iterator[Made]:
+    """Make something of every number, in their order, by so many threads, two ahead for each of them.
+
+    By none, it is made when it is asked for. What `make` raises is raised here, when its turn has come.
+    """
+    if not workers:
+        yield from map(make, numbers)
+        return
+    left, begun = iter(numbers), deque[Future[Made]]()
+    # Each torch of one thread: together they are as many as there shall be.
+    threads = ThreadPoolExecutor(workers, "ahead", initializer=partial(torch.set_num_threads, 1))
+    try:
+        begun.extend(threads.submit(make, number) for number in itertools.islice(left, 2 * workers))
+        while begun:
+            made = begun.popleft().result()
+            begun.extend(threads.submit(make, number) for number in itertools.islice(left, 1))
+            yield made
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)

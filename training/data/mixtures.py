@@ -1,0 +1,152 @@
+"""Small distributions of vectors with a known truth, which samples are held against."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from serving.runtime.engine import Array
+from training.data.dataset import Pool, generator, vector_size
+
+SIZE = 50_000
+LICENCE = "CC0-1.0"
+
+GAUSSIAN_A = torch.tensor([[1.0, 2.0], [-0.2, 0.5]])
+GAUSSIAN_MEAN = torch.tensor([2.0, 1.0])
+
+RING8_MODES = torch.tensor(
+    [[0.8 * math.cos(turn), 0.8 * math.sin(turn)] for turn in (math.tau * k / 8 for k in range(8))]
+)
+GRID25_MODES = torch.cartesian_prod(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.8, 0.8, 5))
+MIXTURE16_MODES = torch.tensor(
+    [[0.5 * (-1) ** (row & column).bit_count() for column in range(16)] for row in range(16)]
+)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A normal distribution of vectors."""
+
+    mean: Tensor
+    covariance: Tensor
+    headline = "wasserstein2"
+    labels = ()
+
+    def draw(self, size: int, draws: torch.Generator) -> tuple[Tensor, None]:
+        """Draw points: float32 (size, D)."""
+        normal = torch.randn(size, len(self.mean), generator=draws)
+        return normal @ torch.linalg.cholesky(self.covariance).T + self.mean, None
+
+    def score(self, points: Array) -> dict[str, float]:
+        """Give the 2-Wasserstein distance to the normal distribution of the points' mean and covariance.
+
+        Source: Dowson and Landau 1982, whose closed form it is.
+        """
+        samples = torch.from_numpy(points).double()
+        root = _root(self.covariance.double())
+        mean, covariance = samples.mean(0), torch.cov(samples.T)
+        both = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
+        squared = (mean - self.mean).square().sum() + (covariance + self.covariance).trace() - 2 * both
+        return {"wasserstein2": squared.clamp(min=0).sqrt().item()}
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Equal normal distributions around points: a mode, and within three deviations of it high quality."""
+
+    centers: Tensor
+    deviation: float
+    headline = "total_variation"
+
+    def draw(self, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw points, float32 (size, D), and the numbers of their modes, (size,)."""
+        label = torch.randint(len(self.centers), (size,), generator=draws)
+        spread = self.deviation * torch.randn(size, self.centers.shape[1], generator=draws)
+        return self.centers[label] + spread, label
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the modes."""
+        return tuple(f"mode {number}" for number in range(len(self.centers)))
+
+    @property
+    def radius(self) -> float:
+        """What is within it of a mode is of high quality: three deviations a dimension, as in the plane."""
+        return 3 * self.deviation * math.sqrt(self.centers.shape[1] / 2)
+
+    def score(self, points: Array) -> dict[str, float]:
+        """Count modes covered and points of high quality, as Srivastava et al. 2017 do.
+
+        A mode is covered by a tenth of its share of the points. `total_variation` is between the shares of
+        the modes, with one more for what is of no mode, and those of the truth: 0 at best, 1 at worst.
+        """
+        distance, mode = torch.cdist(torch.from_numpy(points), self.centers).min(1)
+        good = mode[distance < self.radius]
+        shares = torch.bincount(good, minlength=len(self.centers)) / len(points)
+        fair = 1 / len(self.centers)
+        return {
+            "modes_covered": float((shares >= fair / 10).sum()),
+            "high_quality": float(shares.sum()),
+            "total_variation": float((fair - shares).clamp(min=0).sum()),
+        }
+
+
+def gaussian2d(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+    """Draw points x = n A + mu with n ~ N(0, I), as many as the argument says: mean mu, covariance A^T A."""
+    truth = Gaussian(GAUSSIAN_MEAN, GAUSSIAN_A.T @ GAUSSIAN_A)
+    return _pool("gaussian2d", truth, argument, sample_shape, seed)
+
+
+def ring8(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+    """Draw points around eight modes on a circle of radius 0.8, standard deviation 0.008.
+
+    The usual ring (radius 2, deviation 0.02) shrunk into the range of tanh.
+    """
+    return _pool("ring8", Modes(RING8_MODES, 0.008), argument, sample_shape, seed)
+
+
+def grid25(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+    """Draw points around a 5x5 grid from -0.8 to 0.8, standard deviation 0.01.
+
+    The usual grid (-4 to 4, deviation 0.05) shrunk into the range of tanh.
+    """
+    return _pool("grid25", Modes(GRID25_MODES, 0.01), argument, sample_shape, seed)
+
+
+def mixture16(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+    """Draw vectors of 16 numbers around sixteen modes at right angles to each other, deviation 0.02."""
+    return _pool("mixture16", Modes(MIXTURE16_MODES, 0.02), argument, sample_shape, seed)
+
+
+def _pool(
+    name: str,
+    truth: Gaussian | Modes,
+    argument: str,
+    sample_shape: tuple[int, ...],
+    seed: int,
+    stream: int = 0,
+) -> Pool:
+    if argument and not (argument.isdecimal() and int(argument) > 0):
+        raise ValueError(f"{name}: wants a number of points; got {argument!r}")
+    size = int(argument or SIZE)
+    real, label = truth.draw(size, generator(seed, stream))
+    vector_size(sample_shape, real.shape[1])
+    return Pool(
+        real,
+        label,
+        name=f"{name}:{argument}" if argument else name,
+        seed=seed,
+        labels=truth.labels,
+        licence=LICENCE,
+        truth=truth,
+        held_out=partial(_pool, name, truth, argument, sample_shape, seed, stream=1),
+    )
+
+
+def _root(matrix: Tensor) -> Tensor:
+    """Take the square root of a symmetric positive matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    return root

@@ -1,0 +1,217 @@
+"""Data looked through before a training: what they hold, what can't be used, and what is doubtful."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from serving.system.progress import progress
+from training.data.dataset import Data, open_data, read
+from training.data.domains import domain_folders
+from training.data.image_folder import find_folder, image_files, read_abreast, split
+from zoo.entry import DataKind
+
+FILES: dict[str, tuple[DataKind, int, int]] = {
+    "folder": ("examples", 1, 64),
+    "unpaired": ("domains", 1, 256),
+    "paired": ("pairs", 2, 256),
+}
+"""Data that are files: how they are made up, images in a file, and the side that entries have by default."""
+
+VECTORS = {"gaussian2d": 2, "ring8": 2, "grid25": 2, "mixture16": 16}
+"""Data that are vectors, and of how many numbers."""
+
+BATCH, UNEQUAL = 64, 4
+"""Fewer examples than this, and domains so many times as large as the other, are doubtful."""
+
+MOST_LISTED = 10
+
+
+class BadData(ValueError):
+    """Data hold what can't be used."""
+
+    exit_status = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What data hold, counted; None is without end."""
+
+    data: str
+    kind: DataKind
+    examples: Mapping[str, int | None]
+    """By folder, or as a whole."""
+
+    held_out: Mapping[str, int | None]
+    classes: Mapping[str, int | None]
+    sizes: Mapping[str, int]
+    """Of images in files, width x height, the most frequent first."""
+
+    modes: Mapping[str, int]
+    """Of images in files, as Pillow names them."""
+
+    bad: list[str]
+    """What can't be used, and why."""
+
+    warnings: list[str]
+
+    def must_be_usable(self) -> None:
+        """Refuse what a run would refuse.
+
+        Raises:
+            BadData: something can't be used.
+        """
+        if self.bad:
+            raise BadData(f"{self.data} can't be used as it is: mend or remove what is bad ({len(self.bad)})")
+
+
+class Look:
+    """What was seen of image files."""
+
+    def __init__(self, abreast: int) -> None:
+        self.abreast = abreast
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.modes: Counter[str] = Counter()
+        self.bad: list[str] = []
+
+    def through(self, folder: Path) -> int:
+        """Read every image below a folder, and count those that can be used."""
+        before = self.sizes.total()
+        try:
+            files = image_files(folder)
+        except ValueError as error:
+            self.bad.append(str(error))
+            return 0
+        with progress(len(files), f"reading {folder}", "images") as advance:
+            for file in files:
+                try:
+                    self._at(file)
+                except (ValueError, OSError) as error:
+                    self.bad.append(str(error))
+                advance()
+        return self.sizes.total() - before
+
+    def _at(self, file: Path) -> None:
+        _, height, width, _ = read_abreast(file, 3, self.abreast).shape
+        with Image.open(file) as image:
+            self.modes[image.mode] += 1
+        self.sizes[width, height] += 1
+
+
+def validate(spec: str, image_size: int | None = None) -> Findings:
+    """Look through data, held-out ones too.
+
+    Args:
+        spec: as for a run.
+        image_size: side of the images to train with.
+
+    Raises:
+        ValueError: there are no such data.
+        OSError: they can't be read.
+    """
+    source, _, argument = spec.partition(":")
+    if source in FILES:
+        return _of_files(source, argument, image_size)
+    shape = (VECTORS[source],) if source in VECTORS else (3, 32, 32)
+    return _of_data(open_data(spec, shape, 0))
+
+
+def _of_files(source: str, path: str, image_size: int | None) -> Findings:
+    kind, abreast, usual = FILES[source]
+    root, look = find_folder(source, path), Look(abreast)
+    examples, held_out = (
+        {folder.name or folder.resolve().name: look.through(folder) for folder in folders}
+        for folders in (domain_folders(root) if source == "unpaired" else split(source, root))
+    )
+    return Findings(
+        data=f"{source}:{root.resolve().name}",
+        kind=kind,
+        examples=examples,
+        held_out=held_out,
+        classes={},
+        sizes={f"{width}x{height}": count for (width, height), count in look.sizes.most_common()},
+        modes=dict(look.modes.most_common()),
+        bad=look.bad,
+        warnings=[*_few(examples), *_unlike(look, image_size or usual)],
+    )
+
+
+def _of_data(data: Data) -> Findings:
+    held_out, count = data.held_out(), _count(data)
+    return Findings(
+        data=data.name,
+        kind=data.kind,
+        examples={"all": count},
+        held_out={} if held_out is None else {"others": _count(held_out)},
+        classes=_classes(data),
+        sizes={},
+        modes={},
+        bad=[],
+        warnings=[] if count is None else list(_few({"all": count})),
+    )
+
+
+def _count(data: Data) -> int | None:
+    return int(data.size) if math.isfinite(data.size) else None
+
+
+def _classes(data: Data) -> dict[str, int | None]:
+    """Count the examples of each class."""
+    count = _count(data)
+    if not data.labels or count is None:
+        return dict.fromkeys(data.labels)
+    labels = torch.cat([batch["label"] for batch in read(data, count)])
+    return dict(zip(data.labels, torch.bincount(labels, minlength=len(data.labels)).tolist(), strict=True))
+
+
+def _few(examples: dict[str, int]) -> Iterator[str]:
+    """Tell of few examples, and of domains that are unequal."""
+    for name, count in examples.items():
+        if 0 < count < BATCH:
+            yield f"{name}: {count} is fewer than a batch of {BATCH}, which repeats them"
+    least, most = min(examples, key=examples.__getitem__), max(examples, key=examples.__getitem__)
+    if examples[most] > UNEQUAL * examples[least] > 0:
+        ratio = examples[most] / examples[least]
+        yield f"{most} is {ratio:.1f} times as large as {least}, whose images are seen so much more often"
+
+
+def _unlike(look: Look, image_size: int) -> Iterator[str]:
+    """Tell of images that are small, and of sizes and modes that differ."""
+    if small := [size for size in look.sizes.elements() if min(size) < image_size]:
+        width, height = min(small, key=min)
+        yield (
+            f"{len(small)} of {look.sizes.total()} images are smaller than {image_size}x{image_size} and "
+            f"will be upscaled; the least is {width}x{height}"
+        )
+    if len(look.sizes) > 1:
+        yield f"there are {len(look.sizes)} sizes: each image is cropped in the middle and resized"
+    if len(look.modes) > 1:
+        yield f"there are {len(look.modes)} modes: all become grey or RGB, transparency laid over white"
+
+
+def table(findings: Findings) -> str:
+    """Put findings into lines."""
+    rows = [("data", f"{findings.data}, {findings.kind}")]
+    rows += [(name, _number(count)) for name, count in findings.examples.items()]
+    rows += [(name, f"{_number(count)}, held out") for name, count in findings.held_out.items()]
+    counted = {"classes": findings.classes, "sizes": findings.sizes, "modes": findings.modes}
+    rows += [(name, _list(counts)) for name, counts in counted.items() if counts]
+    rows += [("bad", each) for each in findings.bad]
+    rows += [("warning", each) for each in findings.warnings]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {said}" for name, said in rows)
+
+
+def _number(count: int | None) -> str:
+    return "without end" if count is None else str(count)
+
+
+def _list(counts: Mapping[str, int | None]) -> str:
+    """Name the first few, with their counts."""
+    named = [name if count is None else f"{name} ({count})" for name, count in counts.items()]
+    more = len(named) - MOST_LISTED
+    return ", ".join(named[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

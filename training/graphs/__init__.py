@@ -1,0 +1,1 @@
+"""From torch to ONNX: traced, proven equal, rewritten for the CPU, quantised."""

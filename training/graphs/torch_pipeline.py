@@ -1,0 +1,70 @@
+"""Generators in the place of an artifact's graphs: the same arrays in and out, by torch."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from serving.runtime import manifest
+from serving.runtime.engine import Array
+from serving.runtime.pipeline import Graphs
+from training.graphs.pixels import as_fed, as_served
+from zoo.entry import Entry, Inputs
+
+
+def graphs_of_generators(
+    entry: Entry, generators: nn.ModuleDict, probe: Inputs, labels: Sequence[str] = ()
+) -> Graphs:
+    """Take generators in evaluation mode for graphs, on whatever device the probe is on.
+
+    Args:
+        entry: whose they are.
+        generators: by name.
+        probe: an example of what each is fed.
+        labels: names of the data's classes.
+    """
+    (device,) = {value.device for fed in probe.values() for value in fed.values()}
+    inputs = {name: describe_inputs(entry, fed) for name, fed in probe.items()}
+    return Graphs(inputs, partial(_run, generators, device), labels if entry.classes else ())
+
+
+@torch.no_grad()
+def _run(generators: nn.ModuleDict, device: torch.device, name: str, inputs: Mapping[str, Array]) -> Array:
+    fed = {key: as_fed(torch.from_numpy(value).to(device)) for key, value in inputs.items()}
+    return as_served(generators[name](**fed))
+
+
+def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, manifest.Tensor]:
+    """Describe what a generator is fed, for the manifest and for whoever draws it.
+
+    Raises:
+        ValueError: an input is not a `latent`, a `label` or an `image`, or one is beside an image.
+    """
+    if "image" in example and len(example) > 1:
+        raise ValueError(f"a generator that is fed an image is fed nothing else; got {', '.join(example)}")
+    return {name: _describe(entry, name, value) for name, value in example.items()}
+
+
+def _describe(entry: Entry, name: str, example: Tensor) -> manifest.Tensor:
+    shape: list[int | str] = ["batch", *example.shape[1:]]
+    match name:
+        case "latent":
+            return manifest.Tensor(
+                dtype="float32", shape=shape, meaning="latent", distribution=entry.latent_distribution
+            )
+        case "label":
+            last = entry.classes - 1
+            return manifest.Tensor(dtype="int64", shape=shape, meaning="label", range=(0, last))
+        case "image":
+            return manifest.Tensor(
+                dtype="uint8",
+                shape=["batch", "height", "width", example.shape[1]],
+                meaning="image",
+                range=(0, 255),
+                multiple=entry.multiple,
+                least=entry.least,
+                trained_size=(example.shape[2], example.shape[3]),
+            )
+        case _:
+            raise ValueError(f"a generator's input must be named latent, label or image; got {name}")

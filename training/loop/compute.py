@@ -1,0 +1,106 @@
+"""How a trainer computes, set from outside so that no entry knows: precision, fused updates, compilation."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.loop.distributed import Processes
+from training.run.config import Run
+from zoo.entry import Trainer
+
+Forward = Callable[..., Tensor]
+
+
+def prepare(trainer: Trainer, run: Run, device: torch.device, processes: Processes) -> None:
+    """Have a new trainer's players compute as the run wants it, each process its own part of a batch.
+
+    Args:
+        trainer: new; nothing may copy its players' modules afterwards, which would still call these.
+        run: its precision and whether it compiles.
+        device: where the players are.
+        processes: who shares the work.
+    """
+    low = run.precision == "bf16"
+    for players in (trainer.generators, trainer.discriminators):
+        if low and device.type == "cuda":
+            # Tensor cores want the channels last. On the CPU that slows what is differentiated twice, and
+            # instance normalisation.
+            players.to(memory_format=torch.channels_last)
+        for player in players.values():
+            if run.sync_batch_norm and processes.count > 1:
+                _synchronise(player, processes)
+            if low or run.compile or processes.count > 1:
+                player.forward = _prepared(player.forward, run, device, processes)
+    settle(trainer.optimizers.values())
+    processes.add_up_gradients(trainer)
+
+
+def settle(optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Have updates done by one fused operation, and what optimizers remember laid out as their weights."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            device = group["params"][0].device.type
+            if "fused" in group and device in ("cpu", "cuda"):
+                group["fused"], group["foreach"] = True, False
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _prepared(plain: Forward, run: Run, device: torch.device, processes: Processes) -> Forward:
+    """Wrap a player: (N, ...) in float32 in, (N, ...) in float32 out, so that losses are exact.
+
+    Each call casts the weights anew: a cache that outlived an update would hold those from before it.
+    """
+    compiled = torch.compile(plain, dynamic=False) if run.compile else plain
+
+    def forward(*inputs: Tensor, **named: Tensor) -> Tensor:
+        # Who hands in a leaf that wants a gradient differentiates twice, which compiled code can't.
+        twice = any(each.is_leaf and each.requires_grad for each in (*inputs, *named.values()))
+        own = [processes.cut(each) for each in inputs]
+        own_named = {name: processes.cut(each) for name, each in named.items()}
+        with (
+            torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"),
+            processes.drawing(len(own[0] if own else next(iter(own_named.values())))),
+        ):
+            outputs = (plain if twice else compiled)(*own, **own_named)
+        return processes.join(outputs.float())
+
+    return forward
+
+
+def _synchronise(player: nn.Module, processes: Processes) -> None:
+    """Have batch normalisation take the statistics of the whole batch, not of a process's part.
+
+    Torch's own SyncBatchNorm is for CUDA alone, and can't be differentiated twice.
+    """
+    for module in player.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.forward = _whole_batch_norm(module, processes)  # type: ignore[method-assign]
+
+
+def _whole_batch_norm(norm: Any, processes: Processes) -> Forward:
+    alone: Forward = norm.forward
+
+    def forward(maps: Tensor) -> Tensor:
+        if not norm.training:
+            return alone(maps)
+        dimensions = [0, *range(2, maps.ndim)]
+        shape = [1, -1, *[1] * (maps.ndim - 2)]
+        features = maps.float()
+        mean = processes.mean(features.mean(dimensions))
+        centred = features - mean.view(shape)
+        variance = processes.mean(centred.square().mean(dimensions))
+        count = processes.count * maps.numel() / maps.shape[1]
+        with torch.no_grad():
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance * count / (count - 1), norm.momentum)
+            norm.num_batches_tracked.add_(1)
+        scale = (variance + norm.eps).rsqrt() * norm.weight
+        normalised: Tensor = centred * scale.view(shape) + norm.bias.view(shape)
+        return normalised.to(maps.dtype)
+
+    return forward

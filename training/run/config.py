@@ -1,0 +1,229 @@
+"""What the lab decides: the run's data, length, place and bookkeeping."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from serving.runtime.latents import MAX_SEED
+from serving.system.files import write_file
+from zoo import registry
+from zoo.entry import Entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training and its folder."""
+
+    data: str = "glyphs"
+    """What to learn from: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT],
+    folder:PATH, gaussian2d, ring8, grid25 or mixture16; to translate, unpaired:PATH, paired:PATH,
+    glyphs-style or glyphs-pairs."""
+
+    steps: int = 5000
+    """Rounds of updates in all; a run that has them already does nothing."""
+
+    out: Path | None = None
+    """The run's folder; by default runs/ENTRY-DATA. The same command again resumes what is there."""
+
+    device: str = "auto"
+    """Where to train: auto (CUDA if there is one, else the CPU), cpu, cuda, cuda:1, ..."""
+
+    seed: int = 0
+    """Seed of the weights, the latents, the data and their order."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the players' products are computed in: fp32, or bf16, faster where a GPU or the processor has it
+    (AMX or AVX-512 BF16); weights, losses and what is exported stay float32."""
+
+    compile: bool = False
+    """Compile the players by torch.compile, which takes minutes before the first step and a C++ compiler."""
+
+    sync_batch_norm: bool = False
+    """Where several processes share a batch, normalise over all of it and not over each one's part."""
+
+    workers: int | None = None
+    """Threads that make batches ahead of their steps where data are read or drawn as they go; by default as
+    many as there are cores, 8 at most, for a GPU, and none for the CPU, whose cores the steps want."""
+
+    ema: float = 0.999
+    """Decay of the moving average of the generators' weights, which is what is exported; 0 turns it off."""
+
+    log_every: int = 50
+    """Steps between two lines of metrics."""
+
+    sheet_every: int = 1000
+    """Steps between two contact sheets of the probe."""
+
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints."""
+
+    score_every: int = 0
+    """Steps between two scores of the averaged generators against the data, as `ganzoo evaluate` has them:
+    the Frechet distance of images, the truth's headline for points, the distance of translations from their
+    truth where it is known; 0: never."""
+
+    score_samples: int = 2000
+    """Samples in a score."""
+
+    on_collapse: Literal["warn", "rollback"] = "warn"
+    """What to do when the discriminator saturates, diversity is lost or the score doubles: warn, once, or go
+    back to the last good checkpoint at half the learning rates, three times at most."""
+
+    keep: int = 2
+    """Checkpoints that are kept, the newest ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "sheet_every", "checkpoint_every", "score_samples", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers must be at least 0; got {self.workers}")
+        if self.score_every < 0:
+            raise ValueError(f"score_every must be at least 0; got {self.score_every}")
+        if self.on_collapse not in ("warn", "rollback"):
+            raise ValueError(f"on_collapse must be warn or rollback; got {self.on_collapse}")
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision must be fp32 or bf16; got {self.precision}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be from 0 to {MAX_SEED}; got {self.seed}")
+
+
+CARD = "run.json"
+
+LASTING = ("data", "seed", "precision", "ema")
+"""Fields of a run that a resumed one must share; the others may change."""
+
+
+def software() -> dict[str, str]:
+    """Name the versions at work, and the commit where the code is a checkout."""
+    try:
+        package = version("gan-zoo")
+    except PackageNotFoundError:
+        package = "unknown"
+    return {
+        "gan-zoo": package,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": _commit() or "unknown",
+    }
+
+
+def _commit() -> str | None:
+    """Ask git for the commit of the checkout that this file is in, if it is one of ours."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return asked[1] if Path(asked[0]) == root else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What `run.json` remembers of a run, so that nothing else has to be told again."""
+
+    name: str
+    """The entry's name in the zoo, or its import path."""
+
+    entry: Entry
+    run: Run
+
+    data_name: str = ""
+    """What the data call themselves, without a path."""
+
+    labels: tuple[str, ...] = ()
+    """Names of the data's classes; empty where they have none."""
+
+    licence: str = "unknown"
+    """Terms of the data."""
+
+    software: dict[str, str] = field(default_factory=software)
+    """Versions that train it."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        default = f"{self.name}-{self.run.data.partition(':')[0]}".replace(":", "-")
+        return self.run.out or Path("runs") / default
+
+    def to_json(self) -> str:
+        """Give the content of `run.json`."""
+        content = {
+            "entry": self.name,
+            "hyperparameters": dataclasses.asdict(self.entry),
+            "run": dataclasses.asdict(self.run) | {"out": str(self.folder)},
+            "data_name": self.data_name,
+            "labels": self.labels,
+            "licence": self.licence,
+            "software": self.software,
+        }
+        return json.dumps(content, indent=2)
+
+    def write(self) -> None:
+        """Write `run.json`."""
+        write_file(self.folder / CARD, self.to_json().encode() + b"\n")
+
+    @staticmethod
+    def read(folder: Path) -> "Card":
+        """Read a run's card.
+
+        Raises:
+            ValueError: the folder holds no run.
+        """
+        try:
+            content = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise ValueError(f"{folder} holds no run: it has no {CARD}") from None
+        except ValueError as error:
+            raise ValueError(f"{folder / CARD} is damaged: {error}") from error
+        try:
+            entry = registry.load(content["entry"])(**_tuples(content["hyperparameters"]))
+            run = Run(**content["run"] | {"out": folder})
+            rest = _tuples({key: content[key] for key in ("data_name", "labels", "licence", "software")})
+            return Card(name=content["entry"], entry=entry, run=run, **rest)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / CARD} is of another version: {error}") from error
+
+    def differences(self, other: "Card") -> list[str]:
+        """Name what keeps another card's run from being continued as this one."""
+        mine, theirs = (
+            {"entry": card.name}
+            | dataclasses.asdict(card.entry)
+            | {field: getattr(card.run, field) for field in LASTING}
+            for card in (self, other)
+        )
+        return [
+            f"{field}: {theirs.get(field)} there, {mine.get(field)} here"
+            for field in sorted(mine.keys() | theirs.keys())
+            if mine.get(field) != theirs.get(field)
+        ]
+
+
+def find_device(name: str) -> torch.device:
+    """Turn a device's name into the device.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} can't be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
