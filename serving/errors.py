@@ -1,6 +1,13 @@
-"""Refusals: the one shape of everything that a user's request can get wrong."""
+"""What people get wrong: at a terminal and from Python (`UserError`), over HTTP (`APIError`)."""
 
 from collections.abc import Mapping
+
+
+class UserError(ValueError):
+    """Something that the user can correct: the message says what was wrong, what was given and what would do.
+
+    Command lines print it as one line and exit with status 2; every other exception is a bug.
+    """
 
 
 class Refusal(ValueError):
@@ -28,3 +35,7 @@ class Refusal(ValueError):
 def busy() -> Refusal:
     """Make the refusal of what is too much at once."""
     return Refusal(429, "busy", "there is more work than the server will hold; try again shortly")
+
+
+class EngineError(UserError):
+    """An artifact can't be run: its files are not what its manifest says, or the provider is not there."""

@@ -20,21 +20,22 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api.app import SHAPES, router
+from serving.api.bodies import media_type
 from serving.api.formats import encode
-from serving.api.requests import SampleRequest, TranslateRequest, media_type
+from serving.api.requests import SampleRequest, TranslateRequest
 from serving.api.responses import Stopwatch
 from serving.api.sampling import Sampling
 from serving.api.translation import Translating
-from serving.errors import Refusal
-from serving.leaving import leave_on_sigterm
+from serving.errors import EngineError, Refusal
 from serving.metrics import forget_the_dead
 from serving.middleware.access_log import AccessLog
 from serving.middleware.auth import Keys
 from serving.middleware.request import Guard
 from serving.repository.repository import Zoo
-from serving.runtime.engine import read_file
-from serving.runtime.sessions import EngineError, choose_provider
+from serving.runtime.artifact import read_file
+from serving.runtime.sessions import choose_provider
 from serving.settings import Settings
+from serving.system.signals import shut_down_on_sigterm
 
 Png = Annotated[bytes, ContentType("image/png")]
 
@@ -95,7 +96,7 @@ class Front(bentoml.Service[Any]):  # type: ignore[misc]
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
-                leave_on_sigterm(settings.drain, zoo.leave)
+                shut_down_on_sigterm(settings.drain, zoo.shut_down)
             await (guard if scope["type"] == "http" else inner)(scope, receive, send)
             if scope["type"] == "lifespan" and log is not None:
                 log.flush()

@@ -6,15 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from serving.runtime.manifest import Precision
+from serving.runtime.manifest import Precision, ProviderName
 
 PREFIX = "GANZOO_"
 
 BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
-
-ProviderName = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ from PIL import Image
 from serving.imaging.codec import encode_png
 from serving.launcher import serving
 from serving.offline.sample import sample
+from serving.runtime.pipeline import open_pipeline
 from serving.settings import Settings
 from tests.conftest import small_card
 from training.artifacts.export import export
 from training.cli.demo import demo
-from training.cli.inference import open_graphs
 from training.loop.train import train
 from zoo import registry
 
@@ -54,7 +54,7 @@ def it_samples(name, url, root):
     body = {"n": 9, "seed": 100, "format": "npy"}
     answer = httpx.post(f"{url}/v1/models/{name}/sample", json=body)
     drawn = np.load(io.BytesIO(answer.content), allow_pickle=False)
-    assert np.array_equal(drawn, sample(root / "artifacts" / name, 9, 100))
+    assert np.array_equal(drawn, sample(open_pipeline(root / "artifacts" / name), 9, 100))
 
     picture = httpx.post(f"{url}/v1/models/{name}/sample", json=body | {"format": "png"})
     with Image.open(io.BytesIO(picture.content)) as image:
@@ -66,7 +66,7 @@ def it_translates(name, url, root):
     """Whatever directions it has, over HTTP as by the artifact, in an image's own size."""
     pixels = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
     body = encode_png(pixels)
-    graphs = open_graphs(root / "artifacts" / name, "translate")
+    graphs = open_pipeline(root / "artifacts" / name)
     for direction in graphs.inputs:
         answer = httpx.post(
             f"{url}/v1/models/{name}/translate",
@@ -87,6 +87,6 @@ def test_the_demo_takes_the_whole_journey(tmp_path, capsys):
     assert "ganzoo serve" in said
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
-    expected = sample(tmp_path / "artifacts" / "glyphs", 1, 0)[0, :, :, 0]
+    expected = sample(open_pipeline(tmp_path / "artifacts" / "glyphs"), 1, 0)[0, :, :, 0]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert np.array_equal(np.asarray(sheet)[2:34, 2:34], expected)

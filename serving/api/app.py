@@ -1,36 +1,29 @@
 """The HTTP contract: which path is whose."""
 
-from dataclasses import dataclass, field
-from typing import Any
-
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from serving.api import pages, requests
-from serving.api.open_inference import routes
+from serving.api import pages, responses
+from serving.api.catalogue import Catalogue
+from serving.api.open_inference import routes as open_inference
 from serving.api.open_inference.routes import OpenInference
-from serving.api.openapi import PAGE, document
-from serving.api.responses import json_response, model_of
 from serving.api.sampling import Sampling
 from serving.api.translation import Translating
-from serving.metrics import report
-from serving.repository.repository import Model, Zoo
+from serving.repository.repository import Zoo
 
-SHAPES = {"/v2": routes.error_body, "": requests.error_body}
+SHAPES = {"/v2": open_inference.error_body, "": responses.error_body}
 """How errors are written, by a path's beginning."""
 
 
 def router(zoo: Zoo) -> Router:
     """Make the ASGI app of all routes over a server's models; they are tried in order, hot ones first."""
     catalogue, sampling = Catalogue(zoo), Sampling(zoo)
-    translating, routes = Translating(zoo), OpenInference(zoo)
+    translating, inference = Translating(zoo), OpenInference(zoo)
     catalogue.routes = [
         Route("/v1/models/{model}/sample", sampling.sample, methods=["POST"]),
         Route("/v1/models/{model}/samples/{seed}.png", sampling.picture),
         Route("/v1/models/{model}/interpolate", sampling.interpolate, methods=["POST"]),
         Route("/v1/models/{model}/translate", translating.translate, methods=["POST"]),
-        *routes.routes(),
+        *inference.routes(),
         Route("/v1/models", catalogue.list_models),
         Route("/v1/models/{model}", catalogue.show_model),
         Route("/livez", catalogue.alive),
@@ -40,73 +33,3 @@ def router(zoo: Zoo) -> Router:
         Route("/docs", catalogue.docs),
     ]
     return Router([*catalogue.routes, *pages.routes()], redirect_slashes=False)
-
-
-@dataclass
-class Catalogue:
-    """The routes that tell of the models and of the server."""
-
-    zoo: Zoo
-
-    routes: list[Route] = field(default_factory=list)
-    """All of the contract, to be described."""
-
-    async def list_models(self, request: Request) -> Response:
-        """Describe every model in short, and how much a request may ask for."""
-        settings = self.zoo.settings
-        limits = {
-            "images": settings.max_images,
-            "upload": settings.max_upload,
-            "pixels": settings.max_pixels,
-        }
-        models = [_summary(model) for model in self.zoo.models.values()]
-        return json_response({"models": models, "limits": limits})
-
-    async def show_model(self, request: Request) -> Response:
-        """Give one model's manifest."""
-        return Response(model_of(request, self.zoo).manifest.to_json(), media_type="application/json")
-
-    async def alive(self, request: Request) -> Response:
-        """Say that the process answers."""
-        return json_response({"status": "alive"})
-
-    async def ready(self, request: Request) -> Response:
-        """Say that the models are loaded, where they run, and which artifacts are refused."""
-        providers = {model.name: model.engine.provider for model in self.zoo.models.values()}
-        state = self.zoo.state
-        said = {"status": state, "models": providers, "refused": self.zoo.faults}
-        return json_response(said, 200 if state == "ready" else 503)
-
-    async def metrics(self, request: Request) -> Response:
-        """Report to Prometheus."""
-        content, kind = report()
-        return Response(content, headers={"Content-Type": kind})
-
-    async def openapi(self, request: Request) -> Response:
-        """Describe this contract."""
-        return json_response(document(self.routes, bool(self.zoo.settings.all_keys)))
-
-    async def docs(self, request: Request) -> Response:
-        """Show this contract as a page."""
-        return Response(PAGE, media_type="text/html")
-
-
-def _summary(model: Model) -> dict[str, Any]:
-    manifest = model.manifest
-    return {
-        "name": model.name,
-        "version": model.version,
-        "entry": manifest.entry,
-        "task": manifest.task,
-        "provider": model.engine.provider,
-        "files": {name: variant.file for name, variant in model.engine.variants.items()},
-        "graphs": {
-            name: {
-                "inputs": {key: tensor.model_dump() for key, tensor in graph.inputs.items()},
-                "output": graph.output.model_dump(),
-            }
-            for name, graph in manifest.graphs.items()
-        },
-        "labels": manifest.labels,
-        "metrics": [evaluation.model_dump() for evaluation in manifest.metrics],
-    }

@@ -1,14 +1,19 @@
 """An image and what is said beside it, out of a request: a form with a file, or the image as the body."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from email.message import Message
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from serving.api.requests import TranslateRequest, media_type, parse_fields, read_body
+from serving.api.requests import TranslateRequest
 from serving.errors import Refusal
 
 FORM = "multipart/form-data"
@@ -74,3 +79,102 @@ def _form_type(headers: Headers) -> str:
     if not boundary or not BOUNDARY.fullmatch(boundary):
         raise Refusal(400, "invalid_request", "the form must name its boundary, of 70 characters at most")
     return f'{FORM}; boundary="{boundary}"'
+
+
+Asked = TypeVar("Asked", bound=BaseModel)
+
+
+Given = TypeVar("Given")
+
+
+BODY_SECONDS = 20.0
+"""That a body may take to come."""
+
+
+LARGE = 2**16
+"""Bytes of JSON that are read within a millisecond."""
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Give the media type that a request says its body is of, without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> bytes:
+    """Read a request's body of one of some media types, `image/*` being any, never more than the limit.
+
+    Raises:
+        Refusal: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
+        ClientDisconnect: the client has gone.
+    """
+    kind = media_type(request.headers)
+    if kind not in kinds and not any(fnmatchcase(kind, each) for each in kinds):
+        raise Refusal(415, "unsupported_type", f"the body must be {' or '.join(filter(None, kinds))}")
+    declared = request.headers.get("content-length", "")
+    _must_be_small(int(declared[:20]) if declared.isdecimal() else 0, limit)
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                _must_be_small(len(body), limit)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise Refusal(408, "too_slow", f"the body must come within {BODY_SECONDS:g} s") from None
+    return bytes(body)
+
+
+def _must_be_small(size: int, limit: int) -> None:
+    if size > limit:
+        raise Refusal(413, "body_too_large", f"the body may have {limit} bytes")
+
+
+async def read_json(request: Request, limit: int) -> bytes:
+    """Read a request's body of JSON.
+
+    Raises:
+        Refusal: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
+    """
+    return await read_body(request, limit, ("application/json",))
+
+
+async def parse_body(kind: type[Asked], body: bytes) -> Asked:
+    """Read a request of JSON; a large one beside the event loop.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    with _refusing():
+        return await in_thread_if(len(body) > LARGE, kind.model_validate_json, body)
+
+
+async def in_thread_if(large: bool, work: Callable[..., Given], *operands: Any) -> Given:
+    """Do what takes long beside the event loop, and what does not at once."""
+    return await asyncio.to_thread(work, *operands) if large else work(*operands)
+
+
+def parse_fields(kind: type[Asked], said: Sequence[tuple[str, str]]) -> Asked:
+    """Read a request of fields and their texts, as a form or a query has them.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    names = [name for name, _ in said]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise Refusal(400, "invalid_request", "a field may stand once", twice[0][:64])
+    with _refusing():
+        return kind.model_validate(dict(said))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what is found wrong into a refusal."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = str(first["loc"][0])[:64] if first["loc"] else None
+        raise Refusal(400, "invalid_request", first["msg"], field) from None

@@ -11,10 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from serving.arrays import Array, Pixels
 from serving.errors import Refusal
-from serving.imaging import codec
-from serving.imaging.codec import Pixels
-from serving.runtime.engine import Array
+from serving.imaging import codec, sheets
 
 Format = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
 
@@ -73,7 +72,7 @@ def encode(drawn: Drawn, format: Format) -> bytes:  # noqa: A002 - the request's
             return _archive(drawn)
         case "webp" if drawn.milliseconds is not None:
             return codec.encode_animation(_frames(drawn), drawn.milliseconds)
-    picture = codec.picture(drawn.output, drawn.limits, drawn.columns)
+    picture = sheets.picture(drawn.output, drawn.limits, drawn.columns)
     if max(picture.shape[:2]) > LARGEST.get(format, math.inf):
         raise Refusal(
             400, "invalid_request", f"{format} has {LARGEST[format]} pixels a side at most", "format"
@@ -104,7 +103,7 @@ def _as_json(output: Array) -> dict[str, Any]:
 def _frames(drawn: Drawn) -> list[Pixels]:
     """Draw every picture by itself."""
     rows = (drawn.output[index : index + 1] for index in range(len(drawn.output)))
-    return [codec.picture(row, drawn.limits) for row in rows]
+    return [sheets.picture(row, drawn.limits) for row in rows]
 
 
 def _archive(drawn: Drawn) -> bytes:

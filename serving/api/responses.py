@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.formats import MEDIA_TYPES, Drawn, Format, encode
-from serving.repository.repository import Model, Zoo
+from serving.errors import Refusal
+from serving.repository.model import Model
+from serving.repository.repository import Zoo
 
 QUICK = ("npy",)
 """Formats that take less time than another thread would."""
@@ -62,3 +64,11 @@ async def answer(
 def json_response(content: dict[str, Any], status: int = 200) -> Response:
     """Answer with JSON."""
     return Response(json.dumps(content), status, media_type="application/json")
+
+
+def error_body(refusal: Refusal, request_id: str) -> bytes:
+    """Write a refusal as the one JSON shape of every error."""
+    error = {"code": refusal.code, "message": str(refusal)}
+    if refusal.field is not None:
+        error["field"] = refusal.field
+    return json.dumps({"error": error, "request_id": request_id}).encode()

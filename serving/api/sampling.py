@@ -1,29 +1,28 @@
 """Pictures out of seeds and latents, over HTTP."""
 
 import hashlib
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnxruntime
 import PIL
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.api.bodies import parse_body, parse_fields, read_json
 from serving.api.formats import Drawn
-from serving.api.requests import (
-    InterpolateRequest,
-    PictureRequest,
-    SampleRequest,
-    inputs_of,
-    inputs_of_walk,
-    parse_body,
-    parse_fields,
-    read_json,
-)
+from serving.api.requests import InterpolateRequest, PictureRequest, SampleRequest
 from serving.api.responses import Stopwatch, answer, model_of
-from serving.errors import Refusal
+from serving.arrays import Array
+from serving.errors import Refusal, UserError
 from serving.imaging.codec import PNG
-from serving.repository.repository import Model, Zoo
-from serving.runtime.latents import MAX_SEED
+from serving.repository.model import Model
+from serving.repository.repository import Zoo
+from serving.runtime.latents import MAX_SEED, draw_inputs, truncate, walk
+from serving.runtime.manifest import Graph, class_of, label_in
 
 FOREVER = "max-age=31536000, immutable"
 """What one version draws for a seed does not change: caches may keep it for a year, the most they do."""
@@ -100,13 +99,9 @@ class Sampling:
         known = request.headers.get("if-none-match", "")
         if known.strip() == "*" or tag in known:
             return Response(status_code=304, headers=headers)
-        label = asked.label
-        numbered = (
-            label is not None and label not in model.manifest.labels and label.isdecimal() and len(label) < 9
-        )
         wanted = SampleRequest(
             seed=_seed(request),
-            label=int(label) if label is not None and numbered else label,
+            label=label_in(model.manifest.labels, asked.label),
             truncation=asked.truncation,
         )
         with model.at_work.hold():
@@ -128,3 +123,78 @@ def _seed(request: Request) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 16 or int(text) > MAX_SEED:
         raise Refusal(404, "not_found", f"a seed is a whole number from 0 to {MAX_SEED}", "seed")
     return int(text)
+
+
+def inputs_of(
+    request: SampleRequest, graph: Graph, labels: Sequence[str], max_images: int
+) -> tuple[dict[str, Array], list[int]]:
+    """Give the inputs that a request asks a graph for, and the seeds they are of, none for given latents.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    count = request.count
+    _must_be_few(count, max_images)
+    label = _class_of(labels, request.label)
+    if request.latents is not None:
+        given = _given(request, graph.inputs["latent"].size, request.latents)
+        return draw_inputs(graph.inputs, list(range(count)), label) | {"latent": given}, []
+    # Drawn low enough that every picture's seed is one.
+    seed = secrets.randbelow(MAX_SEED - max_images) if request.seed is None else request.seed
+    if seed + count - 1 > MAX_SEED:
+        raise Refusal(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
+    seeds = list(range(seed, seed + count))
+    return _truncated(draw_inputs(graph.inputs, seeds, label), request.truncation), seeds
+
+
+def inputs_of_walk(
+    request: InterpolateRequest, graph: Graph, labels: Sequence[str], max_images: int
+) -> dict[str, Array]:
+    """Give the inputs that a walk feeds a graph with, a row for each of its pictures.
+
+    Raises:
+        Refusal: `invalid_request` (400), with the field at fault.
+    """
+    _must_be_few(request.n, max_images)
+    label = _class_of(labels, request.label)
+    corners = _truncated(draw_inputs(graph.inputs, request.seeds, label), request.truncation)
+    latents = walk(corners["latent"], request.n, graph.inputs["latent"].distribution or "normal")
+    return {
+        name: latents if name == "latent" else np.repeat(drawn[:1], request.n)
+        for name, drawn in corners.items()
+    }
+
+
+def _must_be_few(count: int, max_images: int) -> None:
+    if count > max_images:
+        raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
+
+
+def _truncated(inputs: dict[str, Array], truncation: float | None) -> dict[str, Array]:
+    """Draw the latents of some inputs towards their mean."""
+    if truncation is None:
+        return inputs
+    return inputs | {"latent": truncate(inputs["latent"], truncation)}
+
+
+def _class_of(labels: Sequence[str], label: int | str | None) -> int | None:
+    try:
+        return class_of(labels, label)
+    except UserError as error:
+        raise Refusal(400, "invalid_request", str(error), "label") from None
+
+
+def _given(request: SampleRequest, size: int, rows: list[list[float]]) -> NDArray[np.float32]:
+    if request.seed is not None:
+        raise Refusal(400, "invalid_request", "give a seed or latents, not both", "latents")
+    if request.truncation is not None:
+        raise Refusal(400, "invalid_request", "latents are taken as they are given", "truncation")
+    if request.n not in (None, len(rows)):
+        raise Refusal(400, "invalid_request", f"n is {request.n}; there are {len(rows)} latents", "n")
+    if any(len(row) != size for row in rows):
+        raise Refusal(400, "invalid_request", f"every latent must have {size} numbers", "latents")
+    with np.errstate(over="ignore"):
+        latents = np.array(rows, np.float32)
+    if not np.isfinite(latents).all():
+        raise Refusal(400, "invalid_request", "a latent's numbers must be finite as float32", "latents")
+    return latents

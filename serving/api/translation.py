@@ -10,12 +10,14 @@ from starlette.responses import Response
 
 from serving.api.bodies import read_upload
 from serving.api.formats import Drawn
-from serving.api.requests import TranslateRequest, graph_of
+from serving.api.requests import TranslateRequest
 from serving.api.responses import Stopwatch, answer, model_of
+from serving.arrays import Pixels
+from serving.errors import Refusal
 from serving.imaging import codec
-from serving.imaging.codec import Pixels
-from serving.repository.repository import Model, Zoo
-from serving.runtime.manifest import Tensor
+from serving.repository.model import Model
+from serving.repository.repository import Zoo
+from serving.runtime.manifest import Manifest, Tensor
 
 
 @dataclass
@@ -64,3 +66,16 @@ def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int
     """Decode an image for a graph: its height and width, and its pixels, padded, as a batch of one."""
     pixels = codec.decode(data, spec.size, max_pixels=max_pixels, grid=spec.grid)
     return (pixels.shape[0], pixels.shape[1]), codec.pad(pixels[None], *spec.grid)
+
+
+def graph_of(request: TranslateRequest, label: Manifest) -> str:
+    """Give the graph that translates in the direction that is asked for.
+
+    Raises:
+        Refusal: `invalid_request` (400), there is none.
+    """
+    graph = next(iter(label.graphs)) if request.direction is None else request.direction
+    if graph not in label.graphs:
+        there = " or ".join(label.graphs)
+        raise Refusal(400, "invalid_request", f"the direction must be {there}", "direction")
+    return graph

@@ -12,18 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from serving.errors import UserError
 from serving.offline.shards import Shard, write_shard
-from serving.offline.workers import Pack, Packed, packing
-from serving.runtime.pipeline import Graphs
-from serving.runtime.sessions import cores
-from serving.settings import ProviderName
+from serving.offline.workers import Pack, Packed, packing, worker_pool, write_alone
+from serving.runtime.manifest import ProviderName
+from serving.runtime.pipeline import Pipeline
+from serving.system.cpu import cores
 from serving.system.files import PARTIAL, sweep, write_file
+from serving.system.locks import LOCK_FILES, locked
 from serving.system.progress import Advance, progress
 from serving.system.signals import stoppable
-from training.cli.inference import is_artifact
-from training.crew import crew
-from training.run.directory import locked
-from training.worker import write_alone
 
 PLAN, INDEX = "plan.json", "index.json"
 
@@ -82,9 +80,9 @@ def write_folder(plan: Plan, out: Path, write: Write) -> None:
     """Write the shards that a folder lacks, and then its index.
 
     Raises:
-        ValueError: the folder holds something else, or another process writes into it.
+        UserError: the folder holds something else, or another process writes into it.
         OSError: it can't be written.
-        Stopped: SIGINT or SIGTERM came.
+        Interrupted: SIGINT or SIGTERM came.
     """
     with stoppable(GOES_ON), _held(out, plan):
         shards = list(_found(plan, out))
@@ -118,8 +116,8 @@ def _held(out: Path, plan: Plan) -> Iterator[None]:
     with locked(out):
         if (out / PLAN).exists():
             _must_be_the_plan_of(out, plan)
-        elif others := {path.name for path in out.iterdir()} - {"lock", "holder", PLAN + PARTIAL}:
-            raise ValueError(f"{out} holds {min(others)} and no shards; choose another --out")
+        elif others := {path.name for path in out.iterdir()} - LOCK_FILES - {PLAN + PARTIAL}:
+            raise UserError(f"{out} holds {min(others)} and no shards; choose another --out")
         sweep(out)
         write_file(out / PLAN, plan.to_json())
         try:
@@ -132,13 +130,13 @@ def _must_be_the_plan_of(out: Path, plan: Plan) -> None:
     try:
         there: dict[str, Any] = dict(json.loads((out / PLAN).read_bytes()))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{out / PLAN} is damaged: {error}") from error
+        raise UserError(f"{out / PLAN} is damaged: {error}") from error
     here = dataclasses.asdict(plan)
     differences = [
         f"{key}: {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]
     ]
     if differences:
-        raise ValueError(f"{out} holds other shards ({'; '.join(differences)}); choose another --out")
+        raise UserError(f"{out} holds other shards ({'; '.join(differences)}); choose another --out")
 
 
 def _json(content: dict[str, Any]) -> bytes:
@@ -146,24 +144,24 @@ def _json(content: dict[str, Any]) -> bytes:
 
 
 def write_here(
-    source: Path, graphs: Graphs, plan: Plan, out: Path, shards: list[int], advance: Advance
+    pipeline: Pipeline, plan: Plan, out: Path, shards: list[int], advance: Advance
 ) -> Iterator[Shard]:
-    """Write shards of a plan by this machine.
+    """Write shards of a plan on this machine.
 
-    On the CPU there is one for each core at once; a GPU, or a run's networks, draws one after another.
+    On the CPU each core writes a shard of its own; a GPU, or a run's networks, draw one after another.
     """
-    if plan.provider == "cpu" and is_artifact(source):
-        yield from _write_at_once(source, plan, out, shards, advance)
+    if plan.provider == "cpu" and pipeline.artifact:
+        yield from _write_at_once(pipeline.artifact, plan, out, shards, advance)
         return
     with packing(cores()) as pack:
-        yield from write_shards(graphs, plan, out, shards, pack, advance)
+        yield from write_shards(pipeline, plan, out, shards, pack, advance)
 
 
 def _write_at_once(
-    source: Path, plan: Plan, out: Path, shards: list[int], advance: Advance
+    artifact: Path, plan: Plan, out: Path, shards: list[int], advance: Advance
 ) -> Iterator[Shard]:
-    with crew(min(cores(), len(shards))) as pool:
-        write = partial(write_alone, source, plan.version, label=plan.label)
+    with worker_pool(min(cores(), len(shards))) as pool:
+        write = partial(write_alone, artifact, plan.version, label=plan.label)
         working = {
             pool.submit(write, seeds=plan.seeds(shard), path=out / plan.file(shard)): shard
             for shard in shards
@@ -176,21 +174,21 @@ def _write_at_once(
 
 
 def write_shards(
-    graphs: Graphs, plan: Plan, out: Path, shards: list[int], pack: Pack, advance: Advance
+    pipeline: Pipeline, plan: Plan, out: Path, shards: list[int], pack: Pack, advance: Advance
 ) -> Iterator[Shard]:
     """Draw, pack and write shards of a plan, one after another; the next is drawn while one is written."""
-    samples = (some for shard in shards for some in graphs.samples(plan.seeds(shard), plan.label))
+    samples = (some for shard in shards for some in pipeline.samples(plan.seeds(shard), plan.label))
     for shard, parts in itertools.groupby(pack(samples), lambda part: plan.shard_of(part[0].start)):
         digest = write_shard(out / plan.file(shard), _counted(parts, advance))
         yield Shard(plan.file(shard), len(plan.seeds(shard)), digest)
 
 
-def write_tar(graphs: Graphs, seeds: range, label: int | None, out: Path) -> None:
+def write_tar(pipeline: Pipeline, seeds: range, label: int | None, out: Path) -> None:
     """Write samples as one tar, which is whole or not there.
 
     Raises:
         OSError: it can't be written.
-        Stopped: SIGINT or SIGTERM came.
+        Interrupted: SIGINT or SIGTERM came.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -198,7 +196,7 @@ def write_tar(graphs: Graphs, seeds: range, label: int | None, out: Path) -> Non
         packing(cores()) as pack,
         progress(len(seeds), "sampling", "samples") as advance,
     ):
-        write_shard(out, _counted(pack(graphs.samples(seeds, label)), advance), PARTIAL)
+        write_shard(out, _counted(pack(pipeline.samples(seeds, label)), advance), PARTIAL)
 
 
 def _counted(parts: Iterable[Packed], advance: Advance) -> Iterator[bytes]:

@@ -9,39 +9,40 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from serving.errors import UserError
 from serving.offline.bulk import GOES_ON, Plan, Write, write_shards
 from serving.offline.shards import Shard
 from serving.offline.workers import Pack, packing
-from serving.runtime.pipeline import Graphs
+from serving.runtime.pipeline import Pipeline, open_pipeline
 from serving.system.progress import Advance
 from serving.system.signals import stoppable
-from training.cli.inference import is_artifact, open_graphs
 
 
-def open_fleet(source: Path, plan: Plan, out: Path) -> Write:
-    """Give what writes shards by Ray: by the cluster of RAY_ADDRESS, or one that is started on this machine.
+def ray_writer(pipeline: Pipeline, plan: Plan, out: Path) -> Write:
+    """Return a function that writes shards by Ray: on the cluster of RAY_ADDRESS, or one started here.
 
-    Every machine of it finds the artifact and the folder under the same paths.
+    Every machine of the cluster must find the artifact and the folder under the same paths.
 
     Raises:
-        ValueError: the source is no artifact, or Ray is not installed.
+        UserError: the model is not an artifact's, or Ray is not installed.
     """
-    if not is_artifact(source):
-        raise ValueError(f"{source} is no artifact, which a cluster draws from; `ganzoo export` makes one")
+    if pipeline.artifact is None:
+        raise UserError("a cluster samples artifacts, and this is no artifact; `ganzoo export` makes one")
+    artifact = pipeline.artifact.resolve()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray.data
     except ImportError as error:
-        raise ValueError("--ray wants a package that is not installed: pip install 'gan-zoo[ray]'") from error
+        raise UserError("--ray wants a package that is not installed: pip install 'gan-zoo[ray]'") from error
 
     def write(shards: list[int], advance: Advance) -> Iterator[Shard]:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
             # Ray has put a handler of its own in the place of ours.
             with stoppable(GOES_ON):
-                for row in _rows(ray, (source.resolve(), plan, out.resolve()), shards):
+                for row in _rows(ray, (artifact, plan, out.resolve()), shards):
                     if row["fault"]:
-                        raise ValueError(f"a machine of the cluster failed: {row['fault']}")
+                        raise UserError(f"a machine of the cluster failed: {row['fault']}")
                     advance(row["samples"])
                     yield Shard(row["file"], row["samples"], row["sha256"])
         finally:
@@ -72,12 +73,12 @@ def _workers(ray: Any, cuda: bool) -> tuple[int, int]:
     """Count the engines that a cluster has room for, one a core or a GPU, and the cores that each may have.
 
     Raises:
-        ValueError: it has no room for any.
+        UserError: it has no room for any.
     """
     machines = [Counter(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     places = [int(machine["GPU" if cuda else "CPU"]) for machine in machines]
     if not any(places):
-        raise ValueError(f"no machine of the cluster has a {'GPU' if cuda else 'processor'} to give")
+        raise UserError(f"no machine of the cluster has a {'GPU' if cuda else 'processor'} to give")
     # Any engine may come to any machine: each has what the narrowest can give.
     cores = [int(machine["CPU"]) // each for machine, each in zip(machines, places, strict=True) if each]
     return sum(places), max(1, min(cores))
@@ -86,8 +87,8 @@ def _workers(ray: Any, cuda: bool) -> tuple[int, int]:
 class Worker:
     """One engine of the cluster, with its share of a machine's cores."""
 
-    def __init__(self, source: Path, plan: Plan, out: Path, share: int) -> None:
-        self.source, self.plan, self.out, self.share = source, plan, out, share
+    def __init__(self, artifact: Path, plan: Plan, out: Path, share: int) -> None:
+        self.artifact, self.plan, self.out, self.share = artifact, plan, out, share
         self.started = ExitStack()
 
     @cached_property
@@ -96,22 +97,22 @@ class Worker:
         return self.started.enter_context(packing(self.share - 1))
 
     @cached_property
-    def graphs(self) -> Graphs:
-        """The artifact's graphs, where this worker runs.
+    def pipeline(self) -> Pipeline:
+        """The artifact, loaded where this worker runs.
 
         Raises:
-            ValueError: they are not those of the plan.
+            UserError: it is not the plan's version.
         """
-        graphs = open_graphs(self.source, "sample", provider=self.plan.provider, threads=self.share)
-        if graphs.version != self.plan.version:
-            raise ValueError(f"{self.source} is {graphs.version} there, and {self.plan.version} here")
-        return graphs
+        pipeline = open_pipeline(self.artifact, provider=self.plan.provider, threads=self.share)
+        if pipeline.version != self.plan.version:
+            raise UserError(f"{self.artifact} is {pipeline.version} there, and {self.plan.version} here")
+        return pipeline
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Write a shard; tell what went wrong where that is for the user to mend."""
         try:
-            (shard,) = write_shards(self.graphs, self.plan, self.out, [row["shard"]], self.pack, _ignore)
-        except (OSError, ValueError) as error:
+            (shard,) = write_shards(self.pipeline, self.plan, self.out, [row["shard"]], self.pack, _ignore)
+        except (OSError, UserError) as error:
             return Shard("", 0, "")._asdict() | {"fault": str(error)}
         return shard._asdict() | {"fault": ""}
 

@@ -1,118 +1,117 @@
-"""Samples from a run or an artifact, by the seeds that the server uses too."""
+"""Samples into files: a sheet, an array, a tar, or a folder of shards."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from serving.imaging import codec
+from serving.arrays import Array
+from serving.errors import UserError
+from serving.imaging import codec, sheets
 from serving.offline.bulk import Plan, write_folder, write_here, write_tar
-from serving.offline.ray_cluster import open_fleet
-from serving.runtime import manifest
-from serving.runtime.engine import Array
+from serving.offline.ray_cluster import ray_writer
 from serving.runtime.latents import MAX_SEED
-from serving.runtime.pipeline import Graphs
+from serving.runtime.manifest import class_of, label_in
+from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
-from training.cli.inference import open_graphs
 
-SIZE = 10_000
-"""Samples in a shard, unless that is asked for."""
+SHARD_SIZE = 10_000
+"""Samples in a shard by default."""
 
 
-def sample(source: Path, n: int, seed: int, label: str | None = None) -> Array:
-    """Draw the samples of seeds `seed` to `seed + n - 1`: uint8 (n, H, W, C) or float32 vectors (n, D).
+def sample(pipeline: Pipeline, n: int, seed: int, label: str | None = None) -> Array:
+    """Sample the seeds `seed` to `seed + n - 1`: uint8 (n, H, W, C) or float32 vectors (n, D).
 
     Args:
-        source: an artifact or a run.
+        pipeline: a model that samples.
         n: how many.
-        seed: the first one's.
-        label: the name or the number of the class of all of them; by default the classes take turns.
+        seed: of the first sample.
+        label: name or number of the class of all of them; by default the classes take turns.
 
     Raises:
-        ValueError: the source is neither, it does not sample, or there is no such class.
+        UserError: the model translates, there is no such class, or no such seeds.
     """
-    return _sample(open_graphs(source, "sample"), n, seed, label)
-
-
-def _sample(graphs: Graphs, n: int, seed: int, label: str | None) -> Array:
+    pipeline.must_do("sample")
     _must_be_seeds(n, seed)
-    return np.concatenate(list(graphs.draw(range(seed, seed + n), _class_of(graphs.labels, label))))
+    return np.concatenate(
+        list(
+            pipeline.draw(range(seed, seed + n), class_of(pipeline.labels, label_in(pipeline.labels, label)))
+        )
+    )
 
 
 def _must_be_seeds(n: int, seed: int) -> None:
     if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}")
+        raise UserError(f"n must be at least 1; got {n}")
     if not 0 <= seed <= MAX_SEED - (n - 1):
-        raise ValueError(f"seeds must be from 0 to {MAX_SEED}; got {seed} to {seed + n - 1}")
+        raise UserError(f"seeds must be from 0 to {MAX_SEED}; got {seed} to {seed + n - 1}")
 
 
-def _class_of(labels: Sequence[str], label: str | None) -> int | None:
-    """Read a label of the command line, where a number is text too."""
-    if label is None:
-        return None
-    number = label.isdecimal() and label not in labels
-    return manifest.class_of(labels, int(label) if number else label)
-
-
-def draw(
-    source: Path,
+def write_samples(
+    pipeline: Pipeline,
     n: int,
     seed: int,
     out: Path,
     label: str | None = None,
-    shards: int | None = None,
+    shard_size: int | None = None,
     ray: bool = False,
 ) -> None:
-    """Write samples: `.png`, one picture; `.npy`, the array; `.tar`, a file each; a folder, many tars.
+    """Write samples: to `.png`, a sheet; `.npy`, the array; `.tar`, a file each; a folder, many tars.
 
-    Where the classes take turns, each has a column of the picture. Arguments are as for `sample`.
+    Where the classes take turns, each has a column of the sheet.
 
     Args:
-        source: an artifact or a run.
+        pipeline: a model that samples.
         n: how many.
-        seed: the first one's.
+        seed: of the first sample.
         out: where to.
-        label: the class.
-        shards: samples in each tar of a folder, which may then have any name; SIZE by default.
+        label: name or number of the class of all of them.
+        shard_size: samples in each tar of a folder, which may then have any name; SHARD_SIZE by default.
         ray: whether a Ray cluster writes the folder.
 
     Raises:
-        ValueError: the path is none of these, the source can't be sampled, or the folder holds others.
+        UserError: the path is none of these, the model can't be sampled so, or the folder holds something
+            else.
+        OSError: a file can't be written.
     """
-    _must_be_a_place(out, shards, ray)
+    _must_be_a_place(out, shard_size, ray)
     _must_be_seeds(n, seed)
-    graphs = open_graphs(source, "sample")
+    pipeline.must_do("sample")
     if out.suffix in (".png", ".npy"):
-        return _draw_at_once(graphs, n, seed, out, label)
-    number = _class_of(graphs.labels, label)
+        return _write_whole(pipeline, n, seed, out, label)
+    number = class_of(pipeline.labels, label_in(pipeline.labels, label))
     if out.suffix == ".tar":
-        return write_tar(graphs, range(seed, seed + n), number, out)
+        return write_tar(pipeline, range(seed, seed + n), number, out)
     plan = Plan(
-        version=graphs.version, provider=graphs.provider, seed=seed, n=n, label=number, size=shards or SIZE
+        version=pipeline.version,
+        provider=pipeline.provider,
+        seed=seed,
+        n=n,
+        label=number,
+        size=shard_size or SHARD_SIZE,
     )
-    write = open_fleet(source, plan, out) if ray else partial(write_here, source, graphs, plan, out)
+    write = ray_writer(pipeline, plan, out) if ray else partial(write_here, pipeline, plan, out)
     return write_folder(plan, out, write)
 
 
-def _must_be_a_place(out: Path, shards: int | None, ray: bool) -> None:
-    """Refuse what samples can't be written to; a folder whose name looks like a file's must be meant."""
-    is_file, in_shards = out.suffix in (".png", ".npy", ".tar"), shards is not None or ray
-    if shards is not None and shards < 1:
-        raise ValueError(f"shards must be at least 1; got {shards}")
+def _must_be_a_place(out: Path, shard_size: int | None, ray: bool) -> None:
+    """Refuse a path that samples can't be written to; a folder whose name has a suffix must be asked for."""
+    is_file, in_shards = out.suffix in (".png", ".npy", ".tar"), shard_size is not None or ray
+    if shard_size is not None and shard_size < 1:
+        raise UserError(f"shard_size must be at least 1; got {shard_size}")
     if is_file and in_shards:
-        raise ValueError(f"shards are written into a folder; got {out.name}")
+        raise UserError(f"shards are written into a folder; got {out.name}")
     if out.suffix and not is_file and not in_shards:
-        raise ValueError(
-            f"samples are written as .png, .npy, .tar or, with --shards, a folder; got {out.name}"
+        raise UserError(
+            f"samples are written as .png, .npy, .tar or, with --shard-size, a folder; got {out.name}"
         )
 
 
-def _draw_at_once(graphs: Graphs, n: int, seed: int, out: Path, label: str | None) -> None:
-    samples = _sample(graphs, n, seed, label)
+def _write_whole(pipeline: Pipeline, n: int, seed: int, out: Path, label: str | None) -> None:
+    samples = sample(pipeline, n, seed, label)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".png":
-        columns = 0 if label else len(graphs.labels)
-        write_file(out, codec.encode_png(codec.picture(samples, columns=columns)))
+        columns = 0 if label else len(pipeline.labels)
+        write_file(out, codec.encode_png(sheets.picture(samples, columns=columns)))
     else:
         np.save(out, samples, allow_pickle=False)

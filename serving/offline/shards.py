@@ -4,29 +4,19 @@ import hashlib
 import io
 import secrets
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from serving.arrays import Array
 from serving.imaging import codec
-from serving.runtime.engine import Array
+from serving.runtime.pipeline import Samples
 from serving.system.files import PARTIAL, new_file
 
 DIGITS = 16
 """Of a sample's name, its seed: as many as the greatest has."""
-
-
-class Samples(NamedTuple):
-    """Samples with their seeds."""
-
-    seeds: range
-    values: Array
-    """uint8 (N, H, W, C) or float32 vectors (N, D)."""
-
-    classes: Sequence[int]
-    """A class each; none where the graph is told none."""
 
 
 class Shard(NamedTuple):

@@ -1,12 +1,19 @@
-"""Samples packed beside the engine, in order, a bounded number of batches at a time."""
+"""Pools of worker processes, and the work that they do: packing samples, and writing whole shards."""
 
+import functools
+import multiprocessing
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
-from serving.offline.shards import Samples, pack
-from training.crew import crew
+from serving.errors import UserError
+from serving.offline.shards import pack, write_shard
+from serving.runtime.pipeline import Pipeline, Samples, open_pipeline
 
 Packed = tuple[range, bytes]
 """Seeds, and their samples as a part of a shard."""
@@ -15,25 +22,86 @@ Pack = Callable[[Iterable[Samples]], Iterator[Packed]]
 
 
 @contextmanager
-def packing(processes: int) -> Iterator[Pack]:
-    """Give what packs samples: in so many processes beside, or by turns with the engine where there are none.
+def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Run a pool of worker processes while the block runs; if the block fails, their work is abandoned.
 
-    Small pictures take more of Python than of zlib, so that threads would wait for one another.
+    Workers ignore a terminal's SIGINT, which is for the parent, and end when the parent ends.
+    """
+    # A process that runs ONNX Runtime or torch has threads and can't be forked.
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _watch_the_parent)
+    before = set(multiprocessing.active_children())
+    _start(pool, processes)
+    try:
+        yield pool
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(pool: ProcessPoolExecutor, processes: int) -> None:
+    """Start every worker with SIGINT blocked: a terminal sends it to the whole process group."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for _ in range(processes):
+            pool.submit(int)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _watch_the_parent() -> None:
+    """Make the process end when its parent ends, even if the parent is killed."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def packing(processes: int) -> Iterator[Pack]:
+    """Yield a function that packs samples: in worker processes, or between batches of the engine if 0.
+
+    Processes, since packing small images takes more Python than zlib: threads would wait for one another.
     """
     if not processes:
         yield lambda samples: ((some.seeds, pack(some)) for some in samples)
         return
-    with crew(processes) as pool:
-        yield lambda samples: _pack(pool, 2 * processes, samples)
+    with worker_pool(processes) as pool:
+        yield lambda samples: _pack_in(pool, 2 * processes, samples)
 
 
-def _pack(pool: Executor, ahead: int, samples: Iterable[Samples]) -> Iterator[Packed]:
-    """Pack in the pool; of so many batches the first must be done before another is drawn."""
+def _pack_in(pool: Executor, most: int, samples: Iterable[Samples]) -> Iterator[Packed]:
+    """Pack in the pool, in order; `most` batches at once, so that memory is bounded."""
     waiting: deque[tuple[range, Future[bytes]]] = deque()
     for some in samples:
         waiting.append((some.seeds, pool.submit(pack, some)))
-        if len(waiting) == ahead:
+        if len(waiting) == most:
             seeds, part = waiting.popleft()
             yield seeds, part.result()
     for seeds, part in waiting:
         yield seeds, part.result()
+
+
+def write_alone(artifact: Path, version: str, seeds: range, label: int | None, path: Path) -> str:
+    """Sample some seeds with an engine of this process's own, write them as a shard, and return its SHA-256.
+
+    Raises:
+        OSError: the shard can't be written.
+        UserError: the artifact is no longer of this version.
+    """
+    pipeline = _pipeline(artifact)
+    if pipeline.version != version:
+        raise UserError(f"{artifact} is {pipeline.version} now, and was {version}")
+    return write_shard(path, map(pack, pipeline.samples(seeds, label)))
+
+
+@functools.cache
+def _pipeline(artifact: Path) -> Pipeline:
+    """Open an artifact on one thread of the CPU, once a process."""
+    return open_pipeline(artifact, provider="cpu", threads=1)

@@ -17,14 +17,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serving.arrays import Array
 from serving.errors import busy
 
-Array = NDArray[Any]
 Inputs = Mapping[str, Array]
 
 

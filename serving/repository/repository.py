@@ -1,24 +1,17 @@
 """The models a server holds: every artifact of a folder, loaded, warmed and ready to batch."""
 
 import contextlib
-import functools
 import logging
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
-from serving.errors import Refusal, busy
-from serving.metrics import BATCH_ROWS, ENGINE_SECONDS, MODELS, QUEUE_ROWS, RELOADS
+from serving.errors import EngineError, Refusal
+from serving.metrics import MODELS, RELOADS
 from serving.repository.admission import Admission
-from serving.repository.batcher import Batcher
-from serving.runtime import manifest
-from serving.runtime.engine import Array, Engine, OutOfMemory
-from serving.runtime.manifest import Graph, Manifest, Tensor
-from serving.runtime.sessions import EngineError, Options
+from serving.repository.model import Model, load_model, try_out
+from serving.runtime.artifact import read_manifest
 from serving.settings import Settings
 
 logger = logging.getLogger("ganzoo")
@@ -27,86 +20,6 @@ Item = TypeVar("Item")
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """What tells a folder's content from what it was: name, inode, size and time of every file."""
-
-
-class Model:
-    """An artifact at work: its engine, and a batcher for each of its graphs."""
-
-    def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
-        self.name, self.engine = name, engine
-        self.at_work = Admission(settings.max_queue)
-        """Pictures that wait, run or are being encoded."""
-
-        self.batchers = {
-            graph: Batcher(
-                functools.partial(engine.run, graph),
-                settings.max_batch,
-                settings.max_queue,
-                _most_numbers(spec, settings),
-                settings.patience,
-                engine.batches[graph],
-                Notes(name, graph),
-            )
-            for graph, spec in engine.manifest.graphs.items()
-        }
-
-    @property
-    def manifest(self) -> Manifest:
-        """The artifact's label."""
-        return self.engine.manifest
-
-    @functools.cached_property
-    def version(self) -> str:
-        """The artifact's version, and the arithmetic where it is not fp32: what makes a seed's picture."""
-        smaller = sorted({file.precision for file in self.engine.variants.values()} - {"fp32"})
-        return "-".join([self.manifest.version, *smaller])
-
-    def must_be_quick(self) -> None:
-        """Check that there is a graph for which nobody would have to wait for long.
-
-        Raises:
-            Refusal: `busy` (429), there is none.
-        """
-        if all(batcher.is_slow for batcher in self.batchers.values()):
-            raise busy()
-
-    async def run(self, graph: str, inputs: dict[str, Array]) -> Array:
-        """Run rows through a graph, in batches with whoever else is asking.
-
-        Raises:
-            Refusal: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the inputs are out of
-                any range.
-        """
-        try:
-            output = await self.batchers[graph].submit(inputs)
-        except OutOfMemory as error:
-            raise Refusal(503, "out_of_memory", "there is no memory for this; try again, or less") from error
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
-            raise Refusal(400, "invalid_request", "what comes of these latents is not finite", "latents")
-        return output
-
-
-class Notes:
-    """What a batcher tells the metrics."""
-
-    def __init__(self, model: str, graph: str) -> None:
-        self._rows, self._seconds = BATCH_ROWS.labels(model, graph), ENGINE_SECONDS.labels(model, graph)
-        self._waiting = QUEUE_ROWS.labels(model, graph)
-
-    def batch(self, rows: int, seconds: float) -> None:
-        """Note a batch that was run, and how long it took."""
-        self._rows.observe(rows)
-        self._seconds.observe(seconds)
-
-    def waiting(self, rows: int) -> None:
-        """Note how many rows wait by now."""
-        self._waiting.set(rows)
-
-
-def _most_numbers(graph: Graph, settings: Settings) -> int:
-    """Give how many numbers a batch may have: of images that vary in size, of no others."""
-    images = [tensor for tensor in graph.inputs.values() if tensor.meaning == "image"]
-    return min((settings.max_batch_pixels * tensor.size for tensor in images), default=sys.maxsize)
 
 
 class Zoo:
@@ -124,7 +37,7 @@ class Zoo:
 
         self._stamps: dict[str, Stamp] = {}
         self._missing: set[str] = set()
-        self._leaving = False
+        self._shutting_down = False
 
     def configure(self, settings: Settings) -> None:
         """Take the settings that models are loaded with from now on, and the limits on what is at work."""
@@ -152,11 +65,11 @@ class Zoo:
         """Say whether there is something to ask: `ready`, or `empty`, `out of memory` or `leaving`."""
         starved = any(model.engine.is_starved for model in self.models.values())
         state = "out of memory" if starved else "ready" if self.models else "empty"
-        return "leaving" if self._leaving else state
+        return "leaving" if self._shutting_down else state
 
-    def leave(self) -> None:
+    def shut_down(self) -> None:
         """Say from now on that the server is not ready: it is about to end."""
-        self._leaving = True
+        self._shutting_down = True
 
     def refresh(self) -> None:
         """Load what has come or changed since the last look, and let go of what is gone.
@@ -186,7 +99,7 @@ class Zoo:
     def _reload(self, folder: Path) -> None:
         name = folder.name
         try:
-            label, at_work = manifest.read(folder), self.models.get(name)
+            label, at_work = read_manifest(folder), self.models.get(name)
             if at_work is not None and at_work.manifest.version == label.version:
                 at_work.engine.manifest = label  # the same graphs, and a score more
             else:
@@ -224,19 +137,6 @@ class Zoo:
         return model
 
 
-def load_model(folder: Path, settings: Settings) -> Model:
-    """Load an artifact, and warm it.
-
-    Raises:
-        ManifestError: its manifest is not of this format.
-        EngineError: it can't be served.
-    """
-    options = Options(threads=settings.threads, batches=settings.batches, rows=settings.max_batch)
-    engine = Engine(folder, settings.provider, settings.precision, options)
-    warm(engine, settings.max_batch)
-    return Model(folder.name, engine, settings)
-
-
 def artifact_folders(folder: Path) -> list[Path]:
     """List the artifacts of a folder: its subfolders but hidden ones and those still being written."""
     names = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -254,33 +154,3 @@ def _stamp(folder: Path) -> Stamp:
     except OSError:
         return ()
     return tuple((name, file.st_ino, file.st_size, file.st_mtime_ns) for name, file in files)
-
-
-def warm(engine: Engine, rows: int) -> None:
-    """Run every graph alone, full and in every bucket: the first request then finds memory and plans made.
-
-    Raises:
-        EngineError: a graph fails.
-    """
-    try_out(engine, {1, rows, *engine.buckets})
-
-
-def try_out(engine: Engine, sizes: set[int]) -> None:
-    """Run every graph in batches of some sizes; one of images of any size alone, on a small one.
-
-    Raises:
-        EngineError: a graph fails.
-    """
-    for name, graph in engine.manifest.graphs.items():
-        for size in {1} if graph.any_size else sizes:
-            inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
-            try:
-                engine.run(name, inputs)
-            except Exception as error:  # ONNX Runtime's own errors share no class
-                raise EngineError(f"the graph {name} of {engine.manifest.name} fails: {error}") from error
-
-
-def _zeros(tensor: Tensor, rows: int) -> Array:
-    _, least = tensor.grid
-    sizes = [size if isinstance(size, int) else least for size in tensor.shape[1:]]
-    return np.zeros((rows, *sizes), tensor.dtype)

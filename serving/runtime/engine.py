@@ -1,7 +1,6 @@
 """An artifact loaded by ONNX Runtime: arrays in, arrays out."""
 
 import dataclasses
-import hashlib
 import logging
 import threading
 from collections import Counter
@@ -10,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serving.arrays import Array
+from serving.errors import EngineError
 from serving.runtime import manifest
-from serving.runtime.manifest import Manifest, Precision, Tensor
-from serving.runtime.sessions import EngineError, Options, choose_provider, open_session
-from serving.settings import ProviderName
+from serving.runtime.artifact import read_file, read_manifest
+from serving.runtime.manifest import Manifest, Precision, ProviderName, Tensor
+from serving.runtime.sessions import Options, choose_provider, open_session
 
 logger = logging.getLogger("ganzoo")
 
-Array = NDArray[Any]
 
 PIXELS, PIXEL_BYTES = 2**16, 512
 """Of images that are translated at once on the CPU: more leave its caches, and eight of 256x256 then take a
@@ -59,7 +58,7 @@ class Engine:
         precision: Precision = "fp32",
         options: Options | None = None,
     ) -> None:
-        self.manifest: Manifest = manifest.read(folder)
+        self.manifest: Manifest = read_manifest(folder)
         self.options = options or Options()
         self._folder, self._precision = folder, precision
         self._lock, self._starved = threading.Lock(), Counter[str]()
@@ -175,21 +174,6 @@ def must_match(session: Any, name: str, graph: manifest.Graph) -> None:
             f"the graph {name} takes {found} and gives {outputs}; its manifest says {said} and "
             f"{_ort_type(graph.output)}"
         )
-
-
-def read_file(folder: Path, part: manifest.Variant | manifest.Golden) -> bytes:
-    """Read a file of an artifact, and hold it against the manifest's hash.
-
-    Raises:
-        EngineError: it is missing or damaged.
-    """
-    try:
-        data = (folder / part.file).read_bytes()
-    except OSError as error:
-        raise EngineError(f"{folder / part.file} can't be read ({error.strerror})") from error
-    if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise EngineError(f"{folder / part.file} is damaged: its SHA-256 is not the manifest's")
-    return data
 
 
 def _fill(array: Array, rows: int) -> Array:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
-from serving.runtime.engine import Array
+from serving.arrays import Array
+from serving.errors import EngineError
 from serving.runtime.manifest import Tensor
-from serving.runtime.sessions import EngineError
 
 Latents = NDArray[np.float32]
 Distribution = Literal["normal", "uniform"]

@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from serving.errors import UserError
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -18,11 +19,14 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
 GoldenName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
 Provider = Literal["any", "cpu", "cuda"]
 Precision = Literal["fp32", "fp16", "int8"]
+ProviderName = Literal["auto", "cpu", "cuda"]
+"""Where a graph may be asked to run; auto is CUDA where it can be used, else the CPU."""
+
 ModelName = Annotated[str, Field(pattern=f"^{NAME}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """An artifact's label is missing, damaged, or says what this version does not know."""
 
 
@@ -253,44 +257,25 @@ class Manifest(_Part):
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
-def class_of(labels: Sequence[str], label: str | int) -> int:
-    """Give the class of a label: its name's place among the labels, or its number itself.
+def class_of(labels: Sequence[str], label: str | int | None) -> int | None:
+    """Return the class of a label: its name's place among the labels, or its number; None for none.
 
     Raises:
-        ValueError: there is no such class, or there are none.
+        UserError: there is no such class, or the model has none.
     """
+    if label is None:
+        return None
     if not labels:
-        raise ValueError("this model has no classes; leave the label out")
+        raise UserError("this model has no classes; leave the label out")
     if isinstance(label, str) and label in labels:
         return labels.index(label)
     if isinstance(label, int) and 0 <= label < len(labels):
         return label
-    raise ValueError(f"a label must be one of {', '.join(labels)}, or its number, 0 to {len(labels) - 1}")
+    raise UserError(f"a label must be one of {', '.join(labels)}, or its number, 0 to {len(labels) - 1}")
 
 
-def read(folder: Path) -> Manifest:
-    """Read an artifact's manifest.
-
-    Raises:
-        ManifestError: there is none, or it is not one of this format.
-    """
-    path = folder / FILE
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{folder} is no artifact: {FILE} can't be read ({error.strerror})") from error
-    try:
-        content = json.loads(data)
-        if isinstance(content, dict) and content.get("format") != FORMAT:
-            raise ManifestError(
-                f"{path} has format {content.get('format')}; this version reads {FORMAT}: use a newer one"
-            )
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(f"{path}: {place}: {first['msg']}") from error
-    except ValueError as error:
-        if isinstance(error, ManifestError):
-            raise
-        raise ManifestError(f"{path} is not JSON: {error}") from error
+def label_in(labels: Sequence[str], text: str | None) -> str | int | None:
+    """Read a label where all is text: digits are a class's number, unless they are a class's name."""
+    if text is None or text in labels or not (text.isascii() and text.isdecimal() and len(text) < 9):
+        return text
+    return int(text)

@@ -1,48 +1,64 @@
-"""What generators make of what they are fed, as arrays: of a run in torch, of an artifact in ONNX Runtime."""
+"""A loaded model as functions of arrays: an artifact's graphs, or networks that stand in for them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from serving.imaging import codec
-from serving.imaging.codec import Pixels
-from serving.offline.shards import Samples
-from serving.runtime import manifest
-from serving.runtime.engine import Array, Engine
+from serving.arrays import Array, Pixels
+from serving.errors import UserError
+from serving.imaging import codec, sheets
+from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_inputs
-from serving.settings import ProviderName
+from serving.runtime.manifest import Precision, ProviderName, Tensor
+from serving.runtime.sessions import Options
 
 CHUNK = 64
+"""Samples in a batch."""
 
 BACK = {"a2b": "b2a", "b2a": "a2b"}
-"""What takes a translation back."""
+"""The direction that undoes a direction."""
 
 
-class Graphs(NamedTuple):
-    """The graphs of an artifact, or the generators that would become them: arrays in, arrays out."""
+class Samples(NamedTuple):
+    """Samples with their seeds."""
 
-    inputs: Mapping[str, Mapping[str, manifest.Tensor]]
-    """What each graph is fed, by its name."""
+    seeds: range
+    values: Array
+    """uint8 (N, H, W, C) or float32 vectors (N, D)."""
+
+    classes: Sequence[int]
+    """A class each; none where the graph takes no label."""
+
+
+class Pipeline(NamedTuple):
+    """A loaded model: arrays in, arrays out."""
+
+    inputs: Mapping[str, Mapping[str, Tensor]]
+    """The inputs of each graph, by the graph's name."""
 
     run: Callable[[str, Mapping[str, Array]], Array]
-    """Gives what a graph makes of some inputs: uint8 (N, H, W, C) or float32 vectors (N, D)."""
+    """Runs a graph, by its name, on inputs: to uint8 (N, H, W, C) or float32 vectors (N, D)."""
 
     labels: Sequence[str] = ()
-    """Names of the classes that they are told."""
+    """Names of the classes that `label` counts; empty where the graphs take no label."""
 
     version: str = ""
-    """What tells them from others: a hash of their files, or of their weights."""
+    """Hash of the graphs' files, or of the networks' weights."""
 
     provider: ProviderName = "auto"
-    """What they run on, where that is settled; another may draw a seed's sample a little differently."""
+    """Where the graphs run; another provider may draw a seed's sample a little differently."""
+
+    artifact: Path | None = None
+    """The artifact's folder, from which other processes can open it; None for networks of this process."""
 
     def draw(self, seeds: range, label: int | None = None) -> Iterator[Array]:
-        """Draw the samples of some seeds, a few dozen at a time; without a label the classes take turns."""
+        """Yield the samples of some seeds, a few dozen at a time; without a label the classes take turns."""
         return (samples.values for samples in self.samples(seeds, label))
 
     def samples(self, seeds: range, label: int | None = None) -> Iterator[Samples]:
-        """Draw as `draw` does, and give seeds and classes too."""
+        """Yield samples as `draw` does, with their seeds and classes."""
         ((graph, specs),) = self.inputs.items()
         for first in range(0, len(seeds), CHUNK):
             some = seeds[first : first + CHUNK]
@@ -51,13 +67,13 @@ class Graphs(NamedTuple):
             yield Samples(some, self.run(graph, inputs), classes)
 
     def translate(self, direction: str, pixels: Pixels) -> Pixels:
-        """Translate images of any one size, uint8 (N, H, W, C): to the same shape."""
+        """Translate images of one size, uint8 (N, H, W, C), to the same shape."""
         height, width = pixels.shape[1:3]
         padded = codec.pad(pixels, *self.inputs[direction]["image"].grid)
         return self.run(direction, {"image": padded})[:, :height, :width]
 
     def look(self, graph: str, inputs: Mapping[str, Array]) -> list[Array]:
-        """Give what there is to see of a graph: what it makes of latents; or images, translated, and back."""
+        """Return what a graph shows: samples; or images, their translations, and those translated back."""
         if "image" not in inputs:
             return [self.run(graph, inputs)]
         real = inputs["image"]
@@ -73,21 +89,58 @@ class Graphs(NamedTuple):
         columns: int,
         limits: tuple[float, float] | None = None,
     ) -> Pixels:
-        """Draw what there is to see of a graph as one picture; what belongs together stands side by side.
+        """Draw what a graph shows as one sheet; an image stands beside its translations.
 
         Args:
             graph: its name.
-            inputs: what it is fed.
+            inputs: its inputs.
             columns: examples in a row.
-            limits: of vectors, what the picture's edges mean.
+            limits: of vectors, the values at the picture's edges.
         """
         seen = self.look(graph, inputs)
         side_by_side = np.stack(seen, 1).reshape(-1, *seen[0].shape[1:])
-        return codec.picture(side_by_side, limits, columns * len(seen))
+        return sheets.picture(side_by_side, limits, columns * len(seen))
+
+    def must_do(self, task: Literal["sample", "translate"]) -> None:
+        """Check that the model does a task.
+
+        Raises:
+            UserError: it does the other one.
+        """
+        graphs = self.inputs.values()
+        found = "translate" if any("image" in inputs for inputs in graphs) else "sample"
+        if found != task:
+            does = {"sample": "samples from latents", "translate": "translates images"}
+            raise UserError(f"this model {does[found]}: use `ganzoo {found}`")
 
 
-def graphs_of_engine(engine: Engine) -> Graphs:
-    """Take an artifact's graphs."""
-    label = engine.manifest
-    inputs = {name: graph.inputs for name, graph in label.graphs.items()}
-    return Graphs(inputs, engine.run, label.labels, label.version, engine.provider)
+def pipeline_of(engine: Engine, artifact: Path | None = None) -> Pipeline:
+    """Wrap an engine's graphs."""
+    manifest = engine.manifest
+    inputs = {name: graph.inputs for name, graph in manifest.graphs.items()}
+    return Pipeline(inputs, engine.run, manifest.labels, manifest.version, engine.provider, artifact)
+
+
+def open_pipeline(
+    artifact: Path,
+    precision: Precision = "fp32",
+    provider: ProviderName = "auto",
+    threads: int = 0,
+) -> Pipeline:
+    """Load an artifact.
+
+    Args:
+        artifact: its folder.
+        precision: of the graphs.
+        provider: where they run.
+        threads: on the CPU; 0 is one a core.
+
+    Raises:
+        UserError: there is no artifact (`ManifestError`), it has no such precision, or it can't be run
+            (`EngineError`).
+    """
+    engine = Engine(artifact, provider, precision, Options(threads=threads))
+    for name, variant in engine.variants.items():
+        if variant.precision != precision:
+            raise UserError(f"{artifact} has no {name} of {precision} for the {engine.provider} provider")
+    return pipeline_of(engine, artifact)

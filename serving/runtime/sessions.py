@@ -1,7 +1,6 @@
 """ONNX Runtime's sessions: on which provider, and with which options."""
 
 import ctypes
-import math
 import os
 import platform
 import sys
@@ -12,14 +11,12 @@ from typing import Any, Literal
 
 import onnxruntime as ort
 
-from serving.settings import ProviderName
+from serving.errors import EngineError
+from serving.runtime.manifest import ProviderName
+from serving.system.cpu import cores
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """CUDA plans a convolution for one shape at a time; of so many batches it can keep the plans."""
-
-
-class EngineError(ValueError):
-    """An artifact can't be run: its files are not what its manifest says, or the provider is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +69,6 @@ class Options:
         if self.buckets is not None:
             return self.buckets
         return (*(size for size in BUCKETS if size < self.rows), self.rows) if provider == "cuda" else ()
-
-
-def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Count the cores this process may use: those it may run on, or what its container has (cgroup 2)."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        allowed, period = quota.read_text().split()
-        return min(count, math.ceil(int(allowed) / int(period)))
-    except (OSError, ValueError):  # no control groups, or no quota, which is written as a word
-        return count
 
 
 def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:

@@ -1,6 +1,5 @@
 """Files and folders that are whole or not there, whatever happens while they are written."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -8,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from serving.system.locks import LOCK_FILES, InUseError, locked
 
 PARTIAL, OLD = ".partial", ".old"
 """Suffixes of what is still being written, and of what is just being replaced."""
@@ -59,8 +60,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     partial.mkdir()
     try:
-        with naming(path), _locked(partial):
+        with naming(path), locked(partial):
             yield partial
+            for name in LOCK_FILES:
+                (partial / name).unlink(missing_ok=True)
             for file in partial.iterdir():
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
@@ -91,27 +94,8 @@ def _sweep_folders(path: Path) -> None:
     name = re.compile(re.escape(path.name) + r"\.\d+" + re.escape(PARTIAL))
     for partial in path.parent.iterdir():
         if name.fullmatch(partial.name):
-            with suppress(FileNotFoundError), _locked(partial) as dead:
-                if dead:
-                    shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Lock a folder while the block runs; the lock goes with the process, however it ends.
-
-    Tells whether that worked: not where another has it locked, nor where the file system knows no locks.
-    """
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = True
-        except OSError:
-            ours = False
-        yield ours
-    finally:
-        os.close(opened)
+            with suppress(FileNotFoundError, InUseError), locked(partial):
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

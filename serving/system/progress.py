@@ -12,24 +12,6 @@ Advance = Callable[..., None]
 """Call it after each unit of work, or after so many at once, with scalars to show by name."""
 
 
-class Speed:
-    """How many examples a second a run learns from, measured from look to look."""
-
-    def __init__(self, step: int, examples: int) -> None:
-        self.examples = examples
-        self.restart(step)
-
-    def restart(self, step: int) -> None:
-        """Measure from here on, whatever took time since the last look."""
-        self.step, self.start = step, time.perf_counter()
-
-    def since(self, step: int) -> dict[str, float]:
-        """Give the speed since the last look, as a scalar worth logging."""
-        rate = (step - self.step) * self.examples / (time.perf_counter() - self.start)
-        self.restart(step)
-        return {"samples_per_second": rate}
-
-
 @contextmanager
 def progress(total: int, label: str, unit: str, done: int = 0, every: float = 10.0) -> Iterator[Advance]:
     """Show work on standard error while the block runs.

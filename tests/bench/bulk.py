@@ -22,14 +22,11 @@ from typing import Any
 
 from serving.imaging.codec import encode_png
 from serving.offline.bulk import Plan, write_shards
-from serving.offline.workers import packing
-from serving.runtime.pipeline import Graphs
-from serving.runtime.sessions import cores
+from serving.offline.workers import packing, worker_pool, write_alone
+from serving.runtime.pipeline import Pipeline, open_pipeline
+from serving.system.cpu import cores
 from tests.bench.export import artifact_of
 from tests.bench.machine import describe_machine
-from training.cli.inference import open_graphs
-from training.crew import crew
-from training.worker import write_alone
 from zoo.entry import Entry
 from zoo.models.dcgan import DCGAN
 from zoo.models.mlp_gan import MLPGAN
@@ -47,7 +44,7 @@ ROUNDS = 5
 Row = dict[str, Any]
 
 
-def plain_loop(graphs: Graphs, plan: Plan, path: Path) -> None:
+def plain_loop(graphs: Pipeline, plan: Plan, path: Path) -> None:
     """Draw, encode and write by turns, as one would without any of ours."""
     with tarfile.open(path, "w") as tar:
         for seeds, pictures, _ in graphs.samples(plan.seeds(0)):
@@ -59,10 +56,10 @@ def plain_loop(graphs: Graphs, plan: Plan, path: Path) -> None:
 
 
 def contestants(
-    graphs: Graphs, plan: Plan, folder: Path, open_now: ExitStack
+    graphs: Pipeline, plan: Plan, folder: Path, open_now: ExitStack
 ) -> dict[str, Callable[[], None]]:
     """List all who race; their processes are started, as that takes its time once."""
-    packers, workers = open_now.enter_context(packing(cores())), open_now.enter_context(crew(cores()))
+    packers, workers = open_now.enter_context(packing(cores())), open_now.enter_context(worker_pool(cores()))
     quarters = [Plan(**asdict(plan) | {"size": -(-plan.n // 4)}).seeds(shard) for shard in range(4)]
 
     def beside() -> None:
@@ -89,7 +86,7 @@ def race(entry: Entry, n: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place, ExitStack() as open_now:
         folder = Path(place)
         artifact_of(entry, folder / "artifact")
-        graphs = open_graphs(folder / "artifact", "sample", provider="cpu")
+        graphs = open_pipeline(folder / "artifact", provider="cpu")
         plan = Plan(version=graphs.version, provider="cpu", seed=0, n=n, label=None, size=n)
         able = contestants(graphs, plan, folder, open_now)
         best = dict.fromkeys(able, 0.0)

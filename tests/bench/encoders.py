@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from serving.imaging.codec import Pixels, encode_jpeg, encode_png, encode_webp, sheet
+from serving.arrays import Pixels
+from serving.imaging.codec import encode_jpeg, encode_png, encode_webp
+from serving.imaging.sheets import sheet
 from tests.bench.machine import describe_machine
 from training.data.dataset import open_data
 

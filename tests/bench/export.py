@@ -26,7 +26,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from serving.runtime.engine import Array, Engine
+from serving.arrays import Array
+from serving.runtime.engine import Engine
 from serving.runtime.manifest import Imported
 from serving.runtime.sessions import open_session
 from tests.bench.machine import describe_machine

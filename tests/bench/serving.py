@@ -30,8 +30,8 @@ from serving.api.open_inference.tensors import HEADER_LENGTH
 from serving.imaging.codec import encode_png
 from serving.launcher import free_port, running, serve_command, serve_environment
 from serving.runtime.latents import draw_latents
-from serving.runtime.sessions import cores
 from serving.settings import Settings
+from serving.system.cpu import cores
 from tests.bench.export import artifact_of, in_new_process, pictures
 from tests.bench.load import Load, request_bytes
 from tests.bench.machine import describe_machine

@@ -11,8 +11,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from serving.runtime import manifest
-from serving.runtime.engine import read_file
+from serving.runtime.artifact import read_file, read_manifest
 from serving.runtime.sessions import open_session
 from tests.reliability.finding import Finding
 from training.run import checkpoint
@@ -34,7 +33,7 @@ def flip_bits(artifact: Path, count: int = 200, seed: int = 0, naive: bool = Fal
     with tempfile.TemporaryDirectory() as place:
         copy = Path(shutil.copytree(artifact, Path(place) / "artifact"))
         saved = checkpoint.save(Path(place) / "checkpoints", 1, {"weights": torch.randn(200, 200)}, keep=1)
-        graphs = manifest.read(copy).graphs.values()
+        graphs = read_manifest(copy).graphs.values()
         parts = [part for graph in graphs for part in (graph.golden, *graph.variants)]
         found = 0
         for number in range(count):

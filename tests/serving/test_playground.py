@@ -17,6 +17,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from serving.launcher import serving
 from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 from serving.settings import Settings
 from tests.reliability.swaps import exchange
 
@@ -38,7 +39,7 @@ def measured(artifacts, tmp_path_factory):
         scores=scores,
         controls={"real": {"frechet": 1.0, "precision": 0.9}},
     )
-    label = manifest.read(place / "classes").model_copy(update={"metrics": [evaluation]})
+    label = read_manifest(place / "classes").model_copy(update={"metrics": [evaluation]})
     (place / "classes" / manifest.FILE).write_bytes(label.to_json())
     return place
 
@@ -361,7 +362,7 @@ def test_a_server_that_is_gone_is_told_and_asked_again(open_page, url):
 
 def test_a_card_tells_what_the_manifest_says(open_page, measured):
     card = open_page("/?model=classes").get_by_label("Card")
-    label = manifest.read(measured / "classes")
+    label = read_manifest(measured / "classes")
     expect(card).to_contain_text(label.licence)
     expect(card).to_contain_text(label.training.data)
     expect(card).to_contain_text(label.graphs["generator"].variants[0].sha256[:12])

@@ -26,8 +26,8 @@ from serving.launcher import free_port, running, serve_command, serve_environmen
 from serving.offline.sample import sample
 from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_latents
+from serving.runtime.pipeline import open_pipeline
 from serving.settings import Settings
-from training.cli.inference import open_graphs
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +81,9 @@ def test_the_service_in_process(artifacts, tmp_path, monkeypatch, request):
     assert ready.json()["models"] == dict.fromkeys(
         ["classes", "pairs", "pictures", "points", "styles"], "cpu"
     )
-    assert np.array_equal(np.load(io.BytesIO(pictures.content)), sample(artifacts / "pictures", 1, 3))
+    assert np.array_equal(
+        np.load(io.BytesIO(pictures.content)), sample(open_pipeline(artifacts / "pictures"), 1, 3)
+    )
     assert "<html" in page.text
 
     monkeypatch.setenv("GANZOO_ARTIFACTS", str(tmp_path / "none"))
@@ -103,7 +105,7 @@ def test_concurrent_requests_give_a_seed_its_picture(url, artifacts):
             first, second = (list(threads.map(ask, range(64))) for _ in range(2))
     assert first == second
     assert len(set(first)) == 8
-    expected = sample(artifacts / "pictures", 8, 0)
+    expected = sample(open_pipeline(artifacts / "pictures"), 8, 0)
     for seed in range(8):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(first[seed]))), expected[seed, :, :, 0])
 
@@ -128,13 +130,15 @@ def test_bentomls_own_client_works(url, artifacts):
 
     with bentoml.SyncHTTPClient(url) as client:
         picture = Image.open(io.BytesIO(client.sample(model="pictures", seed=3)))
-        assert np.array_equal(np.asarray(picture), sample(artifacts / "pictures", 1, 3)[0, :, :, 0])
+        assert np.array_equal(
+            np.asarray(picture), sample(open_pipeline(artifacts / "pictures"), 1, 3)[0, :, :, 0]
+        )
         pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "PNG")
         given = base64.b64encode(file.getvalue()).decode()
         translated = Image.open(io.BytesIO(client.translate(model="styles", image=given, direction="b2a")))
-        expected = open_graphs(artifacts / "styles", "translate").translate("b2a", pixels[None])
+        expected = open_pipeline(artifacts / "styles").translate("b2a", pixels[None])
         assert np.array_equal(np.asarray(translated), expected[0])
     with httpx.Client(base_url=url) as plain:
         for status, path, options in [

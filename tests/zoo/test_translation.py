@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.models.cyclegan import CycleGAN
-from zoo.translation import TRANSLATORS, PatchDiscriminator, ReflectionPad, ResNet, UNet
+from zoo.translators import TRANSLATORS, PatchDiscriminator, ReflectionPad, ResNet, UNet
 
 
 def count(module: nn.Module) -> int:

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from serving.arrays import Array
 from serving.runtime import manifest
-from serving.runtime.engine import Array
+from serving.runtime.artifact import read_manifest
 from serving.runtime.latents import draw_inputs
-from serving.runtime.pipeline import Graphs
+from serving.runtime.pipeline import Pipeline, open_pipeline
 from serving.system.files import write_file
 from serving.system.progress import progress
 from training.artifacts.model_card import describe, rows
-from training.cli.inference import open_graphs
 from training.evaluation.samples import Scorer, open_scorer
 from training.evaluation.translations import open_translation_scorer
-from training.run.config import find_device
+from training.loop.compute import find_device
 
 
 def evaluate(
@@ -45,9 +45,9 @@ def evaluate(
     """
     if n < 1:
         raise ValueError(f"n must be at least 1; got {n}")
-    label = manifest.read(artifact)
+    label = read_manifest(artifact)
     shape = _scored_shape(next(iter(label.graphs.values())))
-    graphs = open_graphs(artifact, label.task, precision)
+    graphs = open_pipeline(artifact, precision)
     match label.task:
         case "sample":
             evaluation = _score_samples(
@@ -68,7 +68,7 @@ def evaluate(
     return evaluation
 
 
-def _score_samples(graphs: Graphs, scorer: Scorer, seed: int) -> manifest.Evaluation:
+def _score_samples(graphs: Pipeline, scorer: Scorer, seed: int) -> manifest.Evaluation:
     seeds, told = range(seed, seed + scorer.samples), None
     if graphs.labels and tuple(graphs.labels) == scorer.labels:
         ((_, inputs),) = graphs.inputs.items()
@@ -85,7 +85,7 @@ def _score_samples(graphs: Graphs, scorer: Scorer, seed: int) -> manifest.Evalua
 
 def _keep(evaluation: manifest.Evaluation, artifact: Path, version: str) -> None:
     """Write an evaluation into the manifest as it is now, in place of an older one of the same."""
-    label = manifest.read(artifact)
+    label = read_manifest(artifact)
     if label.version != version:
         raise ValueError(f"{artifact} was exported anew while it was scored; score it again")
     others = [other for other in label.metrics if not evaluation.replaces(other)]
@@ -108,7 +108,7 @@ def _scored_shape(graph: manifest.Graph) -> tuple[int, ...]:
             raise ValueError(f"outputs of the shape {shape} can't be scored")
 
 
-def _draw(graphs: Graphs, seeds: range) -> Iterator[Array]:
+def _draw(graphs: Pipeline, seeds: range) -> Iterator[Array]:
     with progress(len(seeds), "drawing", "samples") as advance:
         for samples in graphs.draw(seeds):
             yield samples

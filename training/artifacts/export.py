@@ -1,6 +1,5 @@
 """From a run to an artifact: graphs proven equal to the weights they came from, with their label."""
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,7 @@ from serving.runtime import manifest
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.data.dataset import Data, generator, open_data
 from training.graphs.variants import EXAMPLES, Smaller, SmallPrecision
-from training.loop.state import Training
-from training.run import checkpoint
-from training.run.config import Card
+from training.loop.state import Training, restore
 
 
 def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ()) -> manifest.Manifest:
@@ -89,18 +86,3 @@ def _inputs(training: Training, data: Data, name: str, number: int) -> dict[str,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(training.card.run.seed, number).initial_seed())
         return training.trainer.inputs(data.batch(number, rows))[name]
-
-
-def restore(run: Path) -> Training:
-    """Bring a run's newest checkpoint back, on the CPU.
-
-    Raises:
-        ValueError: the folder holds no run or no checkpoint.
-    """
-    card = Card.read(run)
-    found = checkpoint.load(run / "checkpoints")
-    if found is None:
-        raise ValueError(f"{run} has no checkpoint yet; train it first")
-    training = Training(dataclasses.replace(card, run=dataclasses.replace(card.run, device="cpu")))
-    training.restore(*found)
-    return training

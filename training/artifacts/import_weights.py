@@ -15,7 +15,7 @@ from serving.runtime import manifest
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.run.config import software
 from zoo.models.cyclegan import CycleGAN
-from zoo.translation import ResNet, TranslatorName
+from zoo.translators import ResNet, TranslatorName
 
 LAYOUT = "pytorch-CycleGAN"
 LAYER = re.compile(r"(?:module\.)?model\.(\d+)\.(?:conv_block\.(\d+)\.)?(\w+)")

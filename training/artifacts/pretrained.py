@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 
 FOLDER = Path(__file__).parents[2] / "artifacts"
 """Where they are, in a checkout."""
@@ -43,7 +44,7 @@ def pretrained(folder: Path | None = None) -> list[Pretrained]:
         ValueError: one is damaged (`ManifestError`).
     """
     places = sorted(path.parent for path in (folder or FOLDER).glob(f"*/{manifest.FILE}"))
-    return [_describe(place, manifest.read(place)) for place in places]
+    return [_describe(place, read_manifest(place)) for place in places]
 
 
 def _describe(place: Path, label: manifest.Manifest) -> Pretrained:

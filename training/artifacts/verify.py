@@ -7,8 +7,10 @@ import numpy as np
 import onnx
 import safetensors.numpy
 
+from serving.arrays import Array
 from serving.runtime import manifest
-from serving.runtime.engine import Array, must_match, read_file
+from serving.runtime.artifact import read_file, read_manifest
+from serving.runtime.engine import must_match
 from serving.runtime.sessions import open_session
 from training.artifacts.writer import EXPECTED
 from training.graphs import parity
@@ -34,7 +36,7 @@ def verify(artifact: Path) -> Iterator[str]:
         ManifestError: there is no artifact, or it is of another format.
         VerifyError: something is not as the manifest says.
     """
-    label = manifest.read(artifact)
+    label = read_manifest(artifact)
     yield f"{manifest.FILE}: format {label.format}, version {label.version}"
     for name, graph in label.graphs.items():
         file = graph.golden.file

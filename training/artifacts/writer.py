@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from serving.imaging import codec
 from serving.runtime import manifest
 from serving.runtime.engine import Engine
-from serving.runtime.pipeline import graphs_of_engine
+from serving.runtime.pipeline import pipeline_of
 from serving.system.files import new_folder
 from training.artifacts.model_card import describe
 from training.graphs import parity
@@ -179,7 +179,7 @@ def _describe_output(output: Tensor, any_size: bool) -> manifest.Tensor:
 def _accept(folder: Path, source: Exportable) -> None:
     """Open the artifact as the server does, and draw its sheets with it."""
     engine = Engine(folder, "cpu")
-    graphs = graphs_of_engine(engine)
+    graphs = pipeline_of(engine)
     for name, graph in engine.manifest.graphs.items():
         inputs = all_as_served(source.probe[name])
         picture = graphs.picture(name, inputs, source.columns, graph.output.range)

@@ -1,30 +1,37 @@
-"""What went wrong, told in one line and an exit status."""
+"""From an exception to an exit status: a user's error is one line, a bug its traceback."""
 
 import os
 import sys
 import traceback
 
-MISTAKE = 2
-"""Exit status of what the message tells how to mend; 1 is of data that can't be used, 3 of a training that
-diverged, 128 + n of signal n."""
+from serving.errors import UserError
+
+USER_ERROR, BUG = 2, 1
+"""Exit statuses: of what the message says how to correct, and of a bug. Exceptions that name their own
+(`exit_status`): 1 of data that can't be used, 3 of a training that diverged, 128 + n of signal n."""
+
+REPORT = "this is a bug of gan-zoo's, not a mistake of yours: please report it with the lines above"
 
 
-def status(error: Exception) -> int:
-    """Say what went wrong, and with which exit status; what is nobody's mistake keeps its traceback.
+def exit_status(error: Exception) -> int:
+    """Print an error, and return the exit status of the command that it ended.
 
-    Set GANZOO_TRACEBACK to see where a mistake was found.
+    Errors that the user can correct, the file system's own among them, are one line; set GANZOO_TRACEBACK to
+    see where they were raised. Everything else is a bug, and printed with its traceback.
     """
-    number: int | None = getattr(error, "exit_status", None)
-    if number is None and (isinstance(error, ValueError | OSError) or _out_of_memory(error)):
-        number = MISTAKE
-    if number is None:
-        raise error
+    status: int | None = getattr(error, "exit_status", None)
+    if status is None and (isinstance(error, UserError | OSError) or _is_out_of_memory(error)):
+        status = USER_ERROR
+    if status is None:
+        traceback.print_exception(error)
+        print(f"ganzoo: {REPORT}", file=sys.stderr)
+        return BUG
     if os.environ.get("GANZOO_TRACEBACK"):
         traceback.print_exception(error)
     print(f"ganzoo: {' '.join(str(error).split())}", file=sys.stderr)
-    return number
+    return status
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Tell torch's two ways of running out of memory, on a GPU and on the CPU."""
+def _is_out_of_memory(error: Exception) -> bool:
+    """Recognise torch's two ways of running out of memory, on a GPU and on the CPU."""
     return isinstance(error, RuntimeError) and "allocate" in str(error)

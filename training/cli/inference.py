@@ -1,55 +1,74 @@
-"""What samples, translates or is scored: a run or an artifact, opened."""
+"""The verbs `sample` and `translate`, of a run or of an artifact."""
 
-import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-import safetensors.torch
+from tyro.conf import Positional
 
-from serving.runtime import manifest
-from serving.runtime.engine import Engine
-from serving.runtime.pipeline import Graphs, graphs_of_engine
-from serving.runtime.sessions import Options
-from serving.settings import ProviderName
-from training.artifacts.export import restore
+if TYPE_CHECKING:
+    from serving.runtime.pipeline import Pipeline
 
 
-def is_artifact(source: Path) -> bool:
-    """Tell an artifact from a run."""
-    return (source / manifest.FILE).exists()
-
-
-def open_graphs(
-    source: Path,
-    task: Literal["sample", "translate"],
-    precision: manifest.Precision = "fp32",
-    provider: ProviderName = "auto",
-    threads: int = 0,
-) -> Graphs:
-    """Load an artifact's graphs by the serving engine, or a run's averaged generators by torch, on the CPU.
+def sample(
+    source: Positional[Path],
+    *,
+    n: int = 64,
+    seed: int = 0,
+    label: str | None = None,
+    out: Path = Path("samples.png"),
+    shard_size: int | None = None,
+    ray: bool = False,
+) -> None:
+    """Draw samples from a run or an artifact.
 
     Args:
-        source: the artifact or the run.
-        task: what it must be for.
-        precision: of an artifact's graphs.
-        provider: what an artifact's graphs run on.
-        threads: of an artifact's graphs on the CPU; 0 is one for each core.
+        source: The run's folder, or the artifact's.
+        n: How many.
+        seed: Sample i is that of seed + i, the one that the server gives for it too.
+        label: Name or number of their class, for a conditional model; by default the classes take turns.
+        out: Where to: .png, a sheet or a plot; .npy, the array; .tar, a file each; or a folder, tars of
+            many, which the same command again goes on with.
+        shard_size: Samples in each tar of a folder; by default 10000.
+        ray: Have a folder written by a Ray cluster: that of RAY_ADDRESS, or one on this machine.
+    """
+    from serving.offline.sample import write_samples
+
+    write_samples(open_model(source), n, seed, out, label, shard_size, ray)
+    print(out)
+
+
+def translate(
+    source: Positional[Path],
+    images: Positional[Path],
+    out: Positional[Path],
+    *,
+    direction: str | None = None,
+) -> None:
+    """Translate an image, or every image of a folder, by a run or an artifact.
+
+    Args:
+        source: The run's folder, or the artifact's.
+        images: An image of any size, or a folder of them.
+        out: Where to: a .png, or a folder, of the same sizes.
+        direction: a2b or b2a; by default the first that there is.
+    """
+    from serving.offline.translate import translate
+
+    translate(open_model(source), images, out, direction)
+    print(out)
+
+
+def open_model(source: Path) -> "Pipeline":
+    """Load an artifact by the serving engine, or a run's averaged generators by torch, on the CPU.
 
     Raises:
-        ValueError: the source is neither, its task is another, or an artifact has no such precision.
+        UserError: the folder holds neither.
     """
+    from serving.runtime.artifact import is_artifact
+    from serving.runtime.pipeline import open_pipeline
+
     if is_artifact(source):
-        engine = Engine(source, provider, precision, Options(threads=threads))
-        for name, variant in engine.variants.items():
-            if variant.precision != precision:
-                raise ValueError(f"{source} has no {name} of {precision} for the {engine.provider} provider")
-        graphs, found = graphs_of_engine(engine), engine.manifest.task
-    else:
-        training = restore(source)
-        weights = safetensors.torch.save(training.average.generators.state_dict())
-        version = hashlib.sha256(weights).hexdigest()[:12]
-        graphs, found = training.graphs._replace(version=version, provider="cpu"), training.card.entry.task
-    if found != task:
-        does = {"sample": "samples from latents", "translate": "translates images"}
-        raise ValueError(f"{source} {does[found]}: use `ganzoo {found}`")
-    return graphs
+        return open_pipeline(source)
+    from training.loop.state import open_run
+
+    return open_run(source)

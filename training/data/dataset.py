@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from serving.runtime.engine import Array
+from serving.arrays import Array
+from training.data.transforms import normalise
 from zoo.entry import Batch, DataKind
 
 SOURCES: dict[str, str] = {
@@ -211,60 +211,3 @@ def generator(*key: int) -> torch.Generator:
     """Make a CPU random generator from whole numbers; other numbers, another stream."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)
-
-
-def normalise(real: Tensor) -> Tensor:
-    """Take uint8 [0, 255] to float32 [-1, 1]; leave vectors as they are."""
-    if real.dtype != torch.uint8:
-        return real
-    # A tensor, since CUDA divides by a number by way of its reciprocal, which gives other bits than the CPU.
-    return real.float().div_(torch.full((), 127.5, device=real.device)).sub_(1)
-
-
-def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Read a sample shape as that of an image of 1 or 3 channels.
-
-    Raises:
-        ValueError: it is a vector's, or has other channels.
-    """
-    if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
-        raise ValueError(f"these data are images of 1 or 3 channels; the entry wants {sample_shape}")
-    channels, height, width = sample_shape
-    return channels, height, width
-
-
-def vector_size(sample_shape: tuple[int, ...], size: int) -> None:
-    """Hold a sample shape against the data's vectors.
-
-    Raises:
-        ValueError: it is an image's, or of another size.
-    """
-    if sample_shape != (size,):
-        raise ValueError(f"these data are vectors of {size} numbers; the entry wants {sample_shape}")
-
-
-def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Bring uint8 images (N, C, H, W) to a shape (channels, height, width).
-
-    The largest centred crop of the right proportions is resized (bicubic, antialiased); grey is the luma of
-    ITU-R 601, and colour from grey repeats it.
-    """
-    channels, height, width = shape
-    if images.shape[1] == 3 and channels == 1:
-        luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-        images = (images * luma).sum(1, keepdim=True).round().to(torch.uint8)
-    images = images.expand(-1, channels, -1, -1)
-    scale = min(images.shape[2] / height, images.shape[3] / width)
-    crop = (max(1, math.floor(height * scale)), max(1, math.floor(width * scale)))
-    top, left = (images.shape[2] - crop[0]) // 2, (images.shape[3] - crop[1]) // 2
-    images = images[:, :, top : top + crop[0], left : left + crop[1]]
-    if crop == (height, width):
-        return images.contiguous()
-    parts = [
-        F.interpolate(part.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
-        .round()
-        .clamp(0, 255)
-        .to(torch.uint8)
-        for part in torch.split(images, 4096)
-    ]
-    return torch.cat(parts)

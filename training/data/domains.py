@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from training.data.dataset import Data, Pool, Truth, image_shape
+from training.data.dataset import Data, Pool, Truth
 from training.data.image_folder import find_folder, read_pool, split
+from training.data.transforms import image_shape
 from zoo.entry import Batch, DataKind
 
 

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont, features
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.data.dataset import generator, image_shape, normalise
+from training.data.dataset import generator
+from training.data.transforms import image_shape, normalise
 from zoo.entry import Batch, DataKind
 
 CHARACTERS = "0123456789"

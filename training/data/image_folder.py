@@ -9,19 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.errors import Refusal
-from serving.imaging.codec import FORMATS, Pixels, decode
-from serving.runtime.sessions import cores
+from serving.arrays import Pixels
+from serving.imaging.files import image_files, read_image
+from serving.system.cpu import cores
 from serving.system.progress import progress
-from training.data.dataset import Examples, Pool, fit, image_shape
-from training.data.loader import in_order
-from training.room import room, runs_here
+from training.data.dataset import Examples, Pool
+from training.data.loader import in_order, room, runs_here
+from training.data.transforms import fit, image_shape
 
 CPU = torch.device("cpu")
 
-FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
-FOLDER_PIXELS = 2**27
-FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
 HELD_OUT = {"folder": ("test",), "paired": ("test", "val")}
 """Subfolders, the first that is there, that are held out of what stands in `train`."""
@@ -68,31 +65,6 @@ def split(source: str, root: Path) -> tuple[list[Path], list[Path]]:
     if held_out and (root / "train").is_dir():
         return [root / "train"], held_out[:1]
     return [root], []
-
-
-def image_files(root: Path) -> list[Path]:
-    """List the images below a folder.
-
-    Raises:
-        ValueError: there is none.
-    """
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
-    if not files:
-        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
-    return files
-
-
-def read_image(file: Path, channels: int) -> Pixels:
-    """Read an image of any size and mode: pixels (H, W, channels).
-
-    Raises:
-        ValueError: it can't be decoded; it is named.
-        OSError: it can't be read.
-    """
-    try:
-        return decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)
-    except Refusal as refusal:
-        raise ValueError(f"{file}: {refusal}") from refusal
 
 
 def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:

@@ -5,18 +5,20 @@ shared memory, no copies of the data, and no care for their end.
 """
 
 import itertools
+import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from serving.runtime.sessions import cores
+from serving.system.cpu import cores
 from training.data.dataset import Batches, Data
-from training.room import room, runs_here
 from zoo.entry import Batch
 
 Made = TypeVar("Made")
@@ -96,3 +98,39 @@ def in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: int) 
             yield made
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux tells a container how much memory it may have (cgroup 2)."""
+
+
+def room(device: torch.device) -> float:
+    """Give half of what a GPU has free, or this process's part of half the memory.
+
+    `GANZOO_DATA_MEMORY`, in GiB, says it otherwise for memory.
+
+    Raises:
+        ValueError: it says no number.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    told = os.environ.get("GANZOO_DATA_MEMORY")
+    if not told:
+        return _memory() / 2 / runs_here()
+    if not re.fullmatch(r"\d*\.?\d+", told):
+        raise ValueError(f"GANZOO_DATA_MEMORY must be a number of GiB, such as 0.5; got {told}")
+    return float(told) * 2**30
+
+
+def runs_here() -> int:
+    """Count the processes of the run on this machine, as torchrun tells."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def _memory() -> int:
+    """Count the bytes of memory that this process may have."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(there, int(LIMIT.read_text()))
+    except (OSError, ValueError):  # no Linux, or no limit
+        return there

@@ -7,8 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from serving.runtime.engine import Array
-from training.data.dataset import Pool, generator, vector_size
+from serving.arrays import Array
+from training.data.dataset import Pool, generator
+from training.data.transforms import vector_size
 
 SIZE = 50_000
 LICENCE = "CC0-1.0"

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torchvision import datasets
 
-from training.data.dataset import Pool, fit, image_shape
+from training.data.dataset import Pool
+from training.data.transforms import fit, image_shape
 
 DEFAULT_ROOT = "data"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from serving.imaging.files import image_files
 from serving.system.progress import progress
 from training.data.dataset import Data, open_data, read
 from training.data.domains import domain_folders
-from training.data.image_folder import find_folder, image_files, read_abreast, split
+from training.data.image_folder import find_folder, read_abreast, split
 from zoo.entry import DataKind
 
 FILES: dict[str, tuple[DataKind, int, int]] = {

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from serving.system.progress import progress
-from training.data.dataset import Data, normalise, read
+from training.data.dataset import Data, read
+from training.data.transforms import normalise
 from training.run import checkpoint
 
 STEPS, BATCH, TEST = 600, 128, 10_000

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.runtime.engine import Array
+from serving.arrays import Array
 from training.data.dataset import Data, open_data, read
 from training.evaluation import metrics
 from training.evaluation.features import Extractor, Seen, open_extractor

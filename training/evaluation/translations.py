@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.runtime.engine import Array
-from serving.runtime.pipeline import BACK, Graphs
+from serving.arrays import Array
+from serving.runtime.pipeline import BACK, Pipeline
 from serving.system.progress import progress
 from training.data.dataset import Data, open_data, read
 from training.data.domains import ByDomain
@@ -46,11 +46,11 @@ class TranslationScorer(Protocol):
         """Name what the scores are made with, None where nothing but the truth is."""
         ...
 
-    def watch(self, graphs: Graphs) -> float:
+    def watch(self, graphs: Pipeline) -> float:
         """Give the headline alone."""
         ...
 
-    def score(self, graphs: Graphs) -> Scores:
+    def score(self, graphs: Pipeline) -> Scores:
         """Give every score, `DIRECTION_SCORE` each."""
         ...
 
@@ -110,7 +110,7 @@ class TruthScorer:
     def describe(self) -> None:
         """Nothing but the truth."""
 
-    def watch(self, graphs: Graphs) -> float:
+    def watch(self, graphs: Pipeline) -> float:
         """Give the mean L1 distance."""
         distances = [
             {"l1": (_unit(graphs.translate(direction, source)) - _unit(truth)).abs().mean((1, 2, 3))}
@@ -119,7 +119,7 @@ class TruthScorer:
         ]
         return _averaged(distances)["l1"]
 
-    def score(self, graphs: Graphs) -> Scores:
+    def score(self, graphs: Pipeline) -> Scores:
         """Give the L1 distance, PSNR and SSIM to the truth, and the L1 distance of there and back."""
         scores: Scores = {}
         for direction in graphs.inputs:
@@ -167,7 +167,7 @@ class DomainScorer:
         """Name the extractor."""
         return self.extractor.describe()
 
-    def watch(self, graphs: Graphs) -> float:
+    def watch(self, graphs: Pipeline) -> float:
         """Give the mean Fréchet distance."""
         distances = []
         for direction in graphs.inputs:
@@ -176,7 +176,7 @@ class DomainScorer:
             distances.append(metrics.frechet(self.targets[direction], self._see(translated)))
         return float(np.mean(distances))
 
-    def score(self, graphs: Graphs) -> Scores:
+    def score(self, graphs: Pipeline) -> Scores:
         """Give the Fréchet and the kernel distance to the target, and the L1 distance of there and back."""
         scores: Scores = {}
         for direction in graphs.inputs:
@@ -205,13 +205,13 @@ CHUNK = 16
 """Images that are translated together."""
 
 
-def _translate(graphs: Graphs, direction: str, images: Array) -> Array:
+def _translate(graphs: Pipeline, direction: str, images: Array) -> Array:
     """Translate images, uint8 (N, H, W, C), a few at a time."""
     parts = np.array_split(images, math.ceil(len(images) / CHUNK))
     return np.concatenate([graphs.translate(direction, part) for part in parts])
 
 
-def _cycle(graphs: Graphs, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:
+def _cycle(graphs: Pipeline, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:
     """Give the L1 distance of each image from itself there and back, (N,), where there is a way back."""
     if BACK[direction] not in graphs.inputs:
         return {}

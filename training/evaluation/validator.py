@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from serving.runtime.pipeline import Graphs
+from serving.runtime.pipeline import Pipeline
 from training.evaluation.samples import open_scorer
 from training.evaluation.translations import open_translation_scorer
 from training.run.config import Card
@@ -38,7 +38,7 @@ class Yardstick:
         )
 
 
-def open_yardstick(card: Card, graphs: Graphs, device: torch.device) -> Yardstick:
+def open_yardstick(card: Card, graphs: Pipeline, device: torch.device) -> Yardstick:
     """Make what scores a run by its own data.
 
     Args:

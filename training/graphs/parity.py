@@ -9,8 +9,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from serving.arrays import Array
 from serving.runtime import manifest
-from serving.runtime.engine import Array
 from serving.runtime.manifest import Loss, Parity
 from serving.runtime.sessions import open_session
 from training.graphs.pixels import as_fed, as_served

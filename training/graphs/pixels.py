@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from serving.runtime.engine import Array
+from serving.arrays import Array
 
 
 def as_served(value: Tensor) -> Array:

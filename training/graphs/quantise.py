@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from serving.runtime.engine import Array
+from serving.arrays import Array
 from serving.runtime.sessions import open_session
 from training.graphs.parity import MIN_PSNR, ParityError, psnr
 from training.graphs.rewrite import rewrite

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from serving.runtime.engine import Array
+from serving.arrays import Array
 
 Operand = ir.Value | Array | Sequence[int] | None
 

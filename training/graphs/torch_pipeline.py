@@ -6,16 +6,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from serving.arrays import Array
 from serving.runtime import manifest
-from serving.runtime.engine import Array
-from serving.runtime.pipeline import Graphs
+from serving.runtime.pipeline import Pipeline
 from training.graphs.pixels import as_fed, as_served
 from zoo.entry import Entry, Inputs
 
 
-def graphs_of_generators(
+def pipeline_of_generators(
     entry: Entry, generators: nn.ModuleDict, probe: Inputs, labels: Sequence[str] = ()
-) -> Graphs:
+) -> Pipeline:
     """Take generators in evaluation mode for graphs, on whatever device the probe is on.
 
     Args:
@@ -26,7 +26,7 @@ def graphs_of_generators(
     """
     (device,) = {value.device for fed in probe.values() for value in fed.values()}
     inputs = {name: describe_inputs(entry, fed) for name, fed in probe.items()}
-    return Graphs(inputs, partial(_run, generators, device), labels if entry.classes else ())
+    return Pipeline(inputs, partial(_run, generators, device), labels if entry.classes else ())
 
 
 @torch.no_grad()

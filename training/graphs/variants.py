@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import onnx
 from torch import Tensor, nn
 
-from serving.runtime.engine import Array
+from serving.arrays import Array
 from serving.runtime.manifest import Loss, Parity, Precision, Provider
 from training.graphs import parity
 from training.graphs.parity import Case, ParityError

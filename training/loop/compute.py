@@ -104,3 +104,19 @@ def _whole_batch_norm(norm: Any, processes: Processes) -> Forward:
         return normalised.to(maps.dtype)
 
     return forward
+
+
+def find_device(name: str) -> torch.device:
+    """Turn a device's name into the device.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} can't be used here: {str(error).splitlines()[0]}") from error
+    return device

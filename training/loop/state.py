@@ -1,21 +1,25 @@
 """A run in memory: the trainer and all that a bit-equal continuation needs."""
 
+import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
+import safetensors.torch
 import torch
 
-from serving.imaging.codec import Pixels
-from serving.runtime.pipeline import Graphs
+from serving.arrays import Pixels
+from serving.runtime.pipeline import Pipeline
 from training.data.dataset import Batches
 from training.graphs.pixels import all_as_served
-from training.graphs.torch_pipeline import graphs_of_generators
-from training.loop.compute import prepare, settle
+from training.graphs.torch_pipeline import pipeline_of_generators
+from training.loop.compute import find_device, prepare, settle
 from training.loop.distributed import ALONE, Processes
 from training.loop.ema import MovingAverage
 from training.loop.monitor import Watch
 from training.run import checkpoint
-from training.run.config import Card, find_device
+from training.run.config import Card
 from zoo.entry import Inputs, Trainer
 
 PROBE_SIZES = {"sample": 64, "translate": 6}
@@ -79,16 +83,16 @@ class Training:
         return samples
 
     @property
-    def graphs(self) -> Graphs:
-        """The averaged generators, as the graphs that they would become."""
+    def pipeline(self) -> Pipeline:
+        """The averaged generators in the place of the graphs that an export would make of them."""
         card = self.card
-        return graphs_of_generators(card.entry, self.average.generators, self.probe, card.labels)
+        return pipeline_of_generators(card.entry, self.average.generators, self.probe, card.labels)
 
     def sheets(self) -> Iterator[tuple[str, Pixels]]:
         """Draw what the averaged generators make of the probe: a name and a picture each."""
-        graphs = self.graphs
+        pipeline = self.pipeline
         for name, fed in self.probe.items():
-            yield name, graphs.picture(name, all_as_served(fed), self.columns)
+            yield name, pipeline.picture(name, all_as_served(fed), self.columns)
 
     def state(self) -> checkpoint.State:
         """Take everything that a bit-equal continuation needs."""
@@ -117,3 +121,30 @@ class Training:
         self.average.generators.load_state_dict(state["average"])
         self.probe = self._here(state["probe"])
         checkpoint.restore_random_state(state["random"], self.device)
+
+
+def restore(run: Path) -> Training:
+    """Bring a run's newest checkpoint back, on the CPU.
+
+    Raises:
+        ValueError: the folder holds no run or no checkpoint.
+    """
+    card = Card.read(run)
+    found = checkpoint.load(run / "checkpoints")
+    if found is None:
+        raise ValueError(f"{run} has no checkpoint yet; train it first")
+    training = Training(dataclasses.replace(card, run=dataclasses.replace(card.run, device="cpu")))
+    training.restore(*found)
+    return training
+
+
+def open_run(run: Path) -> Pipeline:
+    """Load a run's averaged generators as a pipeline, by torch, on the CPU.
+
+    Raises:
+        UserError: the folder holds no run or no checkpoint.
+    """
+    training = restore(run)
+    weights = safetensors.torch.save(training.average.generators.state_dict())
+    version = hashlib.sha256(weights).hexdigest()[:12]
+    return training.pipeline._replace(version=version, provider="cpu")

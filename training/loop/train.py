@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from serving.system.progress import Speed, progress
+from serving.system.progress import progress
 from serving.system.signals import Interrupted, noted
 from training.data.dataset import Batches, Data, generator, open_data
 from training.data.loader import at_hand
@@ -21,7 +21,7 @@ from training.loop.state import Training
 from training.run import checkpoint
 from training.run.config import Card, Run
 from training.run.directory import held
-from training.run.logger import Record
+from training.run.logger import Record, Speed
 
 MOST_ROLLBACKS = 3
 
@@ -79,7 +79,7 @@ def _run(training: Training, batches: Batches, folder: Path, received: list[int]
 
 def _open_yardstick(training: Training) -> Yardstick | None:
     card = training.card
-    return open_yardstick(card, training.graphs, training.device) if card.run.score_every else None
+    return open_yardstick(card, training.pipeline, training.device) if card.run.score_every else None
 
 
 def _must_suit(card: Card, data: Data) -> None:
@@ -134,7 +134,7 @@ def _train_on(
                 processes.follow()
             advance(**shown or {})
             if stopping:
-                raise Interrupted(received[0] if received else signal.SIGTERM)
+                raise Interrupted(received[0] if received else signal.SIGTERM, "a checkpoint is saved")
     if yardstick and record:
         print(yardstick.standing(record.history(yardstick.name)), file=sys.stderr)
 

@@ -209,21 +209,5 @@ class Card:
         ]
 
 
-def find_device(name: str) -> torch.device:
-    """Turn a device's name into the device.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name} can't be used here: {str(error).splitlines()[0]}") from error
-    return device
-
-
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,13 +1,11 @@
 """A run's folder: whose it is, and held by one process at a time."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
-
 from serving.system.files import PARTIAL, sweep
+from serving.system.locks import LOCK_FILES, locked
 from training.run.config import CARD, Card
 
 
@@ -28,27 +26,7 @@ def held(card: Card) -> Iterator[Path]:
 
 def _must_be_ours(card: Card, folder: Path) -> None:
     if not (folder / CARD).exists():
-        if others := {path.name for path in folder.iterdir()} - {"lock", "holder", CARD + PARTIAL}:
+        if others := {path.name for path in folder.iterdir()} - LOCK_FILES - {CARD + PARTIAL}:
             raise ValueError(f"{folder} holds {min(others)} and no run; choose another --out")
     elif differences := card.differences(Card.read(folder)):
         raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder while the block runs; the lock goes with the process, however it ends.
-
-    Raises:
-        ValueError: another process has it locked.
-    """
-    lock, holder = filelock.FileLock(folder / "lock"), folder / "holder"
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        pid = holder.read_text() if holder.exists() else "unknown"
-        raise ValueError(f"{folder} is in use by process {pid}") from None
-    try:
-        holder.write_text(str(os.getpid()))
-        yield
-    finally:
-        lock.release()

@@ -10,8 +10,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
+from serving.arrays import Pixels
 from serving.imaging import codec
-from serving.imaging.codec import Pixels
 from serving.system.files import naming, write_file
 
 METRICS = "metrics.jsonl"
@@ -72,3 +72,21 @@ def _step(line: str) -> int:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError):
         return 2**63  # a line cut short by a kill: drop it
+
+
+class Speed:
+    """How many examples a second a run learns from, measured from look to look."""
+
+    def __init__(self, step: int, examples: int) -> None:
+        self.examples = examples
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Measure from here on, whatever took time since the last look."""
+        self.step, self.start = step, time.perf_counter()
+
+    def since(self, step: int) -> dict[str, float]:
+        """Give the speed since the last look, as a scalar worth logging."""
+        rate = (step - self.step) * self.examples / (time.perf_counter() - self.start)
+        self.restart(step)
+        return {"samples_per_second": rate}

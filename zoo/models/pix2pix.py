@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from zoo.adversarial import descend, frozen
 from zoo.entry import Batch, DataKind, Inputs
 from zoo.objectives import OBJECTIVES, Objective
-from zoo.translation import TranslationEntry, TranslatorName
+from zoo.translation import TranslationEntry
+from zoo.translators import TranslatorName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving.api.bodies import LARGE, in_thread_if, parse_body, read_body
 from serving.api.open_inference.tensors import (
     DATATYPES,
     OUTPUT,
@@ -18,10 +19,10 @@ from serving.api.open_inference.tensors import (
     split,
     write_output,
 )
-from serving.api.requests import LARGE, in_thread_if, parse_body, read_body
 from serving.api.responses import json_response
 from serving.errors import Refusal
-from serving.repository.repository import Model, Zoo
+from serving.repository.model import Model
+from serving.repository.repository import Zoo
 from serving.runtime.manifest import Tensor
 
 KINDS = ("application/json", "application/octet-stream", "")

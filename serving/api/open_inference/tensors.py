@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.arrays import Array
 from serving.errors import Refusal
-from serving.runtime.engine import Array
 from serving.runtime.manifest import Tensor
 
 HEADER_LENGTH = "inference-header-content-length"

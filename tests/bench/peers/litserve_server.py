@@ -10,7 +10,8 @@ import onnxruntime
 from fastapi import Request, Response
 from PIL import Image
 
-from serving.imaging.codec import decode, encode_png, sheet
+from serving.imaging.codec import decode, encode_png
+from serving.imaging.sheets import sheet
 from serving.runtime.latents import draw_latents
 
 

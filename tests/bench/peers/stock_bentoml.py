@@ -10,7 +10,7 @@ import onnxruntime
 from bentoml.validators import ContentType
 from PIL import Image
 
-from serving.imaging.codec import sheet
+from serving.imaging.sheets import sheet
 from serving.runtime.latents import draw_latents
 
 

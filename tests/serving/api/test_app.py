@@ -14,14 +14,13 @@ from PIL import Image
 from serving.api.app import SHAPES, router
 from serving.api.formats import Drawn, encode
 from serving.api.schemas import Ready
-from serving.errors import Refusal
+from serving.errors import EngineError, Refusal
 from serving.metrics import count_request
 from serving.middleware.request import Guard
 from serving.repository.repository import Zoo, artifact_folders
 from serving.runtime.latents import MAX_SEED, draw_latents
-from serving.runtime.sessions import EngineError
+from serving.runtime.pipeline import open_pipeline
 from serving.settings import Settings
-from training.cli.inference import open_graphs
 
 SAMPLE = "/v1/models/pictures/sample"
 
@@ -327,7 +326,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 
 def test_an_image_is_translated_raw_or_in_a_form_in_every_format(ask, artifacts):
     pixels = noise(21, 34)
-    graphs = open_graphs(artifacts / "styles", "translate")
+    graphs = open_pipeline(artifacts / "styles")
     body, raw = png(pixels), {"content-type": "image/png"}
     for direction in ("a2b", "b2a"):
         expected = graphs.translate(direction, pixels[None])
@@ -415,7 +414,7 @@ def test_images_of_one_size_meet_in_batches_and_keep_their_own(artifacts):
             return await asyncio.gather(*posts)
 
     answers = [array(answer)[0] for answer in asyncio.run(go())]
-    graphs = open_graphs(artifacts / "styles", "translate")
+    graphs = open_pipeline(artifacts / "styles")
     for image, answer in zip(given, answers, strict=True):
         assert np.array_equal(answer, graphs.translate("a2b", image[None])[0])
     assert sum(shape[0] for shape in shapes) == 24
@@ -532,7 +531,7 @@ def test_what_fails_inside_is_a_500_without_a_word_of_it_but_in_the_log(ask, mon
 
 
 def test_a_body_that_comes_too_slowly_is_a_408(artifacts, monkeypatch):
-    monkeypatch.setattr("serving.api.requests.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("serving.api.bodies.BODY_SECONDS", 0.1)
     app, sent = app_of(Settings(artifacts=artifacts, provider="cpu")), []
     pieces = [{"type": "http.request", "body": b'{"n"', "more_body": True}]
 
@@ -573,7 +572,7 @@ def test_a_server_that_is_about_to_end_is_not_ready_and_goes_on_answering(artifa
     zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
     ask = asker(Guard(router(zoo), SHAPES))
     assert ask("GET", "/readyz").status_code == 200
-    zoo.leave()
+    zoo.shut_down()
     assert ask("GET", "/readyz").json()["status"] == "leaving"
     Ready.model_validate_json(ask("GET", "/readyz").content)
     assert ask("GET", "/readyz").status_code == 503

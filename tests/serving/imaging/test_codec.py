@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.errors import Refusal
-from serving.imaging import codec
+from serving.imaging import codec, sheets
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -134,7 +134,7 @@ def test_png_is_lossless_in_grey_and_colour():
 
 def test_a_sheet_holds_every_image_in_its_place():
     pictures = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1).repeat(3, 1).repeat(4, 2)
-    sheet = codec.sheet(pictures)
+    sheet = sheets.sheet(pictures)
     assert sheet.shape == (2 * 5 + 2, 3 * 6 + 2, 1)
     for index in range(5):
         row, column = divmod(index, 3)
@@ -143,7 +143,7 @@ def test_a_sheet_holds_every_image_in_its_place():
 
 
 def test_a_scatter_puts_dots_where_they_belong():
-    picture = codec.scatter(np.array([[0.5, 0.5], [-1.0, -1.0]], np.float32), (-1.0, 1.0), size=64)
+    picture = sheets.scatter(np.array([[0.5, 0.5], [-1.0, -1.0]], np.float32), (-1.0, 1.0), size=64)
     assert picture.shape == (64, 64, 3)
     assert picture[16, 48].max() < 250, "right of and above the middle"
     assert picture[63, 0].max() < 250, "the lower left corner"
@@ -151,14 +151,14 @@ def test_a_scatter_puts_dots_where_they_belong():
 
 
 def test_vectors_of_one_number_lie_on_a_line():
-    assert codec.scatter(np.array([[0.0]], np.float32), (0.0, 0.0)).shape == (256, 256, 3)
+    assert sheets.scatter(np.array([[0.0]], np.float32), (0.0, 0.0)).shape == (256, 256, 3)
 
 
 def test_a_picture_of_one_is_itself_and_of_more_a_sheet():
     pictures = np.zeros((4, 3, 3, 1), np.uint8)
-    assert codec.picture(pictures[:1]).shape == (3, 3, 1)
-    assert codec.picture(pictures).shape == (12, 12, 1)
-    assert codec.picture(np.zeros((4, 2), np.float32)).shape == (256, 256, 3)
+    assert sheets.picture(pictures[:1]).shape == (3, 3, 1)
+    assert sheets.picture(pictures).shape == (12, 12, 1)
+    assert sheets.picture(np.zeros((4, 2), np.float32)).shape == (256, 256, 3)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(1, 1), (4, 8), (32, 32)]))

@@ -12,8 +12,10 @@ import pytest
 
 from serving.offline.bulk import Plan
 from serving.offline.ray_cluster import Worker, _workers
-from serving.offline.sample import draw
+from serving.offline.sample import write_samples
+from serving.runtime.pipeline import open_pipeline
 from tests.serving.offline.test_bulk import contents
+from training.cli.inference import open_model
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,12 +23,12 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
 def test_a_cluster_writes_what_one_machine_writes(artifacts, tmp_path):
     """Byte for byte, the index too; and only what is missing."""
-    draw(artifacts / "classes", 450, 7, tmp_path / "here", shards=100)
+    write_samples(open_pipeline(artifacts / "classes"), 450, 7, tmp_path / "here", shard_size=100)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     inode = (tmp_path / "there" / "000003.tar").stat().st_ino
     for name in ("000000.tar", "000001.tar", "000002.tar", "000004.tar", "index.json"):
         (tmp_path / "there" / name).unlink()
-    flags = ["--n", "450", "--seed", "7", "--shards", "100", "--out", str(tmp_path / "there"), "--ray"]
+    flags = ["--n", "450", "--seed", "7", "--shard-size", "100", "--out", str(tmp_path / "there"), "--ray"]
     command = [sys.executable, "-m", "training", "sample", str(artifacts / "classes"), *flags]
     alone = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     done = subprocess.run(
@@ -38,7 +40,7 @@ def test_a_cluster_writes_what_one_machine_writes(artifacts, tmp_path):
 
 
 def test_a_worker_writes_a_shard_or_says_why_not(artifacts, tmp_path):
-    draw(artifacts / "classes", 30, 0, tmp_path / "here", shards=20)
+    write_samples(open_pipeline(artifacts / "classes"), 30, 0, tmp_path / "here", shard_size=20)
     plan = Plan(**json.loads((tmp_path / "here" / "plan.json").read_bytes()))
     for share in (1, 2):
         row = Worker(artifacts / "classes", plan, tmp_path, share)({"shard": 1})
@@ -71,11 +73,11 @@ def test_without_ray_it_says_what_to_install(artifacts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(ValueError, match=r"gan-zoo\[ray\]"):
-        draw(artifacts / "pictures", 5, 0, tmp_path / "out", ray=True)
+        write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "out", ray=True)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_cluster_draws_from_artifacts_alone(runs, tmp_path):
     with pytest.raises(ValueError, match="is no artifact"):
-        draw(runs / "pictures", 5, 0, tmp_path / "out", ray=True)
+        write_samples(open_model(runs / "pictures"), 5, 0, tmp_path / "out", ray=True)
     assert not (tmp_path / "out").exists()

@@ -2,75 +2,87 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.offline.sample import _class_of, draw, sample
+from serving.errors import UserError
+from serving.offline.sample import sample, write_samples
+from serving.runtime.manifest import class_of, label_in
+from serving.runtime.pipeline import open_pipeline
+from training.cli.inference import open_model
 
 
 def test_a_seed_names_a_picture(artifacts):
-    many, one = sample(artifacts / "pictures", 70, 10), sample(artifacts / "pictures", 1, 79)
+    many, one = (
+        sample(open_pipeline(artifacts / "pictures"), 70, 10),
+        sample(open_pipeline(artifacts / "pictures"), 1, 79),
+    )
     assert many.shape == (70, 16, 16, 1)
     assert np.array_equal(many[69], one[0])
     assert len(np.unique(many.reshape(70, -1), axis=0)) == 70
 
 
 def test_a_run_and_its_artifact_draw_the_same(artifacts, runs):
-    from_run, from_artifact = sample(runs / "pictures", 9, 3), sample(artifacts / "pictures", 9, 3)
+    from_run, from_artifact = (
+        sample(open_model(runs / "pictures"), 9, 3),
+        sample(open_pipeline(artifacts / "pictures"), 9, 3),
+    )
     assert np.abs(from_run.astype(int) - from_artifact).max() <= 1
 
 
 def test_a_run_and_its_artifact_draw_the_class_that_is_asked_for(artifacts, runs):
-    by_name, by_number = (sample(artifacts / "classes", 3, 5, label) for label in ("B", "1"))
+    by_name, by_number = (sample(open_pipeline(artifacts / "classes"), 3, 5, label) for label in ("B", "1"))
     assert np.array_equal(by_name, by_number)
-    assert not np.array_equal(by_name, sample(artifacts / "classes", 3, 5, "C"))
-    from_run = sample(runs / "classes", 3, 5, "B")
+    assert not np.array_equal(by_name, sample(open_pipeline(artifacts / "classes"), 3, 5, "C"))
+    from_run = sample(open_model(runs / "classes"), 3, 5, "B")
     assert np.abs(from_run.astype(int) - by_name).max() <= 1
-    in_turns = sample(artifacts / "classes", 3, 5)
+    in_turns = sample(open_pipeline(artifacts / "classes"), 3, 5)
     assert np.array_equal(in_turns[2], by_name[2]), "seed 7 is of class 7 % 3 = 1"
     for source, label in (("classes", "D"), ("classes", "3"), ("pictures", "0")):
         with pytest.raises(ValueError, match="label"):
-            sample(artifacts / source, 1, 0, label)
+            sample(open_pipeline(artifacts / source), 1, 0, label)
 
 
 def test_a_name_that_is_a_number_is_a_name():
-    assert _class_of(["3", "1"], "3") == 0
-    assert _class_of(["3", "1"], "0") == 0
-    assert _class_of(["3", "1"], "1") == 1
+    labels = ["3", "1"]
+    classes = [class_of(labels, label_in(labels, text)) for text in ("3", "0", "1", None)]
+    assert classes == [0, 0, 1, None]
 
 
 def test_pictures_and_arrays_are_written(artifacts, tmp_path):
-    draw(artifacts / "pictures", 5, 0, tmp_path / "new" / "sheet.png")
-    draw(artifacts / "pictures", 5, 0, tmp_path / "array.npy")
+    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "new" / "sheet.png")
+    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "array.npy")
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.size == (3 * 18 + 2, 2 * 18 + 2)
-    assert np.array_equal(np.load(tmp_path / "array.npy"), sample(artifacts / "pictures", 5, 0))
+    assert np.array_equal(
+        np.load(tmp_path / "array.npy"), sample(open_pipeline(artifacts / "pictures"), 5, 0)
+    )
     with pytest.raises(ValueError, match=r"samples\.gif"):
-        draw(artifacts / "pictures", 5, 0, tmp_path / "samples.gif")
+        write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "samples.gif")
 
 
 def test_what_cannot_be_sampled_is_refused(tmp_path, artifacts):
-    with pytest.raises(ValueError, match="holds no run"):
-        sample(tmp_path, 1, 0)
+    with pytest.raises(UserError, match="holds no run"):
+        open_model(tmp_path)
     with pytest.raises(ValueError, match="n must be"):
-        sample(artifacts / "pictures", 0, 0)
+        sample(open_pipeline(artifacts / "pictures"), 0, 0)
 
 
 def test_what_is_written_where_is_told_by_the_path(artifacts, tmp_path):
-    draw(artifacts / "pictures", 5, 0, tmp_path / "folder")
-    draw(artifacts / "pictures", 5, 0, tmp_path / "v1.2", shards=3)
-    draw(artifacts / "pictures", 5, 0, tmp_path / "one.tar")
+    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "folder")
+    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "v1.2", shard_size=3)
+    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "one.tar")
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tar")}
     assert found == {"folder/000000.tar", "v1.2/000000.tar", "v1.2/000001.tar", "one.tar"}
 
 
 def test_what_makes_no_shards_is_refused(artifacts, tmp_path):
     for out, shards, said in (
-        ("v1.2", None, "with --shards, a folder; got v1.2"),
-        ("folder", 0, "shards must be at least 1; got 0"),
+        ("v1.2", None, "with --shard-size, a folder; got v1.2"),
+        ("folder", 0, "shard_size must be at least 1; got 0"),
         ("one.tar", 3, "shards are written into a folder; got one.tar"),
         ("sheet.png", 3, "shards are written into a folder; got sheet.png"),
     ):
         with pytest.raises(ValueError, match=said):
-            draw(artifacts / "pictures", 5, 0, tmp_path / out, shards=shards)
+            write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / out, shard_size=shards)
     for n, seed, said in ((0, 0, "n must be"), (1, -1, "got -1 to -1"), (2, 2**53 - 1, "seeds must be")):
         with pytest.raises(ValueError, match=said):
-            draw(artifacts / "pictures", n, seed, tmp_path / "folder")
+            write_samples(open_pipeline(artifacts / "pictures"), n, seed, tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.offline.shards import Samples, pack, write_shard
+from serving.offline.shards import pack, write_shard
+from serving.runtime.pipeline import Samples
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 8, 9, 3), dtype=np.uint8)
 

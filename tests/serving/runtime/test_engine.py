@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from serving.errors import EngineError
 from serving.runtime import engine as engines
 from serving.runtime import manifest, sessions
 from serving.runtime.engine import Engine, OutOfMemory
 from serving.runtime.latents import draw_inputs, draw_latents
-from serving.runtime.sessions import EngineError, Options, open_session
+from serving.runtime.sessions import Options, open_session
 from tests.conftest import flips
 
 FILE = "generator.cpu.fp32.onnx"

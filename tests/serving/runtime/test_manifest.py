@@ -5,6 +5,7 @@ import jsonschema
 import pytest
 
 from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 from serving.runtime.manifest import Evaluation, Manifest, ManifestError
 
 
@@ -15,12 +16,12 @@ def content(artifacts):
 
 def read(content, folder) -> Manifest:
     (folder / manifest.FILE).write_text(content if isinstance(content, str) else json.dumps(content))
-    return manifest.read(folder)
+    return read_manifest(folder)
 
 
 def test_it_comes_back_as_it_was(content, tmp_path, artifacts):
     label = read(content, tmp_path)
-    assert label == manifest.read(artifacts / "pictures")
+    assert label == read_manifest(artifacts / "pictures")
     assert json.loads(label.to_json()) == content
 
 
@@ -73,7 +74,7 @@ def test_damage_is_refused(text, tmp_path):
 
 def test_a_folder_without_one_is_no_artifact(tmp_path):
     with pytest.raises(ManifestError, match="no artifact"):
-        manifest.read(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_the_version_is_that_of_the_graphs(content, tmp_path):

@@ -8,9 +8,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from serving.errors import EngineError
 from serving.runtime import sessions
 from serving.runtime.engine import Engine
-from serving.runtime.sessions import EngineError, Options, choose_provider
+from serving.runtime.sessions import Options, choose_provider
 
 
 def test_cuda_that_is_not_there_is_refused_and_auto_does_without(monkeypatch):

@@ -3,14 +3,14 @@ import signal
 
 import pytest
 
-from serving.system.signals import Stopped, stoppable
+from serving.system.signals import Interrupted, stoppable
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_block_in_order(number):
     before = signal.getsignal(number)
     ended = []
-    with pytest.raises(Stopped, match=f"{number.name}; all is kept") as stopped, stoppable("all is kept"):
+    with pytest.raises(Interrupted, match=f"{number.name}; all is kept") as stopped, stoppable("all is kept"):
         try:
             os.kill(os.getpid(), number)
             ended.append("too late")

@@ -7,8 +7,9 @@ import onnx
 import pytest
 
 from serving.offline.sample import sample
-from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
+from serving.runtime.pipeline import open_pipeline
 from training.artifacts.evaluate import _keep, evaluate, table
 from training.evaluation import features
 
@@ -25,9 +26,9 @@ def copies(artifacts, tmp_path):
 
 
 def test_scores_go_into_the_manifest_and_the_card_and_nothing_else_changes(copies, quick):
-    before = manifest.read(copies / "pictures")
+    before = read_manifest(copies / "pictures")
     evaluation = evaluate(copies / "pictures", "glyphs", n=300)
-    after = manifest.read(copies / "pictures")
+    after = read_manifest(copies / "pictures")
     assert after.metrics == [evaluation]
     assert after == before.model_copy(update={"metrics": [evaluation]})
     assert after.version == before.version
@@ -43,7 +44,7 @@ def test_scores_go_into_the_manifest_and_the_card_and_nothing_else_changes(copie
     assert len(lines) == 1 + len(evaluation.scores)
 
     again = evaluate(copies / "pictures", "glyphs", n=300, seed=300)
-    assert manifest.read(copies / "pictures").metrics == [again], "the newer one replaces the older"
+    assert read_manifest(copies / "pictures").metrics == [again], "the newer one replaces the older"
     assert again.scores != evaluation.scores
 
 
@@ -61,7 +62,7 @@ def test_it_is_the_graph_that_is_scored(copies, quick):
     label = json.loads((copies / "pictures" / "manifest.json").read_text())
     label["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (copies / "pictures" / "manifest.json").write_text(json.dumps(label))
-    assert len(np.unique(sample(copies / "pictures", 5, 0), axis=0)) == 1
+    assert len(np.unique(sample(open_pipeline(copies / "pictures"), 5, 0), axis=0)) == 1
     bad = evaluate(copies / "pictures", "glyphs", n=200).scores
     assert bad["frechet"] > good["frechet"]
     assert bad["classes_covered"] == 1
@@ -95,7 +96,7 @@ def test_points_are_held_against_the_truth(copies):
 
 def test_translations_are_held_against_their_truth_beside_the_controls(copies):
     evaluation = evaluate(copies / "styles", "glyphs-style", n=20)
-    assert manifest.read(copies / "styles").metrics == [evaluation]
+    assert read_manifest(copies / "styles").metrics == [evaluation]
     assert (evaluation.samples, evaluation.features) == (20, None)
     assert set(evaluation.controls) == {"untranslated", "recoloured"}
     assert "a2b_cycle" in evaluation.scores

@@ -11,17 +11,21 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from serving.errors import EngineError
 from serving.offline.sample import sample
 from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_latents
-from serving.runtime.sessions import EngineError
-from training.artifacts.export import export, restore
+from serving.runtime.pipeline import open_pipeline
+from training.artifacts.export import export
+from training.cli.inference import open_model
 from training.cli.train import parse
 from training.graphs import parity
 from training.graphs.parity import ParityError, measure, solve
 from training.graphs.pixels import to_pixels
 from training.graphs.trace import GraphError, finish, only, trace
+from training.loop.state import restore
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def test_an_artifact_is_a_folder_that_explains_itself(artifacts):
 
 @pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
 def test_the_cards_command_trains_the_like(name, artifacts):
-    label = manifest.read(artifacts / name)
+    label = read_manifest(artifacts / name)
     (line,) = re.findall(
         "^    (ganzoo train .*)$", (artifacts / name / "README.md").read_text(), re.MULTILINE
     )
@@ -69,7 +73,11 @@ def test_the_engine_gives_what_torch_gives(artifacts, runs):
 
 
 def test_vectors_stay_float(artifacts, runs):
-    assert np.allclose(sample(artifacts / "points", 70, 5), sample(runs / "points", 70, 5), atol=1e-5)
+    assert np.allclose(
+        sample(open_pipeline(artifacts / "points"), 70, 5),
+        sample(open_model(runs / "points"), 70, 5),
+        atol=1e-5,
+    )
 
 
 def test_the_graph_is_standard_and_says_nothing_of_the_machine(graph, artifacts):
@@ -178,7 +186,7 @@ def test_a_finished_graph_is_labelled(runs):
 
 @pytest.mark.parametrize(("name", "grid"), [("styles", (4, 8)), ("pairs", (32, 32))])
 def test_a_translator_takes_any_batch_and_any_size_of_its_grid(name, grid, artifacts):
-    label = manifest.read(artifacts / name)
+    label = read_manifest(artifacts / name)
     assert label.task == "translate"
     for graph in label.graphs.values():
         image, output = graph.inputs["image"], graph.output
@@ -201,7 +209,7 @@ def test_the_sheet_of_a_translator_has_the_way_back(artifacts):
 
 def test_random_images_of_several_sizes_are_what_a_translator_is_tried_with(artifacts):
     """Never constant ones: instance normalisation would divide noise by next to nothing."""
-    specs = manifest.read(artifacts / "styles").graphs["a2b"].inputs
+    specs = read_manifest(artifacts / "styles").graphs["a2b"].inputs
     cases = [case["image"] for case in parity.cases(specs, {})]
     assert [len(images) for images in cases[:3]] == [7, 2, 1]
     assert torch.equal(cases[0][:2], cases[1])

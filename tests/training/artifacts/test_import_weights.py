@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
+from serving.runtime.pipeline import open_pipeline
 from training.artifacts.import_weights import import_cyclegan
-from training.cli.inference import open_graphs
 from training.graphs.pixels import as_fed, as_served
 
 
@@ -83,7 +84,7 @@ def test_an_artifact_gives_what_the_original_network_gives(kind, change, tmp_pat
     pixels = np.random.default_rng(0).integers(0, 256, (1, 24, 36, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = as_served(network(as_fed(torch.from_numpy(pixels))))
-    found = open_graphs(tmp_path / "artifact", "translate").translate("a2b", pixels)
+    found = open_pipeline(tmp_path / "artifact").translate("a2b", pixels)
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert expected.std() > 1, "the network does something"
 
@@ -94,7 +95,7 @@ def test_two_files_are_two_directions(tmp_path):
     safetensors.torch.save_file(back.state_dict(), tmp_path / "back.safetensors")
     files = (saved(tmp_path / "there.pth", there), tmp_path / "back.safetensors")
     import_cyclegan(files, tmp_path / "artifact")
-    label = manifest.read(tmp_path / "artifact")
+    label = read_manifest(tmp_path / "artifact")
     assert list(label.graphs) == ["a2b", "b2a"]
     assert isinstance(label.training, manifest.Imported)
     assert label.training.files["b2a"] != label.training.files["a2b"]

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 from training.__main__ import main
 from training.artifacts.model_card import describe
 from training.artifacts.pretrained import FOLDER, pretrained, table
@@ -18,7 +19,7 @@ NAMES = ("cdcgan-mnist", "cyclegan-glyphs-style", "dcgan-glyphs", "dcgan-mnist",
 def test_each_is_whole_and_measured(name):
     folder = FOLDER / name
     assert any("PyTorch" in line for line in verify(folder))
-    label = manifest.read(folder)
+    label = read_manifest(folder)
     assert label.metrics, "ganzoo evaluate was not run"
     assert (folder / "README.md").read_text() == describe(label)
     assert label.licence != "unknown"
@@ -40,7 +41,7 @@ def test_each_is_told_beside_a_control_that_it_may_be_held_against():
 def test_they_are_listed_with_their_scores(artifacts, tmp_path, monkeypatch, capsys):
     for name in ("points", "styles"):
         shutil.copytree(artifacts / name, tmp_path / name)
-    label = manifest.read(tmp_path / "points")
+    label = read_manifest(tmp_path / "points")
     evaluation = manifest.Evaluation(
         data="gaussian2d",
         samples=10,

@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 from training.artifacts.verify import VerifyError, verify
 
 
@@ -19,7 +20,7 @@ def copy(artifacts, tmp_path):
 @pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
 def test_every_artifact_stands(name, artifacts):
     lines = list(verify(artifacts / name))
-    label = manifest.read(artifacts / name)
+    label = read_manifest(artifacts / name)
     for graph in label.graphs.values():
         for variant in graph.variants:
             assert any(line.startswith(f"{variant.file}: ") and "PyTorch" in line for line in lines)

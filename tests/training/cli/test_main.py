@@ -18,6 +18,7 @@ from PIL import Image
 
 from serving.imaging.codec import decode
 from serving.offline.sample import sample
+from serving.runtime.pipeline import open_pipeline
 from tests.training.artifacts.test_import_weights import Original
 from training.__main__ import main
 from training.run.config import Run
@@ -207,7 +208,7 @@ def test_scores_and_rows_can_be_had_as_json(tmp_path, capsys, artifacts):
 def test_a_class_can_be_asked_for(tmp_path, artifacts):
     out = tmp_path / "b.npy"
     assert ganzoo("sample", artifacts / "classes", "--n", 2, "--label", "B", "--out", out) == 0
-    assert np.array_equal(np.load(out), sample(artifacts / "classes", 2, 0, "B"))
+    assert np.array_equal(np.load(out), sample(open_pipeline(artifacts / "classes"), 2, 0, "B"))
 
 
 def test_a_traceback_is_there_for_the_asking(monkeypatch, capsys):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from training.data.dataset import SOURCES, Pool, fit, open_data
+from training.data.dataset import SOURCES, Pool, open_data
+from training.data.transforms import fit
 from training.run.config import Run
 
 

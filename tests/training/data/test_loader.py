@@ -16,7 +16,7 @@ from tests.training.loop.test_train import final
 from training.data import image_folder, loader
 from training.data.dataset import Pool, open_data
 from training.data.image_folder import ImageFiles
-from training.data.loader import Ahead, at_hand
+from training.data.loader import Ahead, at_hand, room
 from training.graphs.pixels import to_pixels
 from training.loop.train import train
 from training.run import checkpoint
@@ -207,7 +207,9 @@ def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
     assert not same(held, last("shorter", steps=4))
     monkeypatch.setenv("GANZOO_DATA_MEMORY", "0")
     told = []
-    monkeypatch.setattr("training.loop.train.at_hand", lambda *given: told.append(given[2]) or at_hand(*given))
+    monkeypatch.setattr(
+        "training.loop.train.at_hand", lambda *given: told.append(given[2]) or at_hand(*given)
+    )
     assert same(held, last("ahead", steps=5, workers=2, checkpoint_every=3))
     (tmp_path / "ahead" / "checkpoints" / final(tmp_path / "ahead")).unlink()
     assert same(held, last("ahead", steps=5, workers=1)), "resumed"
@@ -243,7 +245,7 @@ def test_a_signal_saves_and_stops_a_run_whose_batches_are_made_ahead(drawn, numb
         os.killpg(process.pid, number)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + number
-    assert said.splitlines()[-1] == f"ganzoo: stopped by {number.name} after a checkpoint", said
+    assert said.splitlines()[-1] == f"ganzoo: stopped by {number.name}; a checkpoint is saved", said
     assert "Traceback" not in said
     assert final(tmp_path / "run")
 
@@ -253,3 +255,48 @@ def test_files_are_pools_too(drawn, no_room):
     assert isinstance(data, Pool) and isinstance(data.real, ImageFiles)
     assert data.to(CPU).real is data.real
     assert len(data) == 12
+
+
+PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.parametrize(
+    ("limit", "told", "bytes_"),
+    [
+        (None, None, PHYSICAL / 2),
+        ("max\n", None, PHYSICAL / 2),
+        ("1073741824\n", None, 2**29),
+        (f"{4 * PHYSICAL}\n", None, PHYSICAL / 2),
+        ("1073741824\n", "3", 3 * 2**30),
+        (None, ".5", 2**29),
+        (None, "0", 0),
+    ],
+)
+def test_half_of_the_memory_a_container_s_limit_or_what_is_told(limit, told, bytes_, tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "LIMIT", tmp_path / "memory.max")
+    monkeypatch.delenv("GANZOO_DATA_MEMORY", raising=False)
+    if limit:
+        (tmp_path / "memory.max").write_text(limit)
+    if told:
+        monkeypatch.setenv("GANZOO_DATA_MEMORY", told)
+    assert room(CPU) == bytes_
+
+
+@pytest.mark.parametrize("told", ["lots", "-1", "nan", "1 GiB"])
+def test_what_is_no_number_is_refused(told, monkeypatch):
+    monkeypatch.setenv("GANZOO_DATA_MEMORY", told)
+    with pytest.raises(ValueError, match="GANZOO_DATA_MEMORY"):
+        room(CPU)
+
+
+def test_the_processes_of_a_run_share_a_machine_s_memory(monkeypatch):
+    monkeypatch.delenv("GANZOO_DATA_MEMORY", raising=False)
+    alone = room(CPU)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert room(CPU) == alone / 8
+
+
+@pytest.mark.gpu
+def test_half_of_what_a_gpu_has_free():
+    free, whole = torch.cuda.mem_get_info()
+    assert 0.4 * free < room(torch.device("cuda")) <= whole / 2

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from serving.runtime import manifest
-from serving.runtime.pipeline import Graphs
+from serving.runtime.pipeline import Pipeline
 from training.data.dataset import open_data
 from training.data.styled_glyphs import plain, restyle
 from training.evaluation import features
@@ -18,10 +18,10 @@ CPU = torch.device("cpu")
 IMAGE = manifest.Tensor(dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", range=(0, 255))
 
 
-def graphs(**translators) -> Graphs:
+def graphs(**translators) -> Pipeline:
     """Translators, functions of uint8 (N, H, W, C), by their directions."""
     inputs = {name: {"image": IMAGE} for name in translators}
-    return Graphs(inputs, lambda name, fed: translators[name](fed["image"]))
+    return Pipeline(inputs, lambda name, fed: translators[name](fed["image"]))
 
 
 def by(change):

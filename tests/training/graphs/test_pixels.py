@@ -1,6 +1,6 @@
 import torch
 
-from training.data.dataset import normalise
+from training.data.transforms import normalise
 from training.graphs.pixels import as_fed, as_served, from_pixels, to_pixels
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from serving.runtime import manifest
+from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_inputs
 from tests.conftest import small_card
@@ -44,7 +44,7 @@ def small(runs, wide, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["wide", "styles"])
 def test_smaller_types_stand_beside_the_float_graphs(name, small):
-    for graph in manifest.read(small / name).graphs.values():
+    for graph in read_manifest(small / name).graphs.values():
         kinds = {(variant.provider, variant.precision): variant for variant in graph.variants}
         assert list(kinds) == [("any", "fp32"), ("cpu", "fp32"), ("cuda", "fp16"), ("cpu", "int8")]
         half, eighth = kinds["cuda", "fp16"], kinds["cpu", "int8"]
@@ -160,7 +160,7 @@ def test_a_smaller_type_has_scores_of_its_own(small, tmp_path):
     artifact = shutil.copytree(small / "styles", tmp_path / "styles")
     scores = [evaluate(artifact, "glyphs-style", n=20, precision=each).scores for each in ("fp32", "int8")]
     assert scores[0] != scores[1]
-    assert [each.precision for each in manifest.read(artifact).metrics] == ["fp32", "int8"]
+    assert [each.precision for each in read_manifest(artifact).metrics] == ["fp32", "int8"]
     assert "made in int8" in (artifact / "README.md").read_text()
 
 

@@ -184,7 +184,7 @@ def test_a_signal_saves_once_and_the_run_goes_on(number, tmp_path):
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert said.count(f"stopped by {number.name} after a checkpoint") == 1, said
+    assert said.count(f"stopped by {number.name}; a checkpoint is saved") == 1, said
     (step,) = checkpoint.steps(tmp_path / "stopped" / "checkpoints")
     assert step == losses(tmp_path / "stopped")[-1]["step"]
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from tests.conftest import small_card
-from training.artifacts.export import restore
 from training.evaluation import features
 from training.loop.monitor import Diverged, Watch
+from training.loop.state import restore
 from training.loop.train import MOST_ROLLBACKS, Interrupted, Training, _roll_back, train
 from training.run import checkpoint
 from training.run.config import Card, Run
@@ -75,7 +75,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(number, tmp_p
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert "after a checkpoint" in said
+    assert "a checkpoint is saved" in said
 
     step, _ = checkpoint.load(tmp_path / "stopped" / "checkpoints")
     for folder in ("stopped", "whole"):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.run.config import Card, Run, find_device, software
+from training.loop.compute import find_device
+from training.run.config import Card, Run, software
 from zoo.models.dcgan import DCGAN
 
 

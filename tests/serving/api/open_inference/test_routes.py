@@ -8,8 +8,8 @@ import pytest
 from serving.api.open_inference.tensors import HEADER_LENGTH
 from serving.offline.sample import sample
 from serving.runtime.latents import draw_latents
+from serving.runtime.pipeline import open_pipeline
 from tests.serving.api.test_app import app_of, asker
-from training.cli.inference import open_graphs
 
 INFER = "/v2/models/pictures/infer"
 
@@ -57,7 +57,7 @@ def test_json_in_json_out(ask, artifacts, nested):
     assert (answer["id"], answer["model_name"]) == ("a", "pictures")
     (output,) = answer["outputs"]
     assert (output["name"], output["datatype"], output["shape"]) == ("output", "UINT8", [2, 16, 16, 1])
-    expected = sample(artifacts / "pictures", 2, 0)
+    expected = sample(open_pipeline(artifacts / "pictures"), 2, 0)
     assert np.array_equal(np.array(output["data"]).reshape(output["shape"]), expected)
 
 
@@ -76,7 +76,7 @@ def test_binary_in_binary_out(ask, artifacts):
     head = json.loads(answer.content[:length])
     assert head["outputs"][0]["parameters"] == {"binary_data_size": pixels.size}
     output = np.frombuffer(answer.content[length:], np.uint8).reshape(pixels.shape)
-    expected = open_graphs(artifacts / "styles", "translate").translate("b2a", pixels)
+    expected = open_pipeline(artifacts / "styles").translate("b2a", pixels)
     assert np.array_equal(output, expected)
     told = binary(ask, path, pixels, "image", "UINT8").json()
     assert told["outputs"][0]["data"] == expected.ravel().tolist()

@@ -1,0 +1,84 @@
+"""The routes that describe the server: its models, health, metrics and the contract itself."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.api.openapi import PAGE, document
+from serving.api.responses import json_response, model_of
+from serving.metrics import report
+from serving.repository.model import Model
+from serving.repository.repository import Zoo
+
+
+@dataclass
+class Catalogue:
+    """The routes that tell of the models and of the server."""
+
+    zoo: Zoo
+
+    routes: list[Route] = field(default_factory=list)
+    """All of the contract, to be described."""
+
+    async def list_models(self, request: Request) -> Response:
+        """Describe every model in short, and how much a request may ask for."""
+        settings = self.zoo.settings
+        limits = {
+            "images": settings.max_images,
+            "upload": settings.max_upload,
+            "pixels": settings.max_pixels,
+        }
+        models = [_summary(model) for model in self.zoo.models.values()]
+        return json_response({"models": models, "limits": limits})
+
+    async def show_model(self, request: Request) -> Response:
+        """Give one model's manifest."""
+        return Response(model_of(request, self.zoo).manifest.to_json(), media_type="application/json")
+
+    async def alive(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return json_response({"status": "alive"})
+
+    async def ready(self, request: Request) -> Response:
+        """Say that the models are loaded, where they run, and which artifacts are refused."""
+        providers = {model.name: model.engine.provider for model in self.zoo.models.values()}
+        state = self.zoo.state
+        said = {"status": state, "models": providers, "refused": self.zoo.faults}
+        return json_response(said, 200 if state == "ready" else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Report to Prometheus."""
+        content, kind = report()
+        return Response(content, headers={"Content-Type": kind})
+
+    async def openapi(self, request: Request) -> Response:
+        """Describe this contract."""
+        return json_response(document(self.routes, bool(self.zoo.settings.all_keys)))
+
+    async def docs(self, request: Request) -> Response:
+        """Show this contract as a page."""
+        return Response(PAGE, media_type="text/html")
+
+
+def _summary(model: Model) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "name": model.name,
+        "version": model.version,
+        "entry": manifest.entry,
+        "task": manifest.task,
+        "provider": model.engine.provider,
+        "files": {name: variant.file for name, variant in model.engine.variants.items()},
+        "graphs": {
+            name: {
+                "inputs": {key: tensor.model_dump() for key, tensor in graph.inputs.items()},
+                "output": graph.output.model_dump(),
+            }
+            for name, graph in manifest.graphs.items()
+        },
+        "labels": manifest.labels,
+        "metrics": [evaluation.model_dump() for evaluation in manifest.metrics],
+    }

@@ -1,0 +1,140 @@
+"""A served model: an artifact's engine, with a batcher for each of its graphs."""
+
+import functools
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from serving.arrays import Array
+from serving.errors import EngineError, Refusal, busy
+from serving.metrics import BATCH_ROWS, ENGINE_SECONDS, QUEUE_ROWS
+from serving.repository.admission import Admission
+from serving.repository.batcher import Batcher
+from serving.runtime.engine import Engine, OutOfMemory
+from serving.runtime.manifest import Graph, Manifest, Tensor
+from serving.runtime.sessions import Options
+from serving.settings import Settings
+
+
+class Model:
+    """An artifact at work: its engine, and a batcher for each of its graphs."""
+
+    def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
+        self.name, self.engine = name, engine
+        self.at_work = Admission(settings.max_queue)
+        """Pictures that wait, run or are being encoded."""
+
+        self.batchers = {
+            graph: Batcher(
+                functools.partial(engine.run, graph),
+                settings.max_batch,
+                settings.max_queue,
+                _most_numbers(spec, settings),
+                settings.patience,
+                engine.batches[graph],
+                Notes(name, graph),
+            )
+            for graph, spec in engine.manifest.graphs.items()
+        }
+
+    @property
+    def manifest(self) -> Manifest:
+        """The artifact's label."""
+        return self.engine.manifest
+
+    @functools.cached_property
+    def version(self) -> str:
+        """The artifact's version, and the arithmetic where it is not fp32: what makes a seed's picture."""
+        smaller = sorted({file.precision for file in self.engine.variants.values()} - {"fp32"})
+        return "-".join([self.manifest.version, *smaller])
+
+    def must_be_quick(self) -> None:
+        """Check that there is a graph for which nobody would have to wait for long.
+
+        Raises:
+            Refusal: `busy` (429), there is none.
+        """
+        if all(batcher.is_slow for batcher in self.batchers.values()):
+            raise busy()
+
+    async def run(self, graph: str, inputs: dict[str, Array]) -> Array:
+        """Run rows through a graph, in batches with whoever else is asking.
+
+        Raises:
+            Refusal: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the inputs are out of
+                any range.
+        """
+        try:
+            output = await self.batchers[graph].submit(inputs)
+        except OutOfMemory as error:
+            raise Refusal(503, "out_of_memory", "there is no memory for this; try again, or less") from error
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise Refusal(400, "invalid_request", "what comes of these latents is not finite", "latents")
+        return output
+
+
+class Notes:
+    """What a batcher tells the metrics."""
+
+    def __init__(self, model: str, graph: str) -> None:
+        self._rows, self._seconds = BATCH_ROWS.labels(model, graph), ENGINE_SECONDS.labels(model, graph)
+        self._waiting = QUEUE_ROWS.labels(model, graph)
+
+    def batch(self, rows: int, seconds: float) -> None:
+        """Note a batch that was run, and how long it took."""
+        self._rows.observe(rows)
+        self._seconds.observe(seconds)
+
+    def waiting(self, rows: int) -> None:
+        """Note how many rows wait by now."""
+        self._waiting.set(rows)
+
+
+def _most_numbers(graph: Graph, settings: Settings) -> int:
+    """Give how many numbers a batch may have: of images that vary in size, of no others."""
+    images = [tensor for tensor in graph.inputs.values() if tensor.meaning == "image"]
+    return min((settings.max_batch_pixels * tensor.size for tensor in images), default=sys.maxsize)
+
+
+def load_model(folder: Path, settings: Settings) -> Model:
+    """Load an artifact, and warm it.
+
+    Raises:
+        ManifestError: its manifest is not of this format.
+        EngineError: it can't be served.
+    """
+    options = Options(threads=settings.threads, batches=settings.batches, rows=settings.max_batch)
+    engine = Engine(folder, settings.provider, settings.precision, options)
+    warm(engine, settings.max_batch)
+    return Model(folder.name, engine, settings)
+
+
+def warm(engine: Engine, rows: int) -> None:
+    """Run every graph alone, full and in every bucket: the first request then finds memory and plans made.
+
+    Raises:
+        EngineError: a graph fails.
+    """
+    try_out(engine, {1, rows, *engine.buckets})
+
+
+def try_out(engine: Engine, sizes: set[int]) -> None:
+    """Run every graph in batches of some sizes; one of images of any size alone, on a small one.
+
+    Raises:
+        EngineError: a graph fails.
+    """
+    for name, graph in engine.manifest.graphs.items():
+        for size in {1} if graph.any_size else sizes:
+            inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
+            try:
+                engine.run(name, inputs)
+            except Exception as error:  # ONNX Runtime's own errors share no class
+                raise EngineError(f"the graph {name} of {engine.manifest.name} fails: {error}") from error
+
+
+def _zeros(tensor: Tensor, rows: int) -> Array:
+    _, least = tensor.grid
+    sizes = [size if isinstance(size, int) else least for size in tensor.shape[1:]]
+    return np.zeros((rows, *sizes), tensor.dtype)

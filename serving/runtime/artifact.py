@@ -1,0 +1,60 @@
+"""An artifact's files: the manifest read and checked, every other file held against its hash."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from serving.errors import EngineError
+from serving.runtime import manifest
+from serving.runtime.manifest import FILE, Manifest, ManifestError
+
+
+def is_artifact(source: Path) -> bool:
+    """Tell an artifact from a run."""
+    return (source / manifest.FILE).exists()
+
+
+def read_file(folder: Path, part: manifest.Variant | manifest.Golden) -> bytes:
+    """Read a file of an artifact, and hold it against the manifest's hash.
+
+    Raises:
+        EngineError: it is missing or damaged.
+    """
+    try:
+        data = (folder / part.file).read_bytes()
+    except OSError as error:
+        raise EngineError(f"{folder / part.file} can't be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        raise EngineError(f"{folder / part.file} is damaged: its SHA-256 is not the manifest's")
+    return data
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read an artifact's manifest.
+
+    Raises:
+        ManifestError: there is none, or it is not one of this format.
+    """
+    path = folder / FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{folder} is no artifact: {FILE} can't be read ({error.strerror})") from error
+    try:
+        content = json.loads(data)
+        if isinstance(content, dict) and content.get("format") != manifest.FORMAT:
+            raise ManifestError(
+                f"{path} has format {content.get('format')}; this version reads {manifest.FORMAT}: "
+                "use a newer one"
+            )
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ManifestError(f"{path}: {place}: {first['msg']}") from error
+    except ValueError as error:
+        if isinstance(error, ManifestError):
+            raise
+        raise ManifestError(f"{path} is not JSON: {error}") from error

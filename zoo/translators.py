@@ -1,0 +1,184 @@
+"""The networks of image-to-image translation: ResNet, U-Net, and the discriminator of patches."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TranslatorName = Literal["resnet-9", "resnet-6", "unet-256", "unet-128", "unet-64", "unet-32"]
+
+
+class ReflectionPad(nn.Module):
+    """Pad images (N, C, H, W) by mirroring them at their edges.
+
+    Torch's own gradient of it is not deterministic on CUDA; that of parts put together is.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Mirror to the right and left, then below and above."""
+        if not self.training:  # no gradient is wanted, and one operation is faster
+            return F.pad(images, [self.size] * 4, mode="reflect")
+        for dimension in (3, 2):
+            size = images.shape[dimension]
+            before = images.narrow(dimension, 1, self.size).flip(dimension)
+            after = images.narrow(dimension, size - 1 - self.size, self.size).flip(dimension)
+            images = torch.cat([before, images, after], dimension)
+        return images
+
+
+class ResNet(nn.Module):
+    """Translate images (N, C, H, W) in [-1, 1] to the same shape, H and W multiples of 4.
+
+    Two halvings, residual blocks, two doublings. Source: Johnson et al. 2016, with the instance normalisation
+    of Ulyanov et al. 2016, as in Zhu et al. 2017, appendix 7.2.
+    """
+
+    def __init__(self, channels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        widths = (width, 2 * width, 4 * width)
+        layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(channels, width, 7), *_normalised(width)]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), *_normalised(after)]
+        layers += [Residual(widths[-1]) for _ in range(blocks)]
+        for before, after in pairwise(widths[::-1]):
+            up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
+            layers += [up, *_normalised(after)]
+        layers += [ReflectionPad(3), nn.Conv2d(width, channels, 7), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Translate."""
+        translated: Tensor = self.layers(image)
+        return translated
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity: (N, C, H, W) to the same shape."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        first, second = nn.Conv2d(width, width, 3), nn.Conv2d(width, width, 3)
+        self.layers = nn.Sequential(
+            ReflectionPad(1), first, *_normalised(width), ReflectionPad(1), second, nn.InstanceNorm2d(width)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Add what the convolutions make of the features to them."""
+        changed: Tensor = self.layers(features)
+        return features + changed
+
+
+class UNet(nn.Module):
+    """Translate images (N, C, H, W) in [-1, 1] to the same shape, H and W multiples of 2^levels.
+
+    Halvings down to the middle, doublings back, and what came in at each size joined to what comes out. A
+    batch of one, which the paper trains on, is what its batch normalisation sees: so it is instance
+    normalisation here, whatever the batch. Dropout is for training alone. Source: Isola et al. 2017,
+    appendix 6.1.
+    """
+
+    def __init__(self, channels: int, width: int, levels: int) -> None:
+        super().__init__()
+        widths = [width * min(2**level, 8) for level in range(levels)]
+        self.down = nn.ModuleList([nn.Conv2d(channels, width, 4, stride=2, padding=1)])
+        for before, after in pairwise(widths[:-1]):
+            self.down.append(nn.Sequential(nn.LeakyReLU(0.2), _halve(before, after), _affine(after)))
+        self.down.append(nn.Sequential(nn.LeakyReLU(0.2), _halve(widths[-2], widths[-1])))
+        self.up = nn.ModuleList()
+        for level in range(levels - 1, 0, -1):
+            # The middle comes alone; from then on two feature maps are joined.
+            before = widths[level] * (1 if level == levels - 1 else 2)
+            stage = [nn.ReLU(), _double(before, widths[level - 1]), _affine(widths[level - 1])]
+            if level > levels - 4:
+                stage.append(nn.Dropout(0.5))
+            self.up.append(nn.Sequential(*stage))
+        last = nn.ConvTranspose2d(2 * width, channels, 4, stride=2, padding=1)
+        self.last = nn.Sequential(nn.ReLU(), last, nn.Tanh())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Translate."""
+        features, joined = image, []
+        for down in self.down:
+            features = down(features)
+            joined.append(features)
+        joined.pop()
+        for up in self.up:
+            features = torch.cat([up(features), joined.pop()], 1)
+        translated: Tensor = self.last(features)
+        return translated
+
+
+class PatchDiscriminator(nn.Module):
+    """Give a raw score for every patch of images (N, C, H, W): (patches, 1).
+
+    Source: Isola et al. 2017, appendix 6.1.2; instance normalisation as in Zhu et al. 2017.
+    """
+
+    def __init__(self, channels: int, width: int, layers: int) -> None:
+        super().__init__()
+        widths = [width * min(2**level, 8) for level in range(layers + 1)]
+        stages: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for level, (before, after) in enumerate(pairwise(widths), 1):
+            stride = 2 if level < layers else 1
+            convolution = nn.Conv2d(before, after, 4, stride=stride, padding=1)
+            stages += [convolution, nn.InstanceNorm2d(after), nn.LeakyReLU(0.2)]
+        self.stages = nn.Sequential(*stages, nn.Conv2d(widths[-1], 1, 4, padding=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score every patch."""
+        scores: Tensor = self.stages(image)
+        return scores.reshape(-1, 1)
+
+
+def _normalised(width: int) -> tuple[nn.Module, nn.Module]:
+    return nn.InstanceNorm2d(width), nn.ReLU()
+
+
+def _affine(width: int) -> nn.Module:
+    return nn.InstanceNorm2d(width, affine=True)
+
+
+def _halve(before: int, after: int) -> nn.Module:
+    return nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)
+
+
+def _double(before: int, after: int) -> nn.Module:
+    return nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw a layer's weights from N(0, 0.02); biases are 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A translator that can be asked for by name."""
+
+    make: Callable[[int, int], nn.Module]
+    """From channels and width."""
+
+    multiple: int
+    """Of which an image's height and width must be multiples."""
+
+    least: int
+    """Below which they must not be."""
+
+
+TRANSLATORS: dict[str, Kind] = {
+    "resnet-9": Kind(partial(ResNet, blocks=9), 4, 8),
+    "resnet-6": Kind(partial(ResNet, blocks=6), 4, 8),
+    **{f"unet-{2**k}": Kind(partial(UNet, levels=k), 2**k, 2**k) for k in (8, 7, 6, 5)},
+}
