@@ -10,7 +10,7 @@ class UserError(ValueError):
     """
 
 
-class Refusal(ValueError):
+class APIError(ValueError):
     """What was asked can't be done: an HTTP status, a code for programs and a sentence for people.
 
     Attributes:
@@ -32,9 +32,9 @@ class Refusal(ValueError):
         self.status, self.code, self.field, self.headers = status, code, field, headers or {}
 
 
-def busy() -> Refusal:
+def busy() -> APIError:
     """Make the refusal of what is too much at once."""
-    return Refusal(429, "busy", "there is more work than the server will hold; try again shortly")
+    return APIError(429, "busy", "there is more work than the server will hold; try again shortly")
 
 
 class EngineError(UserError):

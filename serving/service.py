@@ -19,19 +19,19 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.api.app import SHAPES, router
+from serving.api.app import ERROR_BODIES, router
 from serving.api.bodies import media_type
 from serving.api.formats import encode
 from serving.api.requests import SampleRequest, TranslateRequest
 from serving.api.responses import Stopwatch
-from serving.api.sampling import Sampling
-from serving.api.translation import Translating
-from serving.errors import EngineError, Refusal
+from serving.api.sampling import SamplingRoutes
+from serving.api.translation import TranslationRoutes
+from serving.errors import APIError, EngineError, UserError
 from serving.metrics import forget_the_dead
 from serving.middleware.access_log import AccessLog
-from serving.middleware.auth import Keys
-from serving.middleware.request import Guard
-from serving.repository.repository import Zoo
+from serving.middleware.auth import APIKeyAuth
+from serving.middleware.request import RequestMiddleware
+from serving.repository.repository import ModelRepository
 from serving.runtime.artifact import read_file
 from serving.runtime.sessions import choose_provider
 from serving.settings import Settings
@@ -42,14 +42,14 @@ Png = Annotated[bytes, ContentType("image/png")]
 BENTOML_CALLS, BENTOML_PAGES = ("/sample", "/translate"), ("/schema.json",)
 BENTOML_FILES = "/static_content/"
 
-zoo = Zoo(Settings())
+repository = ModelRepository(Settings())
 """A process has one service and so one zoo; it gets its settings and models when the service starts."""
 
-sampling, translating = Sampling(zoo), Translating(zoo)
+sampling, translation = SamplingRoutes(repository), TranslationRoutes(repository)
 """What BentoML's typed calls are answered with."""
 
 
-class Door:
+class Dispatcher:
     """Give each request to the contract or to BentoML, by its path.
 
     BentoML's own layers take longer than a model; what they are needed for is little. Of the typed calls they
@@ -71,32 +71,32 @@ class Door:
 
     @staticmethod
     def _must_be_plain(headers: Headers) -> None:
-        length, limit = headers.get("content-length", ""), zoo.settings.max_upload
+        length, limit = headers.get("content-length", ""), repository.settings.max_upload
         if media_type(headers) != "application/json":
-            raise Refusal(415, "unsupported_type", "the body must be application/json")
+            raise APIError(415, "unsupported_type", "the body must be application/json")
         if not length.isdecimal():
-            raise Refusal(411, "length_required", "the body's length must be said")
+            raise APIError(411, "length_required", "the body's length must be said")
         if len(length) > 12 or int(length) > limit:
-            raise Refusal(413, "body_too_large", f"the body may have {limit} bytes")
+            raise APIError(413, "body_too_large", f"the body may have {limit} bytes")
 
 
-class Front(bentoml.Service[Any]):  # type: ignore[misc]
+class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
     """A service whose contract stands before BentoML's layers."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Make the app that the server runs."""
         settings = Settings.from_environment()
         inner, log = super().to_asgi(is_main), AccessLog() if settings.access_log else None
-        guard = Guard(
-            Door(inner, router(zoo)),
-            SHAPES,
-            Keys(settings.all_keys),
+        guard = RequestMiddleware(
+            Dispatcher(inner, router(repository)),
+            ERROR_BODIES,
+            APIKeyAuth(settings.all_keys),
             log=log,
         )
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
-                shut_down_on_sigterm(settings.drain, zoo.shut_down)
+                shut_down_on_sigterm(settings.drain, repository.shut_down)
             await (guard if scope["type"] == "http" else inner)(scope, receive, send)
             if scope["type"] == "lifespan" and log is not None:
                 log.flush()
@@ -108,16 +108,16 @@ def _workers() -> int:
     """Give the number of processes; what is wrong with the settings, `check` says."""
     try:
         return Settings.from_environment().workers
-    except ValueError:
+    except UserError:
         return 1
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _as_bentoml_errors() -> Iterator[None]:
     """Turn what a call can't do into what BentoML tells its clients."""
     try:
         yield
-    except Refusal as refusal:
+    except APIError as refusal:
         raise BentoMLException(str(refusal), error_code=HTTPStatus(refusal.status)) from None
     except ValidationError as error:
         message = error.errors(include_url=False, include_input=False)[0]["msg"]
@@ -133,18 +133,20 @@ def _told() -> Iterator[None]:
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
     tracing={"excluded_urls": [".*"]},
-    service_class=Front,
+    service_class=DirectService,
 )
 class GANZoo:
     """Sampling and translation by every artifact under GANZOO_ARTIFACTS."""
 
     def __init__(self) -> None:
-        zoo.configure(Settings.from_environment())
-        zoo.load()
+        repository.configure(Settings.from_environment())
+        repository.load()
         forget_the_dead()
         self._stop = threading.Event()
-        if zoo.settings.reload:
-            threading.Thread(target=zoo.keep_fresh, args=(self._stop,), name="reload", daemon=True).start()
+        if repository.settings.reload:
+            threading.Thread(
+                target=repository.keep_fresh, args=(self._stop,), name="reload", daemon=True
+            ).start()
         # The collector's pauses are what slow requests are made of: what is loaded by now stays.
         gc.collect()
         gc.freeze()
@@ -160,21 +162,21 @@ class GANZoo:
         truncation: float | None = None,
     ) -> Png:
         """Draw pictures from seeds: a PNG of one, or of a sheet of them."""
-        with _told():
+        with _as_bentoml_errors():
             asked = SampleRequest(n=n, seed=seed, label=label, truncation=truncation)
-            found = zoo.find(model, "sample")
-            with found.at_work.hold(min(n, zoo.settings.max_images)):
-                drawn, _ = await sampling.draw(found, asked, Stopwatch())
-                return await asyncio.to_thread(encode, drawn, "png")
+            found = repository.find(model, "sample")
+            with found.at_work.hold(min(n, repository.settings.max_images)):
+                result, _ = await sampling.draw(found, asked, Stopwatch())
+                return await asyncio.to_thread(encode, result, "png")
 
     @bentoml.api(route="/translate")  # type: ignore[untyped-decorator]
     async def translate(self, model: str, image: str, direction: str | None = None) -> Png:
         """Translate an image, a PNG, JPEG or WebP in base64, to a PNG of the same size."""
-        with _told(), zoo.uploads.hold():
+        with _as_bentoml_errors(), repository.uploads.hold():
             data = base64.b64decode(image, validate=True)
             asked = TranslateRequest(direction=direction)
-            drawn, _ = await translating.draw(zoo.find(model, "translate"), asked, data, Stopwatch())
-            return await asyncio.to_thread(encode, drawn, "png")
+            result, _ = await translation.draw(repository.find(model, "translate"), asked, data, Stopwatch())
+            return await asyncio.to_thread(encode, result, "png")
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -187,14 +189,14 @@ class GANZoo:
         try:
             settings = Settings.from_environment()
             provider = choose_provider(settings.provider)
-            tried = Zoo(dataclasses.replace(settings, provider="cpu"))
+            tried = ModelRepository(dataclasses.replace(settings, provider="cpu"))
             tried.load()
             if tried.faults:
                 raise EngineError(f"{settings.artifacts}: {next(iter(tried.faults.values()))}")
             for name, model in tried.models.items():
                 for graph in model.manifest.graphs.values():
                     read_file(settings.artifacts / name, graph.variant_for(provider, settings.precision))
-        except ValueError as error:
+        except UserError as error:
             print(f"ganzoo: {error}", file=sys.stderr)
             raise SystemExit(2) from None
 

@@ -3,16 +3,21 @@
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from serving.errors import UserError
 from serving.runtime.manifest import Precision, ProviderName
 
 PREFIX = "GANZOO_"
 
-BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+RENAMED = {"patience": "max_queue_seconds", "keys": "api_keys", "batches": "concurrent_batches"}
+"""Former names of settings, which go on working for a version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +36,14 @@ class Settings:
     threads: int = 0
     """Threads that run a model on the CPU; 0 is one for each core."""
 
-    batches: int = 0
-    """Batches of a model that run at once on the CPU, each on its part of the threads; 0 is one for each
-    thread where it samples, and one at a time, on all threads, where it translates."""
+    concurrent_batches: int = 0
+    """Batches of a model that run at once on the CPU, each on its share of the threads; 0 is one a thread for
+    models that sample, and one on all threads for models that translate."""
 
     workers: int = 1
     """Processes that serve, each with all models; one is best for a GPU, and for cores that run batches."""
 
-    keys: str = dataclasses.field(default="", repr=False)
+    api_keys: str = dataclasses.field(default="", repr=False)
     """API keys that open the server, parted by commas; without any it is open to all."""
 
     access_log: bool = True
@@ -56,8 +61,8 @@ class Settings:
     max_batch: int = 64
     """Pictures in one batch of the engine at most."""
 
-    patience: float = 1.0
-    """Seconds of work that may wait for a model, by how long its last full batches took; beyond: 429."""
+    max_queue_seconds: float = 1.0
+    """Maximum estimated queueing time in seconds; requests that would wait longer get 429."""
 
     max_queue: int = 2048
     """Pictures that may wait for a model; beyond them requests get 429."""
@@ -78,61 +83,62 @@ class Settings:
     """Pixels in one batch of images at most, an image alone apart; 16 times as many may wait for a model."""
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in dataclasses.fields(self)):
-            value, least = getattr(self, name), 1 if name == "workers" or name.startswith("max_") else 0
-            if isinstance(value, int | float) and not least <= value < math.inf:
-                raise ValueError(f"{PREFIX}{name.upper()} must be at least {least}; got {value}")
-        if self.provider not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"{PREFIX}PROVIDER must be auto, cpu or cuda; got {self.provider}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"{PREFIX}PRECISION must be fp32, fp16 or int8; got {self.precision}")
+        for name, value in vars(self).items():
+            if isinstance(value, int | float):
+                least = 1 if name == "workers" or (name.startswith("max_") and isinstance(value, int)) else 0
+                if not least <= value < math.inf:
+                    raise UserError(f"{PREFIX}{name.upper()} must be at least {least}; got {value}")
         if self.max_queue < self.max_images:
-            raise ValueError(f"{PREFIX}MAX_QUEUE must hold a request of {PREFIX}MAX_IMAGES pictures")
+            raise UserError(
+                f"{PREFIX}MAX_QUEUE must be at least {PREFIX}MAX_IMAGES, which is {self.max_images}; "
+                f"got {self.max_queue}"
+            )
 
     @staticmethod
-    def from_environment(environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the settings that are set.
+    def from_environment(environment: MutableMapping[str, str] = os.environ) -> "Settings":
+        """Read the settings that are set; variables with former names are renamed, with a warning.
 
         Raises:
-            ValueError: a value is not of its field's type or range; the variable is named.
+            UserError: a value is not of its field's type or range; the variable is named.
         """
+        _rename(environment)
         given: dict[str, object] = {}
         beside = Path(__file__).parents[1] / "artifacts"
         if not Settings.artifacts.is_dir() and beside.is_dir():  # within a Bento
             given["artifacts"] = beside
         for field in dataclasses.fields(Settings):
             variable = PREFIX + field.name.upper()
-            if variable not in environment:
-                continue
-            given[field.name] = _read(variable, environment[variable], field.default)
+            if variable in environment:
+                given[field.name] = _read(variable, environment[variable], field.type)
         return Settings(**given)  # type: ignore[arg-type]
 
     @property
     def all_keys(self) -> list[str]:
         """The API keys, one by one."""
-        return [key.strip() for key in self.keys.split(",") if key.strip()]
+        return [key.strip() for key in self.api_keys.split(",") if key.strip()]
 
     def to_environment(self) -> dict[str, str]:
-        """Write the settings as the environment variables that give them."""
-        said = {field.name: str(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        return {PREFIX + name.upper(): text for name, text in said.items() if text}
+        """Return the settings as the environment variables that give them."""
+        values = {name: str(value) for name, value in vars(self).items()}
+        return {PREFIX + name.upper(): text for name, text in values.items() if text}
 
 
-def _read(variable: str, text: str, default: object) -> object:
-    """Read a variable's text as what its default is."""
-    match default:
-        case bool():
-            if text not in BOOLEANS:
-                raise ValueError(f"{variable} must be true or false; got {text!r}")
-            return BOOLEANS[text]
-        case Path():
-            return Path(text)
-        case int() | float():
-            try:
-                return type(default)(text)
-            except ValueError:
-                kind = "whole number" if isinstance(default, int) else "number"
-                raise ValueError(f"{variable} must be a {kind}; got {text!r}") from None
+def _rename(environment: MutableMapping[str, str]) -> None:
+    """Give variables their present names; processes that are started later inherit them, and do not warn."""
+    for old, new in RENAMED.items():
+        before, now = PREFIX + old.upper(), PREFIX + new.upper()
+        if before in environment:
+            value = environment.pop(before)
+            environment.setdefault(now, value)
+            print(f"warning: {before} is now called {now}; the old name will go", file=sys.stderr)
+
+
+def _read(variable: str, text: str, kind: Any) -> object:
+    """Read a variable's text as a field's type."""
     if not text.strip(" ,"):  # a secret that was not filled in must not leave the server open
-        raise ValueError(f"{variable} is set and holds nothing")
-    return text
+        raise UserError(f"{variable} is set and empty; unset it or give it a value")
+    try:
+        return TypeAdapter(kind).validate_strings(text)
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"].replace("Input should be", "must be")
+        raise UserError(f"{variable} {said}; got {text!r}") from None

@@ -11,7 +11,7 @@ import torch
 
 from training.artifacts.export import export
 from training.loop.train import train
-from training.run.config import Card, Run
+from training.run.config import RunConfig, TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 
@@ -51,7 +51,7 @@ STILL = {
 SMALL_TRANSLATORS = {"translator": "unet-32", "image_size": (32, 32), "discriminator_layers": 2}
 
 
-def small_card(name: str, folder: Path, **run: object) -> Card:
+def small_config(name: str, folder: Path, **run: object) -> RunConfig:
     """Any entry of the registry, narrow and with a small batch, and a short run of it."""
     kind = registry.load(name)
     widths = [field.name for field in dataclasses.fields(kind) if field.name.endswith("width")]
@@ -64,7 +64,7 @@ def small_card(name: str, folder: Path, **run: object) -> Card:
         "log_every": 1,
         "device": "cpu",
     }
-    return Card(name=name, entry=entry, run=Run(**options | run))
+    return RunConfig(name=name, entry=entry, train=TrainConfig(**options | run))
 
 
 def flips(whole: bytes, count: int) -> Iterator[bytes]:
@@ -95,7 +95,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pairs", "pix2pix", styles | {"translator": "unet-32", "image_size": (32, 64)}, "glyphs-pairs", 3),
     ):
         entry = registry.load(name)(**fields)
-        train(Card(name=name, entry=entry, run=Run(data=data, steps=steps, device="cpu", out=root / run)))
+        train(
+            RunConfig(
+                name=name,
+                entry=entry,
+                train=TrainConfig(data=data, steps=steps, device="cpu", out=root / run),
+            )
+        )
     return root
 
 

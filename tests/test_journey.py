@@ -13,7 +13,7 @@ from serving.launcher import serving
 from serving.offline.sample import sample
 from serving.runtime.pipeline import open_pipeline
 from serving.settings import Settings
-from tests.conftest import small_card
+from tests.conftest import small_config
 from training.artifacts.export import export
 from training.cli.demo import demo
 from training.loop.train import train
@@ -25,7 +25,7 @@ def served(tmp_path_factory):
     """Train and export every entry of the zoo, and serve them all: the server's address and the folder."""
     root = tmp_path_factory.mktemp("journey")
     for name in registry.ENTRIES:
-        train(small_card(name, root / "runs" / name))
+        train(small_config(name, root / "runs" / name))
         export(root / "runs" / name, root / "artifacts" / name)
     with serving(Settings(artifacts=root / "artifacts"), root / "server.log") as url:
         yield url, root
@@ -39,11 +39,11 @@ def test_from_two_steps_to_a_served_picture(name, served):
     assert all(line["samples_per_second"] > 0 for line in record)
     assert list((root / "runs" / name / "sheets").iterdir())
 
-    label = httpx.get(f"{url}/v1/models/{name}").json()
-    assert label["entry"] == name
-    assert label["training"]["steps"] == 2
+    manifest = httpx.get(f"{url}/v1/models/{name}").json()
+    assert manifest["entry"] == name
+    assert manifest["training"]["steps"] == 2
 
-    match label["task"]:
+    match manifest["task"]:
         case "sample":
             it_samples(name, url, root)
         case "translate":
@@ -66,8 +66,8 @@ def it_translates(name, url, root):
     """Whatever directions it has, over HTTP as by the artifact, in an image's own size."""
     pixels = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
     body = encode_png(pixels)
-    graphs = open_pipeline(root / "artifacts" / name)
-    for direction in graphs.inputs:
+    pipeline = open_pipeline(root / "artifacts" / name)
+    for direction in pipeline.inputs:
         answer = httpx.post(
             f"{url}/v1/models/{name}/translate",
             params={"direction": direction, "format": "npy"},
@@ -77,7 +77,7 @@ def it_translates(name, url, root):
         )
         translated = np.load(io.BytesIO(answer.content), allow_pickle=False)
         assert translated.shape == (1, 37, 50, 3)
-        assert np.array_equal(translated, graphs.translate(direction, pixels[None]))
+        assert np.array_equal(translated, pipeline.translate(direction, pixels[None]))
 
 
 def test_the_demo_takes_the_whole_journey(tmp_path, capsys):

@@ -23,8 +23,8 @@ from torch.distributed.run import get_args_parser
 
 from serving.api.app import router
 from serving.launcher import free_port, running, serve_command, serve_environment
-from serving.middleware.request import Guard
-from serving.repository.repository import Zoo
+from serving.middleware.request import RequestMiddleware
+from serving.repository.repository import ModelRepository
 from serving.settings import PREFIX, Settings
 from training.cli.train import parse
 
@@ -177,7 +177,7 @@ def settings_of(pod: Manifest) -> Settings:
 
 @each_pod
 def test_a_pod_is_given_time_to_end(pod):
-    longest = inspect.signature(Guard).parameters["deadline"].default
+    longest = inspect.signature(RequestMiddleware).parameters["deadline"].default
     settings = settings_of(pod)
     assert settings.drain >= 5, "proxies need some seconds to be told"
     assert pod["terminationGracePeriodSeconds"] > settings.drain + longest
@@ -195,9 +195,11 @@ def test_a_setting_that_there_is_not_would_be_seen():
 def test_a_pod_is_asked_for_what_there_is(pod):
     (container,) = pod["containers"]
     (port,) = container["ports"]
-    paths = {route.path for route in router(Zoo(Settings())).routes if "GET" in (route.methods or ())}
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        asked = container[probe]["httpGet"]
+    paths = {
+        route.path for route in router(ModelRepository(Settings())).routes if "GET" in (route.methods or ())
+    }
+    for preview in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container[preview]["httpGet"]
         assert asked["path"] in paths
         assert asked["port"] in (port["name"], port["containerPort"])
     assert f"127.0.0.1:{port['containerPort']};" in (DEPLOY / "nginx.conf").read_text()
@@ -287,7 +289,7 @@ def test_a_server_answers_what_the_cluster_asks_of_it(artifacts, tmp_path):
     url, settings = f"http://127.0.0.1:{port}", dataclasses.replace(settings_of(pod), artifacts=artifacts)
     (container,) = pod["containers"]
     ready, alive = (url + container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("readiness", "liveness"))
-    keys = {"Authorization": f"Bearer {settings.keys}"}
+    keys = {"Authorization": f"Bearer {settings.api_keys}"}
     command, environment = serve_command("127.0.0.1", port), serve_environment(settings)
 
     def sample() -> int:

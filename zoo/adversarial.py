@@ -1,7 +1,7 @@
 """The game of two players, latent in and sample out, whatever their networks are."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.augment import TRANSFORMS, Augmented
-from zoo.entry import Batch, DistributionName, Entry, Inputs, must_be_positive
+from zoo.augment import Augmented
+from zoo.entry import Batch, DistributionName, Entry, Inputs
+from zoo.errors import ConfigError
+from zoo.fields import must_be_choices, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
-from zoo.regularizers import REGULARIZERS, Judge, Regularizer
+from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer
 
 ObjectiveName = Literal[
     "non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
@@ -39,15 +41,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1.0 - progress,
     "cosine": lambda progress: (1.0 + math.cos(math.pi * progress)) / 2,
 }
-
-TABLES: dict[str, Mapping[str, object]] = {
-    "objective": OBJECTIVES,
-    "regularizer": REGULARIZERS,
-    "schedule": SCHEDULES,
-    "optimizer": OPTIMIZERS,
-    "latent_distribution": DISTRIBUTIONS,
-}
-"""Where the names that fields hold are looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,33 +94,29 @@ class TwoPlayerEntry(Entry):
 
     def __post_init__(self) -> None:
         must_be_positive(self, "batch_size", "latent_size", "learning_rate", "discriminator_steps")
-        for name, table in TABLES.items():
-            if getattr(self, name) not in table:
-                raise ValueError(f"{name} must be one of {', '.join(table)}; got {getattr(self, name)}")
-        if unknown := set(self.augment) - TRANSFORMS.keys():
-            raise ValueError(f"augment may name {', '.join(TRANSFORMS)}; got {', '.join(sorted(unknown))}")
+        must_be_choices(self)
         self._must_mean_something()
 
     def _must_mean_something(self) -> None:
         """Refuse combinations whose parts contradict each other."""
         if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be at least 0 and below 0.5; got {self.label_smoothing}")
+            raise ConfigError(f"label_smoothing must be at least 0 and below 0.5; got {self.label_smoothing}")
         if self.label_smoothing and self.objective not in ("non_saturating", "minimax"):
-            raise ValueError(
+            raise ConfigError(
                 f"label_smoothing moves a probability's target, and {self.objective} has none; "
                 "use non_saturating or minimax"
             )
         if self.regularizer != "none" and self.score_size != 1:
-            raise ValueError(f"{self.regularizer} is the gradient of one score; {self.objective} has more")
+            raise ConfigError(f"{self.regularizer} is the gradient of one score; {self.objective} has more")
         if self.objective == "wasserstein" and self.regularizer == "none" and not self.spectral_norm:
-            raise ValueError(
+            raise ConfigError(
                 "wasserstein wants a discriminator of bounded slope; add --regularizer gradient_penalty "
                 "or --spectral-norm"
             )
         if "label" in self.conditions and self.classes < 1:
-            raise ValueError(f"an entry that is told labels must have classes; got {self.classes}")
+            raise ConfigError(f"an entry that is told labels must have classes; got {self.classes}")
         if self.augment and len(self.sample_shape) != 3:
-            raise ValueError(f"augment transforms images; this entry makes vectors of {self.sample_shape}")
+            raise ConfigError(f"augment transforms images; this entry makes vectors of {self.sample_shape}")
 
     @property
     def score_size(self) -> int:
@@ -162,7 +151,7 @@ class TwoPlayer:
         if entry.spectral_norm:
             normalise_spectrally(discriminator)
         if entry.regularizer == "gradient_penalty" and _ties_examples(discriminator):
-            raise ValueError(
+            raise ConfigError(
                 "gradient_penalty wants a gradient for each example, which batch normalisation in the "
                 "discriminator ties to its batch; use r1, or a discriminator without it"
             )
@@ -206,7 +195,7 @@ class TwoPlayer:
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars}
 
-    def _update_discriminator(self, judge: Judge, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _update_discriminator(self, judge: Discriminator, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         # Two forwards: batch normalisation must not see real and fake in one batch.
         real_scores, fake_scores = judge(real), judge(fake)
         loss = self.objective.discriminator(real_scores, fake_scores)

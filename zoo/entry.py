@@ -1,12 +1,13 @@
 """The contract: an Entry is a paper's hyperparameters; built, it is a Trainer."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from zoo.errors import ConfigError
 
 Batch = dict[str, Tensor]
 """What data yields: `real`, (N, C, H, W) images in [-1, 1] or (N, D) vectors, and `label`, (N,) int64, where
@@ -103,23 +104,12 @@ class Entry(ABC):
         return 1.0
 
 
-def must_be_positive(entry: Entry, *names: str) -> None:
-    """Refuse fields that are not above 0, or not finite.
-
-    Raises:
-        ValueError: one is not; it is named.
-    """
-    for name in names:
-        if not 0 < getattr(entry, name) < math.inf:
-            raise ValueError(f"{name} must be positive; got {getattr(entry, name)}")
-
-
 def doublings(image_size: int) -> int:
     """Count how often 4x4 is doubled to an image's size.
 
     Raises:
-        ValueError: the size is not a power of two, or below 16.
+        ConfigError: the size is not a power of two, or below 16.
     """
     if image_size < 16 or image_size.bit_count() != 1:
-        raise ValueError(f"image_size must be a power of two, at least 16; got {image_size}")
+        raise ConfigError(f"image_size must be a power of two, at least 16; got {image_size}")
     return image_size.bit_length() - 3

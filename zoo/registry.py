@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.errors import ConfigError
+
 if TYPE_CHECKING:
     from zoo.entry import Entry
 
@@ -35,21 +37,23 @@ def load(name: str) -> type["Entry"]:
     """Import an entry's class by its name in the zoo, or by an import path such as `my_lab.wgan:WGAN`.
 
     Raises:
-        ValueError: the name is not in the zoo, or the path leads to nothing.
+        ConfigError: the name is not in the zoo, or the path leads to nothing.
     """
     path = ENTRIES.get(name, name)
     module, _, attribute = path.partition(":")
     if not attribute:
-        raise ValueError(f"no entry is named {name!r}; there are {', '.join(ENTRIES)} and module:Class paths")
+        raise ConfigError(
+            f"no entry is named {name!r}; there are {', '.join(ENTRIES)} and module:Class paths"
+        )
     try:
         entry = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"the entry {name!r} can't be imported: {error}") from error
+        raise ConfigError(f"the entry {name!r} can't be imported: {error}") from error
 
     from zoo.entry import Entry
 
     if not (isinstance(entry, type) and issubclass(entry, Entry)):
-        raise ValueError(f"{name!r} is no entry: it must be a subclass of zoo.entry.Entry")
+        raise ConfigError(f"{name!r} is no entry: it must be a subclass of zoo.entry.Entry")
     return entry
 
 
@@ -58,7 +62,7 @@ def summary(name: str) -> str:
     module, _, attribute = ENTRIES[name].partition(":")
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ValueError(f"the entry {name!r} names the module {module}, which can't be found")
+        raise ConfigError(f"the entry {name!r} names the module {module}, which can't be found")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute)
     return (ast.get_docstring(next(classes)) or "").partition("\n")[0]

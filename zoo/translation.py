@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.entry import Entry, must_be_positive
+from zoo.entry import Entry
+from zoo.errors import ConfigError
+from zoo.fields import must_be_choices, must_be_positive
 from zoo.translators import TRANSLATORS, PatchDiscriminator, TranslatorName, initialise
 
 
@@ -52,18 +54,17 @@ class TranslationEntry(Entry):
     def __post_init__(self) -> None:
         numbers = ("batch_size", "channels", "width", "discriminator_width", "discriminator_layers")
         must_be_positive(self, *numbers, "learning_rate")
-        if self.translator not in TRANSLATORS:
-            raise ValueError(f"translator must be one of {', '.join(TRANSLATORS)}; got {self.translator}")
+        must_be_choices(self)
         if not 1 <= self.resize <= 16:
-            raise ValueError(f"resize must be from 1, the crop's own size, to 16; got {self.resize}")
+            raise ConfigError(f"resize must be from 1, the crop's own size, to 16; got {self.resize}")
         height, width = self.image_size
         if min(height, width) < self.least or height % self.multiple or width % self.multiple:
-            raise ValueError(
+            raise ConfigError(
                 f"image_size must be multiples of {self.multiple}, at least {self.least}, "
                 f"for {self.translator}; got {height}x{width}"
             )
         if min(height, width) < 3 * 2**self.discriminator_layers:
-            raise ValueError(
+            raise ConfigError(
                 f"discriminator_layers must leave 3x3 of an image; {self.discriminator_layers} halvings of "
                 f"{height}x{width} leave less"
             )

@@ -6,23 +6,23 @@ from serving.api import pages, responses
 from serving.api.catalogue import Catalogue
 from serving.api.open_inference import routes as open_inference
 from serving.api.open_inference.routes import OpenInference
-from serving.api.sampling import Sampling
-from serving.api.translation import Translating
-from serving.repository.repository import Zoo
+from serving.api.sampling import SamplingRoutes
+from serving.api.translation import TranslationRoutes
+from serving.repository.repository import ModelRepository
 
-SHAPES = {"/v2": open_inference.error_body, "": responses.error_body}
+ERROR_BODIES = {"/v2": open_inference.error_body, "": responses.error_body}
 """How errors are written, by a path's beginning."""
 
 
-def router(zoo: Zoo) -> Router:
+def router(repository: ModelRepository) -> Router:
     """Make the ASGI app of all routes over a server's models; they are tried in order, hot ones first."""
-    catalogue, sampling = Catalogue(zoo), Sampling(zoo)
-    translating, inference = Translating(zoo), OpenInference(zoo)
+    catalogue, sampling = Catalogue(repository), SamplingRoutes(repository)
+    translation, inference = TranslationRoutes(repository), OpenInference(repository)
     catalogue.routes = [
         Route("/v1/models/{model}/sample", sampling.sample, methods=["POST"]),
         Route("/v1/models/{model}/samples/{seed}.png", sampling.picture),
         Route("/v1/models/{model}/interpolate", sampling.interpolate, methods=["POST"]),
-        Route("/v1/models/{model}/translate", translating.translate, methods=["POST"]),
+        Route("/v1/models/{model}/translate", translation.translate, methods=["POST"]),
         *inference.routes(),
         Route("/v1/models", catalogue.list_models),
         Route("/v1/models/{model}", catalogue.show_model),

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from serving.api.requests import TranslateRequest
-from serving.errors import Refusal
+from serving.errors import APIError
 
 FORM = "multipart/form-data"
 RAW = ("image/*", "application/octet-stream")
@@ -31,15 +31,15 @@ async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, b
     """Read a translate request: what it says, in the query or in the form's fields, and the image's bytes.
 
     Raises:
-        Refusal: `unsupported_type` (415), `body_too_large` (413) or `invalid_request` (400).
+        APIError: `unsupported_type` (415), `body_too_large` (413) or `invalid_request` (400).
     """
     headers, asked = request.headers, request.query_params.multi_items()
     if len(asked) > MAX_FIELDS:
-        raise Refusal(400, "invalid_request", f"a query may have {MAX_FIELDS} fields")
+        raise APIError(400, "invalid_request", f"a query may have {MAX_FIELDS} fields")
     body = await read_body(request, limit, (FORM, *RAW))
     fields, image = await _read_form(headers, body) if media_type(headers) == FORM else ([], body)
     if not image:
-        raise Refusal(400, "invalid_request", "there is no image", "image")
+        raise APIError(400, "invalid_request", "there is no image", "image")
     return parse_fields(TranslateRequest, [*asked, *fields]), image
 
 
@@ -60,11 +60,11 @@ async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str
     try:
         form = await parser.parse()
     except Exception:  # parsers of foreign text raise whatever they stumble over
-        raise Refusal(400, "invalid_request", "the form is damaged, or has more than one file") from None
+        raise APIError(400, "invalid_request", "the form is damaged, or has more than one file") from None
     try:
         file = form.get("image")
         if not isinstance(file, UploadFile):
-            raise Refusal(400, "invalid_request", "the image must be a file of the form", "image")
+            raise APIError(400, "invalid_request", "the image must be a file of the form", "image")
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         return fields, await file.read()
     finally:
@@ -77,7 +77,7 @@ def _form_type(headers: Headers) -> str:
     said["content-type"] = headers["content-type"]
     boundary = said.get_boundary()
     if not boundary or not BOUNDARY.fullmatch(boundary):
-        raise Refusal(400, "invalid_request", "the form must name its boundary, of 70 characters at most")
+        raise APIError(400, "invalid_request", "the form must name its boundary, of 70 characters at most")
     return f'{FORM}; boundary="{boundary}"'
 
 
@@ -104,12 +104,12 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
     """Read a request's body of one of some media types, `image/*` being any, never more than the limit.
 
     Raises:
-        Refusal: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
+        APIError: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
         ClientDisconnect: the client has gone.
     """
     kind = media_type(request.headers)
     if kind not in kinds and not any(fnmatchcase(kind, each) for each in kinds):
-        raise Refusal(415, "unsupported_type", f"the body must be {' or '.join(filter(None, kinds))}")
+        raise APIError(415, "unsupported_type", f"the body must be {' or '.join(filter(None, kinds))}")
     declared = request.headers.get("content-length", "")
     _must_be_small(int(declared[:20]) if declared.isdecimal() else 0, limit)
     body, more = bytearray(), True
@@ -123,20 +123,20 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
                 _must_be_small(len(body), limit)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Refusal(408, "too_slow", f"the body must come within {BODY_SECONDS:g} s") from None
+        raise APIError(408, "too_slow", f"the body must come within {BODY_SECONDS:g} s") from None
     return bytes(body)
 
 
 def _must_be_small(size: int, limit: int) -> None:
     if size > limit:
-        raise Refusal(413, "body_too_large", f"the body may have {limit} bytes")
+        raise APIError(413, "body_too_large", f"the body may have {limit} bytes")
 
 
 async def read_json(request: Request, limit: int) -> bytes:
     """Read a request's body of JSON.
 
     Raises:
-        Refusal: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
+        APIError: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
     """
     return await read_body(request, limit, ("application/json",))
 
@@ -145,9 +145,9 @@ async def parse_body(kind: type[Asked], body: bytes) -> Asked:
     """Read a request of JSON; a large one beside the event loop.
 
     Raises:
-        Refusal: `invalid_request` (400), with the field at fault.
+        APIError: `invalid_request` (400), with the field at fault.
     """
-    with _refusing():
+    with _validating():
         return await in_thread_if(len(body) > LARGE, kind.model_validate_json, body)
 
 
@@ -160,21 +160,21 @@ def parse_fields(kind: type[Asked], said: Sequence[tuple[str, str]]) -> Asked:
     """Read a request of fields and their texts, as a form or a query has them.
 
     Raises:
-        Refusal: `invalid_request` (400), with the field at fault.
+        APIError: `invalid_request` (400), with the field at fault.
     """
     names = [name for name, _ in said]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise Refusal(400, "invalid_request", "a field may stand once", twice[0][:64])
-    with _refusing():
+        raise APIError(400, "invalid_request", "a field may stand once", twice[0][:64])
+    with _validating():
         return kind.model_validate(dict(said))
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _validating() -> Iterator[None]:
     """Turn what is found wrong into a refusal."""
     try:
         yield
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = str(first["loc"][0])[:64] if first["loc"] else None
-        raise Refusal(400, "invalid_request", first["msg"], field) from None
+        raise APIError(400, "invalid_request", first["msg"], field) from None

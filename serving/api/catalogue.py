@@ -8,35 +8,35 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving.api.openapi import PAGE, document
-from serving.api.responses import json_response, model_of
+from serving.api.responses import json_response, model_for
 from serving.metrics import report
-from serving.repository.model import Model
-from serving.repository.repository import Zoo
+from serving.repository.model import ServedModel
+from serving.repository.repository import ModelRepository
 
 
 @dataclass
 class Catalogue:
     """The routes that tell of the models and of the server."""
 
-    zoo: Zoo
+    repository: ModelRepository
 
     routes: list[Route] = field(default_factory=list)
     """All of the contract, to be described."""
 
     async def list_models(self, request: Request) -> Response:
         """Describe every model in short, and how much a request may ask for."""
-        settings = self.zoo.settings
+        settings = self.repository.settings
         limits = {
             "images": settings.max_images,
             "upload": settings.max_upload,
             "pixels": settings.max_pixels,
         }
-        models = [_summary(model) for model in self.zoo.models.values()]
+        models = [_summary(model) for model in self.repository.models.values()]
         return json_response({"models": models, "limits": limits})
 
     async def show_model(self, request: Request) -> Response:
         """Give one model's manifest."""
-        return Response(model_of(request, self.zoo).manifest.to_json(), media_type="application/json")
+        return Response(model_for(request, self.repository).manifest.to_json(), media_type="application/json")
 
     async def alive(self, request: Request) -> Response:
         """Say that the process answers."""
@@ -44,9 +44,9 @@ class Catalogue:
 
     async def ready(self, request: Request) -> Response:
         """Say that the models are loaded, where they run, and which artifacts are refused."""
-        providers = {model.name: model.engine.provider for model in self.zoo.models.values()}
-        state = self.zoo.state
-        said = {"status": state, "models": providers, "refused": self.zoo.faults}
+        providers = {model.name: model.engine.provider for model in self.repository.models.values()}
+        state = self.repository.state
+        said = {"status": state, "models": providers, "refused": self.repository.faults}
         return json_response(said, 200 if state == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -56,14 +56,14 @@ class Catalogue:
 
     async def openapi(self, request: Request) -> Response:
         """Describe this contract."""
-        return json_response(document(self.routes, bool(self.zoo.settings.all_keys)))
+        return json_response(document(self.routes, bool(self.repository.settings.all_keys)))
 
     async def docs(self, request: Request) -> Response:
         """Show this contract as a page."""
         return Response(PAGE, media_type="text/html")
 
 
-def _summary(model: Model) -> dict[str, Any]:
+def _summary(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     return {
         "name": model.name,

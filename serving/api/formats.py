@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from serving.arrays import Array, Pixels
-from serving.errors import Refusal
+from serving.errors import APIError
 from serving.imaging import codec, sheets
 
 Format = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
@@ -33,7 +33,7 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time of every file in an archive, the first that there is: equal pictures make equal archives."""
 
 
-class Drawn(NamedTuple):
+class Result(NamedTuple):
     """What a graph gave for one request, and what there is to know to show it."""
 
     output: Array
@@ -55,26 +55,26 @@ class Drawn(NamedTuple):
     """For each picture, where they are the frames of a film."""
 
 
-def encode(drawn: Drawn, format: Format) -> bytes:  # noqa: A002 - the request's own word
+def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - the request's own word
     """Write what a graph gave in a format, of the media type in MEDIA_TYPES.
 
     Images of float32 vectors are plots of their first two numbers; all in one, but in an archive.
 
     Raises:
-        Refusal: `invalid_request` (400), the format can't hold so large a picture.
+        APIError: `invalid_request` (400), the format can't hold so large a picture.
     """
     match format:
         case "npy":
-            return _npy(drawn.output)
+            return _npy(result.output)
         case "json":
-            return json.dumps(drawn.about | _as_json(drawn.output), allow_nan=False).encode()
+            return json.dumps(result.about | _as_json(result.output), allow_nan=False).encode()
         case "zip":
-            return _archive(drawn)
-        case "webp" if drawn.milliseconds is not None:
-            return codec.encode_animation(_frames(drawn), drawn.milliseconds)
-    picture = sheets.picture(drawn.output, drawn.limits, drawn.columns)
+            return _archive(result)
+        case "webp" if result.milliseconds is not None:
+            return codec.encode_animation(_frames(result), result.milliseconds)
+    picture = sheets.picture(result.output, result.limits, result.columns)
     if max(picture.shape[:2]) > LARGEST.get(format, math.inf):
-        raise Refusal(
+        raise APIError(
             400, "invalid_request", f"{format} has {LARGEST[format]} pixels a side at most", "format"
         )
     return {"png": codec.encode_png, "webp": codec.encode_webp, "jpeg": codec.encode_jpeg}[format](picture)
@@ -100,17 +100,17 @@ def _as_json(output: Array) -> dict[str, Any]:
     return {"images": [base64.b64encode(codec.encode_png(image)).decode() for image in output]}
 
 
-def _frames(drawn: Drawn) -> list[Pixels]:
+def _frames(result: Result) -> list[Pixels]:
     """Draw every picture by itself."""
-    rows = (drawn.output[index : index + 1] for index in range(len(drawn.output)))
-    return [sheets.picture(row, drawn.limits) for row in rows]
+    rows = (result.output[index : index + 1] for index in range(len(result.output)))
+    return [sheets.picture(row, result.limits) for row in rows]
 
 
-def _archive(drawn: Drawn) -> bytes:
+def _archive(result: Result) -> bytes:
     """Put a PNG of each picture into an archive."""
     file = io.BytesIO()
-    names = drawn.names or [f"{index:04}" for index in range(len(drawn.output))]
+    names = result.names or [f"{index:04}" for index in range(len(result.output))]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, frame in zip(names, _frames(drawn), strict=True):
+        for name, frame in zip(names, _frames(result), strict=True):
             archive.writestr(zipfile.ZipInfo(f"{name}.png", LONG_AGO), codec.encode_png(frame))
     return file.getvalue()

@@ -9,22 +9,22 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.api.formats import MEDIA_TYPES, Drawn, Format, encode
-from serving.errors import Refusal
-from serving.repository.model import Model
-from serving.repository.repository import Zoo
+from serving.api.formats import MEDIA_TYPES, Format, Result, encode
+from serving.errors import APIError
+from serving.repository.model import ServedModel
+from serving.repository.repository import ModelRepository
 
 QUICK = ("npy",)
 """Formats that take less time than another thread would."""
 
 
-def model_of(request: Request, zoo: Zoo, task: str | None = None) -> Model:
+def model_for(request: Request, repository: ModelRepository, task: str | None = None) -> ServedModel:
     """Look up the model that a path names, and tell the guard, which counts by it.
 
     Raises:
-        Refusal: `unknown_model` (404) or `wrong_task` (400).
+        APIError: `unknown_model` (404) or `wrong_task` (400).
     """
-    model = zoo.find(request.path_params["model"], task)
+    model = repository.find(request.path_params["model"], task)
     request.scope["model"] = model.name
     return model
 
@@ -43,21 +43,21 @@ class Stopwatch:
         self.since = now
 
 
-async def answer(
-    model: Model,
-    drawn: Drawn,
+async def respond(
+    model: ServedModel,
+    result: Result,
     format: Format,  # noqa: A002 - the request's own word
-    watch: Stopwatch,
+    stopwatch: Stopwatch,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Answer with what a graph gave, in a format.
 
     Raises:
-        Refusal: `invalid_request` (400), it can't be had in this format.
+        APIError: `invalid_request` (400), it can't be had in this format.
     """
-    body = encode(drawn, format) if format in QUICK else await asyncio.to_thread(encode, drawn, format)
-    watch.lap("encode")
-    said = {"X-Model-Version": model.version, "Server-Timing": ", ".join(watch.parts)}
+    body = encode(result, format) if format in QUICK else await asyncio.to_thread(encode, result, format)
+    stopwatch.lap("encode")
+    said = {"X-Model-Version": model.version, "Server-Timing": ", ".join(stopwatch.parts)}
     return Response(body, headers={**said, **(headers or {})}, media_type=MEDIA_TYPES[format])
 
 
@@ -66,7 +66,7 @@ def json_response(content: dict[str, Any], status: int = 200) -> Response:
     return Response(json.dumps(content), status, media_type="application/json")
 
 
-def error_body(refusal: Refusal, request_id: str) -> bytes:
+def error_body(refusal: APIError, request_id: str) -> bytes:
     """Write a refusal as the one JSON shape of every error."""
     error = {"code": refusal.code, "message": str(refusal)}
     if refusal.field is not None:

@@ -13,14 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.bodies import parse_body, parse_fields, read_json
-from serving.api.formats import Drawn
+from serving.api.formats import Result
 from serving.api.requests import InterpolateRequest, PictureRequest, SampleRequest
-from serving.api.responses import Stopwatch, answer, model_of
+from serving.api.responses import Stopwatch, model_for, respond
 from serving.arrays import Array
-from serving.errors import Refusal, UserError
+from serving.errors import APIError, UserError
 from serving.imaging.codec import PNG
-from serving.repository.model import Model
-from serving.repository.repository import Zoo
+from serving.repository.model import ServedModel
+from serving.repository.repository import ModelRepository
 from serving.runtime.latents import MAX_SEED, draw_inputs, truncate, walk
 from serving.runtime.manifest import Graph, class_of, label_in
 
@@ -33,33 +33,35 @@ SOFTWARE = f"{onnxruntime.__version__} {PIL.__version__} {PNG}"
 
 
 @dataclass
-class Sampling:
+class SamplingRoutes:
     """The routes of models that sample."""
 
-    zoo: Zoo
+    repository: ModelRepository
 
     async def sample(self, request: Request) -> Response:
         """Draw pictures from seeds or latents."""
-        watch = Stopwatch()
-        model = model_of(request, self.zoo, "sample")
-        asked = await parse_body(SampleRequest, await read_json(request, self.zoo.settings.max_body))
-        with model.at_work.hold(min(asked.count, self.zoo.settings.max_images)):
-            drawn, seeds = await self.draw(model, asked, watch)
+        stopwatch = Stopwatch()
+        model = model_for(request, self.repository, "sample")
+        asked = await parse_body(SampleRequest, await read_json(request, self.repository.settings.max_body))
+        with model.at_work.hold(min(asked.count, self.repository.settings.max_images)):
+            result, seeds = await self.draw(model, asked, stopwatch)
             headers = {"X-Seed": str(seeds[0])} if seeds else {}
-            return await answer(model, drawn, asked.format, watch, headers)
+            return await respond(model, result, asked.format, stopwatch, headers)
 
-    async def draw(self, model: Model, asked: SampleRequest, watch: Stopwatch) -> tuple[Drawn, list[int]]:
+    async def draw(
+        self, model: ServedModel, asked: SampleRequest, stopwatch: Stopwatch
+    ) -> tuple[Result, list[int]]:
         """Draw what a request asks a model for; give the seeds too, none for given latents.
 
         Raises:
-            Refusal: `invalid_request` (400), with the field at fault, or `busy` (429).
+            APIError: `invalid_request` (400), with the field at fault, or `busy` (429).
         """
         ((graph, spec),) = model.manifest.graphs.items()
-        inputs, seeds = inputs_of(asked, spec, model.manifest.labels, self.zoo.settings.max_images)
-        watch.lap("parse")
+        inputs, seeds = inputs_of(asked, spec, model.manifest.labels, self.repository.settings.max_images)
+        stopwatch.lap("parse")
         output = await model.run(graph, inputs)
-        watch.lap("engine")
-        return Drawn(
+        stopwatch.lap("engine")
+        return Result(
             output,
             {"model": model.name, "version": model.version, "seeds": seeds or None},
             [str(seed) for seed in seeds],
@@ -69,29 +71,31 @@ class Sampling:
 
     async def interpolate(self, request: Request) -> Response:
         """Walk between the pictures of seeds."""
-        watch = Stopwatch()
-        model = model_of(request, self.zoo, "sample")
-        asked = await parse_body(InterpolateRequest, await read_json(request, self.zoo.settings.max_body))
+        stopwatch = Stopwatch()
+        model = model_for(request, self.repository, "sample")
+        asked = await parse_body(
+            InterpolateRequest, await read_json(request, self.repository.settings.max_body)
+        )
         ((graph, spec),) = model.manifest.graphs.items()
-        inputs = inputs_of_walk(asked, spec, model.manifest.labels, self.zoo.settings.max_images)
-        watch.lap("parse")
+        inputs = inputs_of_walk(asked, spec, model.manifest.labels, self.repository.settings.max_images)
+        stopwatch.lap("parse")
         with model.at_work.hold(asked.n):
             output = await model.run(graph, inputs)
-            watch.lap("engine")
+            stopwatch.lap("engine")
             about = {"model": model.name, "version": model.version, "seeds": asked.seeds}
-            drawn = Drawn(output, about, limits=spec.output.range, milliseconds=asked.milliseconds)
-            return await answer(model, drawn, asked.format, watch)
+            result = Result(output, about, limits=spec.output.range, milliseconds=asked.milliseconds)
+            return await respond(model, result, asked.format, stopwatch)
 
     async def picture(self, request: Request) -> Response:
         """Give the picture of one seed, so that caches may keep it."""
-        watch = Stopwatch()
-        model = model_of(request, self.zoo, "sample")
+        stopwatch = Stopwatch()
+        model = model_for(request, self.repository, "sample")
         asked = parse_fields(PictureRequest, request.query_params.multi_items()[:8])
         version = model.version
         if asked.version not in (None, version):
-            raise Refusal(404, "unknown_version", f"{model.name} is of version {version} now", "version")
+            raise APIError(404, "unknown_version", f"{model.name} is of version {version} now", "version")
         tag = self._tag(model, request.url.path, asked)
-        keep = "private" if self.zoo.settings.all_keys else "public"
+        keep = "private" if self.repository.settings.all_keys else "public"
         headers = {
             "ETag": tag,
             "Cache-Control": f"{keep}, {'no-cache' if asked.version is None else FOREVER}",
@@ -105,11 +109,11 @@ class Sampling:
             truncation=asked.truncation,
         )
         with model.at_work.hold():
-            drawn, _ = await self.draw(model, wanted, watch)
-            return await answer(model, drawn, "png", watch, headers)
+            result, _ = await self.draw(model, wanted, stopwatch)
+            return await respond(model, result, "png", stopwatch, headers)
 
     @staticmethod
-    def _tag(model: Model, path: str, asked: PictureRequest) -> str:
+    def _tag(model: ServedModel, path: str, asked: PictureRequest) -> str:
         """Name the bytes of a picture: what they are made of, and by which file."""
         ((graph, file),) = model.engine.variants.items()
         shown = f"{model.manifest.labels} {model.manifest.graphs[graph].output.range} {SOFTWARE}"
@@ -121,7 +125,7 @@ def _seed(request: Request) -> int:
     """Read the seed in the path."""
     text = request.path_params["seed"]
     if not text.isascii() or not text.isdecimal() or len(text) > 16 or int(text) > MAX_SEED:
-        raise Refusal(404, "not_found", f"a seed is a whole number from 0 to {MAX_SEED}", "seed")
+        raise APIError(404, "not_found", f"a seed is a whole number from 0 to {MAX_SEED}", "seed")
     return int(text)
 
 
@@ -131,7 +135,7 @@ def inputs_of(
     """Give the inputs that a request asks a graph for, and the seeds they are of, none for given latents.
 
     Raises:
-        Refusal: `invalid_request` (400), with the field at fault.
+        APIError: `invalid_request` (400), with the field at fault.
     """
     count = request.count
     _must_be_few(count, max_images)
@@ -142,7 +146,7 @@ def inputs_of(
     # Drawn low enough that every picture's seed is one.
     seed = secrets.randbelow(MAX_SEED - max_images) if request.seed is None else request.seed
     if seed + count - 1 > MAX_SEED:
-        raise Refusal(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
+        raise APIError(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
     seeds = list(range(seed, seed + count))
     return _truncated(draw_inputs(graph.inputs, seeds, label), request.truncation), seeds
 
@@ -153,21 +157,21 @@ def inputs_of_walk(
     """Give the inputs that a walk feeds a graph with, a row for each of its pictures.
 
     Raises:
-        Refusal: `invalid_request` (400), with the field at fault.
+        APIError: `invalid_request` (400), with the field at fault.
     """
     _must_be_few(request.n, max_images)
     label = _class_of(labels, request.label)
     corners = _truncated(draw_inputs(graph.inputs, request.seeds, label), request.truncation)
     latents = walk(corners["latent"], request.n, graph.inputs["latent"].distribution or "normal")
     return {
-        name: latents if name == "latent" else np.repeat(drawn[:1], request.n)
-        for name, drawn in corners.items()
+        name: latents if name == "latent" else np.repeat(result[:1], request.n)
+        for name, result in corners.items()
     }
 
 
 def _must_be_few(count: int, max_images: int) -> None:
     if count > max_images:
-        raise Refusal(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
+        raise APIError(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
 
 
 def _truncated(inputs: dict[str, Array], truncation: float | None) -> dict[str, Array]:
@@ -181,20 +185,20 @@ def _class_of(labels: Sequence[str], label: int | str | None) -> int | None:
     try:
         return class_of(labels, label)
     except UserError as error:
-        raise Refusal(400, "invalid_request", str(error), "label") from None
+        raise APIError(400, "invalid_request", str(error), "label") from None
 
 
 def _given(request: SampleRequest, size: int, rows: list[list[float]]) -> NDArray[np.float32]:
     if request.seed is not None:
-        raise Refusal(400, "invalid_request", "give a seed or latents, not both", "latents")
+        raise APIError(400, "invalid_request", "give a seed or latents, not both", "latents")
     if request.truncation is not None:
-        raise Refusal(400, "invalid_request", "latents are taken as they are given", "truncation")
+        raise APIError(400, "invalid_request", "latents are taken as they are given", "truncation")
     if request.n not in (None, len(rows)):
-        raise Refusal(400, "invalid_request", f"n is {request.n}; there are {len(rows)} latents", "n")
+        raise APIError(400, "invalid_request", f"n is {request.n}; there are {len(rows)} latents", "n")
     if any(len(row) != size for row in rows):
-        raise Refusal(400, "invalid_request", f"every latent must have {size} numbers", "latents")
+        raise APIError(400, "invalid_request", f"every latent must have {size} numbers", "latents")
     with np.errstate(over="ignore"):
         latents = np.array(rows, np.float32)
     if not np.isfinite(latents).all():
-        raise Refusal(400, "invalid_request", "a latent's numbers must be finite as float32", "latents")
+        raise APIError(400, "invalid_request", "a latent's numbers must be finite as float32", "latents")
     return latents

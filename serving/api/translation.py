@@ -9,22 +9,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.bodies import read_upload
-from serving.api.formats import Drawn
+from serving.api.formats import Result
 from serving.api.requests import TranslateRequest
-from serving.api.responses import Stopwatch, answer, model_of
+from serving.api.responses import Stopwatch, model_for, respond
 from serving.arrays import Pixels
-from serving.errors import Refusal
+from serving.errors import APIError
 from serving.imaging import codec
-from serving.repository.model import Model
-from serving.repository.repository import Zoo
+from serving.repository.model import ServedModel
+from serving.repository.repository import ModelRepository
 from serving.runtime.manifest import Manifest, Tensor
 
 
 @dataclass
-class Translating:
+class TranslationRoutes:
     """The route of models that translate."""
 
-    zoo: Zoo
+    repository: ModelRepository
 
     decoders: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
@@ -33,33 +33,33 @@ class Translating:
 
     async def translate(self, request: Request) -> Response:
         """Translate an image of any size to one of the same size."""
-        watch = Stopwatch()
-        model = model_of(request, self.zoo, "translate")
+        stopwatch = Stopwatch()
+        model = model_for(request, self.repository, "translate")
         model.must_be_quick()  # before an image is read and decoded in vain
-        with self.zoo.uploads.hold():
-            asked, data = await read_upload(request, self.zoo.settings.max_upload)
-            drawn, graph = await self.draw(model, asked, data, watch)
-            return await answer(model, drawn, asked.format, watch, {"X-Direction": graph})
+        with self.repository.uploads.hold():
+            asked, data = await read_upload(request, self.repository.settings.max_upload)
+            result, graph = await self.draw(model, asked, data, stopwatch)
+            return await respond(model, result, asked.format, stopwatch, {"X-Direction": graph})
 
     async def draw(
-        self, model: Model, asked: TranslateRequest, data: bytes, watch: Stopwatch
-    ) -> tuple[Drawn, str]:
+        self, model: ServedModel, asked: TranslateRequest, data: bytes, stopwatch: Stopwatch
+    ) -> tuple[Result, str]:
         """Translate an encoded image as a request asks; name the direction too.
 
         Raises:
-            Refusal: `invalid_request`, `broken_image` (400), `unsupported_image` (415), `image_too_large`
+            APIError: `invalid_request`, `broken_image` (400), `unsupported_image` (415), `image_too_large`
                 (413) or `busy` (429).
         """
         graph = graph_of(asked, model.manifest)
         spec = model.manifest.graphs[graph].inputs["image"]
-        most, loop = self.zoo.settings.max_pixels, asyncio.get_running_loop()
+        most, loop = self.repository.settings.max_pixels, asyncio.get_running_loop()
         size, padded = await loop.run_in_executor(self.decoders, _prepare, data, spec, most)
-        watch.lap("parse")
+        stopwatch.lap("parse")
         output = await model.run(graph, {"image": padded})
-        watch.lap("engine")
+        stopwatch.lap("engine")
         height, width = size
         about = {"model": model.name, "version": model.version, "direction": graph}
-        return Drawn(output[:, :height, :width], about, [graph]), graph
+        return Result(output[:, :height, :width], about, [graph]), graph
 
 
 def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:
@@ -72,10 +72,10 @@ def graph_of(request: TranslateRequest, label: Manifest) -> str:
     """Give the graph that translates in the direction that is asked for.
 
     Raises:
-        Refusal: `invalid_request` (400), there is none.
+        APIError: `invalid_request` (400), there is none.
     """
     graph = next(iter(label.graphs)) if request.direction is None else request.direction
     if graph not in label.graphs:
         there = " or ".join(label.graphs)
-        raise Refusal(400, "invalid_request", f"the direction must be {there}", "direction")
+        raise APIError(400, "invalid_request", f"the direction must be {there}", "direction")
     return graph

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serving.arrays import Pixels
-from serving.errors import Refusal
+from serving.errors import APIError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 4096 * 4096
@@ -50,32 +50,32 @@ def decode(
         grid: the multiple and the least of a side that it will be padded to.
 
     Raises:
-        Refusal: `unsupported_image` (415), `image_too_large` (413) or `broken_image` (400).
+        APIError: `unsupported_image` (415), `image_too_large` (413) or `broken_image` (400).
     """
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             _must_be_small(image, data, max_pixels, grid)
             return _flatten(image, channels)
     except UnidentifiedImageError:
-        raise Refusal(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
+        raise APIError(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
     except Image.DecompressionBombError:
-        raise Refusal(413, "image_too_large", f"an image may have {max_pixels} pixels") from None
-    except (Refusal, MemoryError):
+        raise APIError(413, "image_too_large", f"an image may have {max_pixels} pixels") from None
+    except (APIError, MemoryError):
         raise
     except Exception:  # decoders of damaged files raise whatever they stumble over
-        raise Refusal(400, "broken_image", "the image is damaged or cut short") from None
+        raise APIError(400, "broken_image", "the image is damaged or cut short") from None
 
 
 def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple[int, int]) -> None:
     """Refuse what would take too long or too much room, before it is decoded."""
     width, height = image.size
-    too_large = functools.partial(Refusal, 413, "image_too_large")
+    too_large = functools.partial(APIError, 413, "image_too_large")
     if _reach(width, *grid) * _reach(height, *grid) > max_pixels:
         raise too_large(f"an image may have {max_pixels} pixels; got {width}x{height}")
     if max(width, height) > MOST_SLENDER * min(width, height):
         raise too_large(f"an image may be {MOST_SLENDER} times as long as wide; got {width}x{height}")
     if image.format in ("JPEG", "MPO") and data.count(SCAN) > MAX_SCANS:
-        raise Refusal(400, "broken_image", f"a JPEG may have {MAX_SCANS} scans")
+        raise APIError(400, "broken_image", f"a JPEG may have {MAX_SCANS} scans")
 
 
 def _flatten(image: Image.Image, channels: int) -> Pixels:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from serving.arrays import Pixels
-from serving.errors import Refusal
+from serving.errors import APIError, UserError
 from serving.imaging.codec import FORMATS, decode
 
 FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
@@ -19,11 +19,11 @@ def image_files(root: Path) -> list[Path]:
     """List the images below a folder.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
     if not files:
-        raise ValueError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
+        raise UserError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
     return files
 
 
@@ -31,10 +31,10 @@ def read_image(file: Path, channels: int) -> Pixels:
     """Read an image of any size and mode: pixels (H, W, channels).
 
     Raises:
-        ValueError: it can't be decoded; it is named.
+        UserError: it can't be decoded; it is named.
         OSError: it can't be read.
     """
     try:
         return decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)
-    except Refusal as refusal:
-        raise ValueError(f"{file}: {refusal}") from refusal
+    except APIError as refusal:
+        raise UserError(f"{file}: {refusal}") from refusal

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 
-from serving.errors import Refusal
+from serving.errors import APIError
 
 
-class Keys:
+class APIKeyAuth:
     """The keys that open a server; where there are none, it is open.
 
     Args:
@@ -25,7 +25,7 @@ class Keys:
         Every key is compared, and always in the same time, so that an answer's time tells nothing.
 
         Raises:
-            Refusal: `unauthorized` (401).
+            APIError: `unauthorized` (401).
         """
         if not self._digests:
             return
@@ -33,7 +33,7 @@ class Keys:
         given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
         digest = _digest(given.strip(" \t").encode("latin-1"))  # as Starlette decodes headers
         if not sum(hmac.compare_digest(digest, each) for each in self._digests):
-            raise Refusal(401, "unauthorized", "a valid key is needed: Authorization: Bearer KEY")
+            raise APIError(401, "unauthorized", "a valid key is needed: Authorization: Bearer KEY")
 
 
 def _digest(key: bytes) -> bytes:

@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import Refusal
+from serving.errors import APIError
 from serving.metrics import count_request
 from serving.middleware.access_log import AccessLog
-from serving.middleware.auth import Keys
+from serving.middleware.auth import APIKeyAuth
 
 logger = logging.getLogger("ganzoo")
 
@@ -31,13 +31,13 @@ OPEN_FILES = ("/static_content/", "/playground/")
 GONE = 499
 """What is noted where a client did not wait for its answer, as nginx has it."""
 
-PATIENCE = 0.25
+GRACE = 0.25
 """Seconds that a request may take before anyone looks whether its client is still there."""
 
 LINGER, LITTLE = 1.0, 2**20
 """Seconds and bytes that what is left of a refused request may take."""
 
-Shape = Callable[[Refusal, str], bytes]
+Shape = Callable[[APIError, str], bytes]
 
 
 @dataclass(eq=False)
@@ -88,7 +88,7 @@ class Exchange:
             self.size += len(message.get("body", b""))
         await self.send(message)
 
-    async def watch(self) -> None:
+    async def wait_for_disconnect(self) -> None:
         """Wait for the client to go, and then give its request up."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
@@ -97,11 +97,11 @@ class Exchange:
             self.task.cancel()
 
 
-class Guard:
+class RequestMiddleware:
     """Let requests through to an app, and answer what goes wrong in one shape, with an id the log has too.
 
     Args:
-        app: raises `Refusal` for what it will not do.
+        app: raises `APIError` for what it will not do.
         keys: that requests must have one of, but for health, pages and their files.
         deadline: seconds that an answer may take.
         log: takes a line for each request; None for no log.
@@ -112,12 +112,12 @@ class Guard:
         self,
         app: ASGIApp,
         shapes: Mapping[str, Shape],
-        keys: Keys | None = None,
+        keys: APIKeyAuth | None = None,
         deadline: float = 25.0,
         log: AccessLog | None = None,
     ) -> None:
         self.app, self.shapes, self.deadline, self.log = app, shapes, deadline, log
-        self.keys = keys or Keys(())
+        self.keys = keys or APIKeyAuth(())
         process = secrets.token_hex(6)
         self._ids = (f"{process}{number:010x}" for number in itertools.count())
         self._under_way: set[Exchange] = set()
@@ -129,11 +129,11 @@ class Guard:
         exchange = Exchange({**scope, "app": self}, receive, send, next(self._ids))
         self._under_way.add(exchange)
         if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._watch_clients())
         try:
-            refusal = await self._try(exchange)
-            if refusal is not None and exchange.status == 0:
-                await self._refuse(refusal, exchange)
+            api_error = await self._try(exchange)
+            if api_error is not None and exchange.status == 0:
+                await self._send_error(api_error, exchange)
         except asyncio.CancelledError:
             if not exchange.gone or exchange.task is None or exchange.task.uncancel() > 0:
                 raise
@@ -142,7 +142,7 @@ class Guard:
             self._under_way.remove(exchange)
             self._note(exchange)
 
-    async def _try(self, exchange: Exchange) -> Refusal | None:
+    async def _try(self, exchange: Exchange) -> APIError | None:
         """Let a request through; give what it comes to if it is not answered."""
         scope = exchange.scope
         try:
@@ -150,25 +150,25 @@ class Guard:
                 self.keys.check(Headers(scope=scope))
             async with asyncio.timeout(self.deadline):
                 await self.app(scope, exchange.hear, exchange.answer)
-        except Refusal as refusal:
-            return refusal
+        except APIError as api_error:
+            return api_error
         except HTTPException as error:
             code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-            return Refusal(error.status_code, code, error.detail, headers=dict(error.headers or {}))
+            return APIError(error.status_code, code, error.detail, headers=dict(error.headers or {}))
         except ClientDisconnect:
             exchange.gone = True
         except TimeoutError:
-            return Refusal(503, "too_late", f"no answer within {self.deadline:g} s; try again shortly")
+            return APIError(503, "too_late", f"no answer within {self.deadline:g} s; try again shortly")
         except Exception:
             logger.exception("request %s failed", exchange.id)
-            return Refusal(500, "internal_error", "the server failed; its log has the request's id")
+            return APIError(500, "internal_error", "the server failed; its log has the request's id")
         return None
 
-    async def _refuse(self, refusal: Refusal, exchange: Exchange) -> None:
-        headers = {"Cache-Control": "no-store", **refusal.headers}
-        if refusal.status in (429, 503):
+    async def _send_error(self, api_error: APIError, exchange: Exchange) -> None:
+        headers = {"Cache-Control": "no-store", **api_error.headers}
+        if api_error.status in (429, 503):
             headers["Retry-After"] = "1"
-        if refusal.status == 401:
+        if api_error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         await exchange.discard()
         if not exchange.read:
@@ -176,7 +176,7 @@ class Guard:
         shape = next(
             shape for prefix, shape in self.shapes.items() if exchange.scope["path"].startswith(prefix)
         )
-        answer = Response(shape(refusal, exchange.id), refusal.status, headers, "application/json")
+        answer = Response(shape(api_error, exchange.id), api_error.status, headers, "application/json")
         await answer(exchange.scope, exchange.hear, exchange.answer)
 
     def _note(self, exchange: Exchange) -> None:
@@ -200,15 +200,15 @@ class Guard:
                 ms=round(1e3 * seconds, 2),
             )
 
-    async def _watch(self) -> None:
+    async def _watch_clients(self) -> None:
         """Look after the clients of requests that take long: who is gone needs no answer."""
         watched: dict[Exchange, asyncio.Task[None]] = {}
         while self._under_way:
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(GRACE)
             now = time.perf_counter()
             for exchange in self._under_way - watched.keys():
-                if exchange.read and exchange.status == 0 and now - exchange.since > PATIENCE:
-                    watched[exchange] = asyncio.create_task(exchange.watch())
+                if exchange.read and exchange.status == 0 and now - exchange.since > GRACE:
+                    watched[exchange] = asyncio.create_task(exchange.wait_for_disconnect())
             for exchange in watched.keys() - self._under_way:
                 watched.pop(exchange).cancel()
         for task in watched.values():

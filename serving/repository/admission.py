@@ -21,7 +21,7 @@ class Admission:
         """Hold so much while the block runs.
 
         Raises:
-            Refusal: `busy` (429), there would be too much.
+            APIError: `busy` (429), there would be too much.
         """
         if self.held + count > self.limit:
             raise busy()

@@ -27,7 +27,7 @@ from serving.errors import busy
 Inputs = Mapping[str, Array]
 
 
-class Notes(Protocol):
+class BatchMetrics(Protocol):
     """Who is told what a batcher does."""
 
     def batch(self, rows: int, seconds: float) -> None:
@@ -72,8 +72,8 @@ class Batcher:
         max_queue: rows that may wait; beyond them callers are refused.
         max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
             wait.
-        patience: seconds of work that may wait, by how long the last full batches took; beyond, callers are
-            refused.
+        max_seconds: estimated seconds of work that may wait, by how long the last full batches took;
+            beyond, callers are refused.
         batches: that run at once, each in its thread; what waits is shared out between those that are idle.
         notes: told of every batch, and of what waits.
     """
@@ -84,11 +84,11 @@ class Batcher:
         max_rows: int = 64,
         max_queue: int = 2048,
         max_numbers: int = sys.maxsize,
-        patience: float = math.inf,
+        max_seconds: float = math.inf,
         batches: int = 1,
-        notes: Notes | None = None,
+        notes: BatchMetrics | None = None,
     ) -> None:
-        self._notes, self._batches, self._patience = notes, batches, patience
+        self._notes, self._batches, self._max_seconds = notes, batches, max_seconds
         self._pace = 0.0
         """Seconds that a thread takes for a number, as the last full batches went; 0 is unknown."""
 
@@ -107,7 +107,7 @@ class Batcher:
         A caller that is cancelled takes its waiting rows with it.
 
         Raises:
-            Refusal: `busy` (429), too much is waiting already.
+            APIError: `busy` (429), too much is waiting already.
         """
         jobs = self._jobs(inputs, asyncio.get_running_loop())
         with self._lock:
@@ -155,7 +155,7 @@ class Batcher:
     @property
     def is_slow(self) -> bool:
         """Tell whether whoever comes now would have to wait for too long."""
-        return self._rows > 0 and self._numbers * self._pace > self._patience * self._batches
+        return self._rows > 0 and self._numbers * self._pace > self._max_seconds * self._batches
 
     def _forget(self, jobs: list[Job]) -> None:
         """Drop the jobs of a caller who is gone or has already failed."""
@@ -232,7 +232,7 @@ class Batcher:
             output = self._run(joined)
             seconds = time.perf_counter() - start
             if len(output) != rows:
-                raise ValueError(f"{rows} rows went in, and {len(output)} came out")
+                raise RuntimeError(f"{rows} rows went in, and {len(output)} came out")
         except Exception as error:
             if len(batch) == 1:
                 return [error]

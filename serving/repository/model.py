@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.arrays import Array
-from serving.errors import EngineError, Refusal, busy
+from serving.errors import APIError, EngineError, busy
 from serving.metrics import BATCH_ROWS, ENGINE_SECONDS, QUEUE_ROWS
 from serving.repository.admission import Admission
 from serving.repository.batcher import Batcher
@@ -17,7 +17,7 @@ from serving.runtime.sessions import Options
 from serving.settings import Settings
 
 
-class Model:
+class ServedModel:
     """An artifact at work: its engine, and a batcher for each of its graphs."""
 
     def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
@@ -31,9 +31,9 @@ class Model:
                 settings.max_batch,
                 settings.max_queue,
                 _most_numbers(spec, settings),
-                settings.patience,
+                settings.max_queue_seconds,
                 engine.batches[graph],
-                Notes(name, graph),
+                BatchMetrics(name, graph),
             )
             for graph, spec in engine.manifest.graphs.items()
         }
@@ -53,7 +53,7 @@ class Model:
         """Check that there is a graph for which nobody would have to wait for long.
 
         Raises:
-            Refusal: `busy` (429), there is none.
+            APIError: `busy` (429), there is none.
         """
         if all(batcher.is_slow for batcher in self.batchers.values()):
             raise busy()
@@ -62,19 +62,19 @@ class Model:
         """Run rows through a graph, in batches with whoever else is asking.
 
         Raises:
-            Refusal: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the inputs are out of
+            APIError: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the inputs are out of
                 any range.
         """
         try:
             output = await self.batchers[graph].submit(inputs)
         except OutOfMemory as error:
-            raise Refusal(503, "out_of_memory", "there is no memory for this; try again, or less") from error
+            raise APIError(503, "out_of_memory", "there is no memory for this; try again, or less") from error
         if output.dtype.kind == "f" and not np.isfinite(output).all():
-            raise Refusal(400, "invalid_request", "what comes of these latents is not finite", "latents")
+            raise APIError(400, "invalid_request", "what comes of these latents is not finite", "latents")
         return output
 
 
-class Notes:
+class BatchMetrics:
     """What a batcher tells the metrics."""
 
     def __init__(self, model: str, graph: str) -> None:
@@ -97,17 +97,17 @@ def _most_numbers(graph: Graph, settings: Settings) -> int:
     return min((settings.max_batch_pixels * tensor.size for tensor in images), default=sys.maxsize)
 
 
-def load_model(folder: Path, settings: Settings) -> Model:
+def load_model(folder: Path, settings: Settings) -> ServedModel:
     """Load an artifact, and warm it.
 
     Raises:
         ManifestError: its manifest is not of this format.
         EngineError: it can't be served.
     """
-    options = Options(threads=settings.threads, batches=settings.batches, rows=settings.max_batch)
+    options = Options(threads=settings.threads, batches=settings.concurrent_batches, rows=settings.max_batch)
     engine = Engine(folder, settings.provider, settings.precision, options)
     warm(engine, settings.max_batch)
-    return Model(folder.name, engine, settings)
+    return ServedModel(folder.name, engine, settings)
 
 
 def warm(engine: Engine, rows: int) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from serving.errors import EngineError, Refusal
+from serving.errors import APIError, EngineError
 from serving.metrics import MODELS, RELOADS
 from serving.repository.admission import Admission
-from serving.repository.model import Model, load_model, try_out
+from serving.repository.model import ServedModel, load_model, try_out
 from serving.runtime.artifact import read_manifest
 from serving.settings import Settings
 
@@ -22,7 +22,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 """What tells a folder's content from what it was: name, inode, size and time of every file."""
 
 
-class Zoo:
+class ModelRepository:
     """All models, by the names of their folders; while they serve, artifacts may come, change and go.
 
     A request holds the model that it has found: whatever is loaded meanwhile, its answer is of one version. A
@@ -31,7 +31,7 @@ class Zoo:
 
     def __init__(self, settings: Settings) -> None:
         self.configure(settings)
-        self.models: Mapping[str, Model] = {}
+        self.models: Mapping[str, ServedModel] = {}
         self.faults: Mapping[str, str] = {}
         """Why a folder's newest content is not served. Both are exchanged, never changed: others read."""
 
@@ -99,13 +99,13 @@ class Zoo:
     def _reload(self, folder: Path) -> None:
         name = folder.name
         try:
-            label, at_work = read_manifest(folder), self.models.get(name)
-            if at_work is not None and at_work.manifest.version == label.version:
-                at_work.engine.manifest = label  # the same graphs, and a score more
+            manifest, at_work = read_manifest(folder), self.models.get(name)
+            if at_work is not None and at_work.manifest.version == manifest.version:
+                at_work.engine.manifest = manifest  # the same graphs, and a score more
             else:
                 self.models = {**self.models, name: load_model(folder, self.settings)}
                 RELOADS.labels("loaded").inc()
-                logger.info("%s is served as version %s", name, label.version)
+                logger.info("%s is served as version %s", name, manifest.version)
         except Exception as error:  # whatever a foreign file makes of its readers
             self.faults = {**self.faults, name: str(error).replace(str(folder), name)}
             RELOADS.labels("refused").inc()
@@ -121,19 +121,19 @@ class Zoo:
             except Exception:
                 logger.exception("artifacts can't be looked at")
 
-    def find(self, name: str, task: str | None = None) -> Model:
+    def find(self, name: str, task: str | None = None) -> ServedModel:
         """Look a model up by its name, which no path is ever made of.
 
         Raises:
-            Refusal: `unknown_model` (404) or `wrong_task` (400).
+            APIError: `unknown_model` (404) or `wrong_task` (400).
         """
         model = self.models.get(name)
         if model is None:
             there = ", ".join(self.models)
-            raise Refusal(404, "unknown_model", f"there is no such model; there are {there}")
+            raise APIError(404, "unknown_model", f"there is no such model; there are {there}")
         if task not in (None, model.manifest.task):
             does = {"sample": "samples", "translate": "translates images"}[model.manifest.task]
-            raise Refusal(400, "wrong_task", f"{name} {does}; ask for /{model.manifest.task}")
+            raise APIError(400, "wrong_task", f"{name} {does}; ask for /{model.manifest.task}")
         return model
 
 

@@ -7,16 +7,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.errors import EngineError
-from serving.runtime import manifest
-from serving.runtime.manifest import FILE, Manifest, ManifestError
+from serving.runtime.manifest import FORMAT, MANIFEST_FILE, Golden, Manifest, ManifestError, Variant
 
 
 def is_artifact(source: Path) -> bool:
     """Tell an artifact from a run."""
-    return (source / manifest.FILE).exists()
+    return (source / MANIFEST_FILE).exists()
 
 
-def read_file(folder: Path, part: manifest.Variant | manifest.Golden) -> bytes:
+def read_file(folder: Path, part: Variant | Golden) -> bytes:
     """Read a file of an artifact, and hold it against the manifest's hash.
 
     Raises:
@@ -37,17 +36,18 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ManifestError: there is none, or it is not one of this format.
     """
-    path = folder / FILE
+    path = folder / MANIFEST_FILE
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"{folder} is no artifact: {FILE} can't be read ({error.strerror})") from error
+        raise ManifestError(
+            f"{folder} is no artifact: {MANIFEST_FILE} can't be read ({error.strerror})"
+        ) from error
     try:
         content = json.loads(data)
-        if isinstance(content, dict) and content.get("format") != manifest.FORMAT:
+        if isinstance(content, dict) and content.get("format") != FORMAT:
             raise ManifestError(
-                f"{path} has format {content.get('format')}; this version reads {manifest.FORMAT}: "
-                "use a newer one"
+                f"{path} has format {content.get('format')}; this version reads {FORMAT}: use a newer one"
             )
         return Manifest.model_validate_json(data)
     except ValidationError as error:

@@ -12,9 +12,8 @@ import numpy as np
 
 from serving.arrays import Array
 from serving.errors import EngineError
-from serving.runtime import manifest
 from serving.runtime.artifact import read_file, read_manifest
-from serving.runtime.manifest import Manifest, Precision, ProviderName, Tensor
+from serving.runtime.manifest import Graph, Manifest, Precision, ProviderName, Tensor
 from serving.runtime.sessions import Options, choose_provider, open_session
 
 logger = logging.getLogger("ganzoo")
@@ -160,7 +159,7 @@ class Engine:
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
-def must_match(session: Any, name: str, graph: manifest.Graph) -> None:
+def must_match(session: Any, name: str, graph: Graph) -> None:
     """Hold a loaded graph against its manifest: names and types of its ends.
 
     Raises:

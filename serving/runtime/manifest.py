@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from serving.errors import UserError
 
 FORMAT = 1
-FILE = "manifest.json"
-NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+MANIFEST_FILE = "manifest.json"
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What an artifact may be called."""
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
@@ -22,7 +22,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 ProviderName = Literal["auto", "cpu", "cuda"]
 """Where a graph may be asked to run; auto is CUDA where it can be used, else the CPU."""
 
-ModelName = Annotated[str, Field(pattern=f"^{NAME}$")]
+ModelName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -17,8 +17,8 @@ import torch
 from tests.bench.machine import describe_machine
 from training.data.dataset import open_data
 from training.evaluation.compare import compare, table
-from training.loop.train import Training, train
-from training.run.config import Card, Run
+from training.loop.train import TrainState, train
+from training.run.config import RunConfig, TrainConfig
 from zoo.models.dcgan import DCGAN, DCGAN2015
 
 PAPER: dict[str, Any] = dataclasses.asdict(DCGAN2015(image_size=32, channels=1, width=32))
@@ -42,7 +42,10 @@ CELLS: dict[str, dict[str, Any]] = {
 
 def affordable_steps(entry: DCGAN, data: str, budget: float) -> int:
     """Give the steps that a budget of CPU seconds pays for on this machine."""
-    training, source = Training(card(entry, data, Run(device="cpu"))), open_data(data, entry.sample_shape, 0)
+    training, source = (
+        TrainState(config(entry, data, TrainConfig(device="cpu"))),
+        open_data(data, entry.sample_shape, 0),
+    )
     for _ in range(5):
         training.step(source)
     start, count = time.process_time(), 30
@@ -51,9 +54,9 @@ def affordable_steps(entry: DCGAN, data: str, budget: float) -> int:
     return max(1, round(budget * count / (time.process_time() - start)))
 
 
-def card(entry: DCGAN, data: str, run: Run) -> Card:
+def config(entry: DCGAN, data: str, run: TrainConfig) -> RunConfig:
     """Describe a run of the bench."""
-    return Card(name="dcgan", entry=entry, run=dataclasses.replace(run, data=data))
+    return RunConfig(name="dcgan", entry=entry, train=dataclasses.replace(run, data=data))
 
 
 def main() -> None:
@@ -77,10 +80,10 @@ def main() -> None:
             folder = asked.runs / f"{name}-{seed}"
             folders.append(folder)
             if (folder / "run.json").exists():  # resume it, if it is not done
-                train(Card.read(folder))
+                train(RunConfig.read(folder))
                 continue
             steps = steps or affordable_steps(entry, asked.data, asked.budget)
-            run = Run(
+            run = TrainConfig(
                 steps=steps,
                 seed=seed,
                 out=folder,
@@ -90,7 +93,7 @@ def main() -> None:
                 sheet_every=steps,
                 checkpoint_every=steps,
             )
-            train(card(entry, asked.data, run))
+            train(config(entry, asked.data, run))
 
     of = f"{asked.budget:g} CPU seconds a run on {asked.threads} thread(s), {asked.seeds} seeds"
     data = asked.data.partition(":")[0]

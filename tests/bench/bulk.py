@@ -44,10 +44,10 @@ ROUNDS = 5
 Row = dict[str, Any]
 
 
-def plain_loop(graphs: Pipeline, plan: Plan, path: Path) -> None:
+def plain_loop(pipeline: Pipeline, plan: Plan, path: Path) -> None:
     """Draw, encode and write by turns, as one would without any of ours."""
     with tarfile.open(path, "w") as tar:
-        for seeds, pictures, _ in graphs.samples(plan.seeds(0)):
+        for seeds, pictures, _ in pipeline.samples(plan.seeds(0)):
             for seed, picture in zip(seeds, pictures, strict=True):
                 data = encode_png(picture)
                 member = tarfile.TarInfo(f"{seed:016}.png")
@@ -56,25 +56,25 @@ def plain_loop(graphs: Pipeline, plan: Plan, path: Path) -> None:
 
 
 def contestants(
-    graphs: Pipeline, plan: Plan, folder: Path, open_now: ExitStack
+    pipeline: Pipeline, plan: Plan, folder: Path, open_now: ExitStack
 ) -> dict[str, Callable[[], None]]:
     """List all who race; their processes are started, as that takes its time once."""
     packers, workers = open_now.enter_context(packing(cores())), open_now.enter_context(worker_pool(cores()))
     quarters = [Plan(**asdict(plan) | {"size": -(-plan.n // 4)}).seeds(shard) for shard in range(4)]
 
     def beside() -> None:
-        list(write_shards(graphs, plan, folder, [0], packers, lambda count: None))
+        list(write_shards(pipeline, plan, folder, [0], packers, lambda count: None))
 
     def ours() -> None:
         write = partial(workers.submit, write_alone, folder / "artifact", plan.version, label=None)
         wait([write(seeds=seeds, path=folder / f"{seeds.start}.tar") for seeds in quarters])
 
     def engine() -> None:
-        for _ in graphs.samples(plan.seeds(0)):
+        for _ in pipeline.samples(plan.seeds(0)):
             pass
 
     return {
-        BASELINE: lambda: plain_loop(graphs, plan, folder / "plain.tar"),
+        BASELINE: lambda: plain_loop(pipeline, plan, folder / "plain.tar"),
         "processes that pack beside the engine": beside,
         "ours: processes with an engine each": ours,
         ENGINE: engine,
@@ -86,9 +86,9 @@ def race(entry: Entry, n: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as place, ExitStack() as open_now:
         folder = Path(place)
         artifact_of(entry, folder / "artifact")
-        graphs = open_pipeline(folder / "artifact", provider="cpu")
-        plan = Plan(version=graphs.version, provider="cpu", seed=0, n=n, label=None, size=n)
-        able = contestants(graphs, plan, folder, open_now)
+        pipeline = open_pipeline(folder / "artifact", provider="cpu")
+        plan = Plan(version=pipeline.version, provider="cpu", seed=0, n=n, label=None, size=n)
+        able = contestants(pipeline, plan, folder, open_now)
         best = dict.fromkeys(able, 0.0)
         for _ in range(ROUNDS):
             for name, draw in able.items():

@@ -88,7 +88,7 @@ def artifact_of(entry: Entry, folder: Path) -> None:
         entry=entry,
         data="none",
         generators=nn.ModuleDict({name: generator}),
-        probe={name: feed(entry, small, 0)},
+        preview={name: feed(entry, small, 0)},
         columns=1,
         smaller=None if isinstance(entry, MLPGAN) else Smaller(("int8",), draw),
     )

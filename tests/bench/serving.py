@@ -42,7 +42,7 @@ from zoo.models.dcgan import DCGAN
 Row = dict[str, Any]
 ROUNDS = 3
 
-ALONE = "onnxruntime alone"
+SINGLE = "onnxruntime alone"
 
 GRAPH = "generator.cpu.fp32.onnx"
 """The file that all run."""
@@ -146,9 +146,9 @@ def servers(artifacts: Path) -> Iterator[tuple[str, Server]]:
         ),
     )
     if _installed("litserve"):
-        graphs = {"sample": folder / GRAPH, "translate": artifacts / "translator" / "a2b.cpu.fp32.onnx"}
+        pipeline = {"sample": folder / GRAPH, "translate": artifacts / "translator" / "a2b.cpu.fp32.onnx"}
         for task, formats in (("sample", ("npy", "png")), ("translate", ("translate",))):
-            environment = peer | {"PEER_GRAPH": str(graphs[task])}
+            environment = peer | {"PEER_GRAPH": str(pipeline[task])}
             yield "LitServe", Server(_peer("litserve", task), litserve, formats, environment, "/health")
     if _installed("pytriton"):
 
@@ -264,7 +264,7 @@ def race(
                 load.closed(seconds / 4)
                 rounds[each.name].append(turn(each, load, seconds, rate))
         if rate is None and kind != "translate":
-            rounds.setdefault(ALONE, []).append({"requests/s": limit(graph, n, seconds) / n})
+            rounds.setdefault(SINGLE, []).append({"requests/s": limit(graph, n, seconds) / n})
     for name, rows in rounds.items():
         middle = sorted(rows, key=lambda row: row["requests/s"])[ROUNDS // 2]
         come = connections if rate is None else f"{rate:,.0f}/s"
@@ -308,7 +308,7 @@ def table(rows: list[Row]) -> str:
     lines = [[*heads, "p50 ms", "p99 ms", "CPU ms a request", "errors"], ["---"] * 11]
     for each in rows:
         rates = {other["server"]: other["requests/s"] for other in rows if _same(other, each)}
-        mine, alone = rates.get("ours", math.nan), rates.get(ALONE, math.nan)
+        mine, alone = rates.get("ours", math.nan), rates.get(SINGLE, math.nan)
         numbers = [f"{each['requests/s']:,.0f}", f"{mine / max(each['requests/s'], 0.1):.2f}"]
         numbers += [f"{each['requests/s'] / alone:.2f}"]
         numbers += [f"{each.get(key, math.nan):.1f}" for key in ("p50", "p99")]

@@ -27,8 +27,8 @@ from torch.utils.flop_counter import flop_registry
 from tests.bench import plain
 from tests.bench.machine import describe_machine
 from training.data.dataset import open_data
-from training.loop.state import Training
-from training.run.config import Card, Run
+from training.loop.state import TrainState
+from training.run.config import RunConfig, TrainConfig
 from zoo.entry import Entry
 from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN2015
@@ -79,9 +79,11 @@ def write_pictures(folder: Path, shape: tuple[int, ...], count: int) -> None:
 
 def ours(entry: Entry, spec: str, device: str, options: dict[str, Any]) -> Callable[[], object]:
     """Give a step of our own loop."""
-    training = Training(Card(name="bench", entry=entry, run=Run(data=spec, device=device, **options)))
-    data = open_data(spec, entry.sample_shape, 0).to(training.device)
-    return lambda: training.step(data)
+    state = TrainState(
+        RunConfig(name="bench", entry=entry, train=TrainConfig(data=spec, device=device, **options))
+    )
+    data = open_data(spec, entry.sample_shape, 0).to(state.device)
+    return lambda: state.step(data)
 
 
 def contestants(kind: Kind, folder: Path, device: str, compiled: bool) -> Iterator[tuple[str, Callable]]:

@@ -32,7 +32,7 @@ from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN
 
 Trial = Callable[[Path, Path, bool], Finding]
-Record = dict[str, dict[str, Any]]
+RunLogger = dict[str, dict[str, Any]]
 """Of each trial, what was found last, and on what."""
 
 TRIALS: dict[str, Trial] = {
@@ -49,7 +49,7 @@ beside a control that does not keep the promise.
 HEADS = ["promise", "found", "control", "kept", "measured on"]
 
 
-def table(record: Record) -> str:
+def table(record: RunLogger) -> str:
     """Lay out what was found last, a row for each trial."""
     rows = [HEADS, ["---"] * len(HEADS)]
     for name in (name for name in TRIALS if name in record):
@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="hours in place of minutes")
     parser.add_argument("--only", nargs="*", choices=TRIALS, default=list(TRIALS))
     asked = parser.parse_args()
-    record: Record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record: RunLogger = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     with tempfile.TemporaryDirectory() as place:
         artifacts = Path(place) / "artifacts"
         for name, width in (("pictures", 64), ("classes", 32)):

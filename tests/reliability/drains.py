@@ -93,7 +93,7 @@ def drain(settings: Settings, log: Path, number: signal.Signals) -> Drained:
 
 def drains(artifacts: Path, scratch: Path, long: bool) -> Finding:
     """End servers in order, and by force."""
-    count, settings = 20, Settings(artifacts=artifacts, drain=DRAIN, patience=60)
+    count, settings = 20, Settings(artifacts=artifacts, drain=DRAIN, max_queue_seconds=60)
     ended = [drain(settings, scratch / f"drained{i}", signal.SIGTERM) for i in range(count)]
     killed = drain(settings, scratch / "killed", signal.SIGKILL)
     lost, told = sum(each.lost for each in ended), sum(each.told for each in ended)

@@ -54,8 +54,8 @@ def flood(settings: Settings, log: Path, seconds: float) -> Flood:
 def overload(artifacts: Path, scratch: Path, long: bool) -> Finding:
     """Flood our server, and the same without a bound on what waits."""
     seconds = 600.0 if long else 60.0
-    bounded = flood(Settings(artifacts=artifacts, patience=WAIT), scratch / "bounded", seconds)
-    patient = Settings(artifacts=artifacts, patience=3600, max_uploads=10**6, max_batch_pixels=2**40)
+    bounded = flood(Settings(artifacts=artifacts, max_queue_seconds=WAIT), scratch / "bounded", seconds)
+    patient = Settings(artifacts=artifacts, max_queue_seconds=3600, max_uploads=10**6, max_batch_pixels=2**40)
     unbounded = flood(patient, scratch / "unbounded", 10.0)
     return Finding(
         f"twice the capacity for {seconds:g} s: accepted p99 <= 3 times that at half, goodput >= 80%, "

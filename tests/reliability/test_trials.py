@@ -45,7 +45,9 @@ def test_neighbours_of_poison_are_not_hit(artifacts):
 
 
 def test_a_server_that_is_told_to_end_answers_what_it_has_taken(artifacts, tmp_path):
-    ended = drain(Settings(artifacts=artifacts, drain=DRAIN, patience=60), tmp_path / "log", signal.SIGTERM)
+    ended = drain(
+        Settings(artifacts=artifacts, drain=DRAIN, max_queue_seconds=60), tmp_path / "log", signal.SIGTERM
+    )
     assert (ended.lost, ended.told, ended.status) == (0, True, 0)
     assert ended.answered > 0
     killed = drain(Settings(artifacts=artifacts), tmp_path / "killed", signal.SIGKILL)

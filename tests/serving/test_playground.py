@@ -16,8 +16,8 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from serving.launcher import serving
-from serving.runtime import manifest
 from serving.runtime.artifact import read_manifest
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation
 from serving.settings import Settings
 from tests.reliability.swaps import exchange
 
@@ -31,7 +31,7 @@ def measured(artifacts, tmp_path_factory):
     place = tmp_path_factory.mktemp("measured") / "artifacts"
     shutil.copytree(artifacts, place)
     scores = {"frechet": 12.3456, "precision": 0.5}
-    evaluation = manifest.Evaluation(
+    evaluation = Evaluation(
         data="glyphs:ABC",
         samples=1000,
         seed=0,
@@ -40,7 +40,7 @@ def measured(artifacts, tmp_path_factory):
         controls={"real": {"frechet": 1.0, "precision": 0.9}},
     )
     label = read_manifest(place / "classes").model_copy(update={"metrics": [evaluation]})
-    (place / "classes" / manifest.FILE).write_bytes(label.to_json())
+    (place / "classes" / MANIFEST_FILE).write_bytes(label.to_json())
     return place
 
 
@@ -377,7 +377,7 @@ def test_a_card_tells_what_the_manifest_says(open_page, measured):
 
 
 def test_a_server_with_keys_asks_for_one(open_page, artifacts, tmp_path):
-    settings = Settings(artifacts=artifacts, provider="cpu", keys="secret")
+    settings = Settings(artifacts=artifacts, provider="cpu", api_keys="secret")
     open_page.expected = {401}
     with serving(settings, tmp_path / "server.log") as address:
         page = open_page("/?model=pictures", address)

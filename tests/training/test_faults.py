@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import small_card
+from tests.conftest import small_config
 from tests.training.loop.test_train import final
 from training.loop.train import train
 from training.run import checkpoint
@@ -33,13 +33,13 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def training_flags(folder: Path, steps: int) -> list[object]:
-    """Flags of what `small_card` gives."""
+    """Flags of what `small_config` gives."""
     flags = ["--data", "glyphs", "--batch-size", 4, "--device", "cpu", "--log-every", 1, "--out", folder]
     return ["train", "mlp-gan", *flags, "--steps", steps]
 
 
 def test_a_disk_too_full_for_a_checkpoint_leaves_the_one_before(tmp_path):
-    train(small_card("mlp-gan", tmp_path / "run", steps=2))
+    train(small_config("mlp-gan", tmp_path / "run", steps=2))
     before = content(tmp_path / "run" / "checkpoints")
     (size,) = map(len, before.values())
     done = ganzoo(*training_flags(tmp_path / "run", 4), room=size // 2)
@@ -49,7 +49,7 @@ def test_a_disk_too_full_for_a_checkpoint_leaves_the_one_before(tmp_path):
     assert "checkpoints/00000004-" in said
     assert content(tmp_path / "run" / "checkpoints") == before, "and nothing half written"
     assert ganzoo(*training_flags(tmp_path / "run", 4), room=2 * size).returncode == 0, "with room it goes on"
-    train(small_card("mlp-gan", tmp_path / "whole", steps=4))
+    train(small_config("mlp-gan", tmp_path / "whole", steps=4))
     assert final(tmp_path / "run") == final(tmp_path / "whole")
 
 
@@ -89,7 +89,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGINT)])
 def test_a_second_signal_ends_it_at_once_and_harms_nothing(numbers, tmp_path):
-    train(small_card("mlp-gan", tmp_path / "run", steps=2))
+    train(small_config("mlp-gan", tmp_path / "run", steps=2))
     flags = map(str, training_flags(tmp_path / "run", 4))
     with subprocess.Popen([sys.executable, "-c", SLOW, *flags], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "in a step\n"
@@ -105,5 +105,5 @@ def test_a_second_signal_ends_it_at_once_and_harms_nothing(numbers, tmp_path):
     assert status == -numbers[1], "which a shell calls 128 more than the signal"
     # Its lock went with it, and what it left is what a run goes on from.
     for folder in ("run", "whole"):
-        train(small_card("mlp-gan", tmp_path / folder, steps=4))
+        train(small_config("mlp-gan", tmp_path / folder, steps=4))
     assert final(tmp_path / "run") == final(tmp_path / "whole")

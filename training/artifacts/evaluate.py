@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.arrays import Array
-from serving.runtime import manifest
+from serving.errors import UserError
 from serving.runtime.artifact import read_manifest
 from serving.runtime.latents import draw_inputs
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision
 from serving.runtime.pipeline import Pipeline, open_pipeline
 from serving.system.files import write_file
 from serving.system.progress import progress
 from training.artifacts.model_card import describe, rows
 from training.evaluation.samples import Scorer, open_scorer
 from training.evaluation.translations import open_translation_scorer
-from training.loop.compute import find_device
+from training.loop.compute import device_named
 
 
 def evaluate(
@@ -23,8 +24,8 @@ def evaluate(
     seed: int = 0,
     features: str = "auto",
     device: str = "auto",
-    precision: manifest.Precision = "fp32",
-) -> manifest.Evaluation:
+    precision: Precision = "fp32",
+) -> Evaluation:
     """Score what an artifact makes, by the serving engine, and write the scores into its manifest.
 
     Args:
@@ -39,63 +40,63 @@ def evaluate(
         precision: of the graphs that are scored.
 
     Raises:
-        ValueError: there is no artifact, or none of the precision, the data don't suit it, or it was
+        UserError: there is no artifact, or none of the precision, the data don't suit it, or it was
             exported anew meanwhile.
         OSError: the data can't be read.
     """
     if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}")
-    label = read_manifest(artifact)
-    shape = _scored_shape(next(iter(label.graphs.values())))
-    graphs = open_pipeline(artifact, precision)
-    match label.task:
+        raise UserError(f"n must be at least 1; got {n}")
+    manifest = read_manifest(artifact)
+    shape = _scored_shape(next(iter(manifest.graphs.values())))
+    pipeline = open_pipeline(artifact, precision)
+    match manifest.task:
         case "sample":
             evaluation = _score_samples(
-                graphs, open_scorer(data, shape, n, features, find_device(device)), seed
+                pipeline, open_scorer(data, shape, n, features, device_named(device)), seed
             )
         case "translate":
-            scorer = open_translation_scorer(data, shape, n, features, find_device(device))
-            evaluation = manifest.Evaluation(
+            scorer = open_translation_scorer(data, shape, n, features, device_named(device))
+            evaluation = Evaluation(
                 data=scorer.data,
                 samples=scorer.samples,
                 seed=0,
                 features=scorer.describe(),
-                scores=scorer.score(graphs),
+                scores=scorer.score(pipeline),
                 controls=scorer.controls,
             )
     evaluation = evaluation.model_copy(update={"precision": precision})
-    _keep(evaluation, artifact, label.version)
+    _keep(evaluation, artifact, manifest.version)
     return evaluation
 
 
-def _score_samples(graphs: Pipeline, scorer: Scorer, seed: int) -> manifest.Evaluation:
+def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> Evaluation:
     seeds, told = range(seed, seed + scorer.samples), None
-    if graphs.labels and tuple(graphs.labels) == scorer.labels:
-        ((_, inputs),) = graphs.inputs.items()
+    if pipeline.labels and tuple(pipeline.labels) == scorer.labels:
+        ((_, inputs),) = pipeline.inputs.items()
         told = draw_inputs({"label": inputs["label"]}, list(seeds))["label"]
-    return manifest.Evaluation(
+    return Evaluation(
         data=scorer.data,
         samples=scorer.samples,
         seed=seed,
         features=scorer.describe(),
-        scores=scorer.score(_draw(graphs, seeds), told),
-        controls={"real": scorer.floor},
+        scores=scorer.score(_draw(pipeline, seeds), told),
+        controls={"real": scorer.reference},
     )
 
 
-def _keep(evaluation: manifest.Evaluation, artifact: Path, version: str) -> None:
+def _keep(evaluation: Evaluation, artifact: Path, version: str) -> None:
     """Write an evaluation into the manifest as it is now, in place of an older one of the same."""
-    label = read_manifest(artifact)
-    if label.version != version:
-        raise ValueError(f"{artifact} was exported anew while it was scored; score it again")
-    others = [other for other in label.metrics if not evaluation.replaces(other)]
-    label = label.model_copy(update={"metrics": [*others, evaluation]})
-    card = describe(label)
-    write_file(artifact / manifest.FILE, label.to_json())
+    manifest = read_manifest(artifact)
+    if manifest.version != version:
+        raise UserError(f"{artifact} was exported anew while it was scored; score it again")
+    others = [other for other in manifest.metrics if not evaluation.replaces(other)]
+    manifest = manifest.model_copy(update={"metrics": [*others, evaluation]})
+    card = describe(manifest)
+    write_file(artifact / MANIFEST_FILE, manifest.to_json())
     write_file(artifact / "README.md", card.encode())
 
 
-def _scored_shape(graph: manifest.Graph) -> tuple[int, ...]:
+def _scored_shape(graph: Graph) -> tuple[int, ...]:
     """Give the shape that the data are fitted to: (C, H, W) of an image, (D,) of a vector."""
     match graph.output.shape[1:]:
         case [int(height), int(width), int(channels)]:
@@ -105,18 +106,18 @@ def _scored_shape(graph: manifest.Graph) -> tuple[int, ...]:
         case [_, _, int(channels)] if (sides := graph.inputs["image"].trained_size) is not None:
             return (channels, *sides)
         case shape:
-            raise ValueError(f"outputs of the shape {shape} can't be scored")
+            raise UserError(f"outputs of the shape {shape} can't be scored")
 
 
-def _draw(graphs: Pipeline, seeds: range) -> Iterator[Array]:
+def _draw(pipeline: Pipeline, seeds: range) -> Iterator[Array]:
     with progress(len(seeds), "drawing", "samples") as advance:
-        for samples in graphs.draw(seeds):
+        for samples in pipeline.draw(seeds):
             yield samples
             for _ in samples:
                 advance()
 
 
-def table(evaluation: manifest.Evaluation) -> str:
+def table(evaluation: Evaluation) -> str:
     """Lay scores out beside those of the controls, a line each."""
     lines = [f"{'':20}" + "".join(f" {name:>12}" for name in ("artifact", *evaluation.controls))]
     lines += [

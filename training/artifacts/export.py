@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from serving.runtime import manifest
+from serving.errors import UserError
+from serving.runtime.manifest import Manifest, Training
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
-from training.data.dataset import Data, generator, open_data
+from training.data.dataset import Dataset, generator, open_data
 from training.graphs.variants import EXAMPLES, Smaller, SmallPrecision
-from training.loop.state import Training, restore
+from training.loop.state import TrainState, restore
 
 
-def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ()) -> manifest.Manifest:
+def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ()) -> Manifest:
     """Export the averaged generators of a run's newest checkpoint as an artifact.
 
     Everything is written beside the artifact's place, accepted by the server's own engine, and renamed, so
@@ -27,62 +28,62 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
             again, to calibrate and measure them.
 
     Raises:
-        ValueError: there is no run or no checkpoint (ValueError itself), a generator can't become a graph
+        UserError: there is no run or no checkpoint (ValueError itself), a generator can't become a graph
             (`GraphError`), or a graph is not equal to it, or not near enough (`ParityError`).
         OSError: the data are wanted and can't be read.
     """
     artifact = artifact.resolve()
     must_be_replaceable(artifact)
-    training = restore(run)
-    card = training.card
-    provenance = manifest.Training(
-        data=card.data_name,
-        steps=training.done,
-        seed=card.run.seed,
-        ema=card.run.ema,
-        software=card.software,
+    state = restore(run)
+    config = state.config
+    provenance = Training(
+        data=config.data_name,
+        steps=state.done,
+        seed=config.train.seed,
+        ema=config.train.ema,
+        software=config.software,
     )
     return write_artifact(
         artifact,
         Exportable(
-            card.name,
-            card.entry,
-            card.data_name,
-            training.average.generators,
-            training.probe,
-            training.columns,
-            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, training, _open(training)))
+            config.name,
+            config.entry,
+            config.data_name,
+            state.average.generators,
+            state.preview,
+            state.columns,
+            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, state, _open(state)))
             if precisions
             else None,
         ),
         {
-            "labels": list(card.labels) if card.entry.classes else [],
+            "labels": list(config.labels) if config.entry.classes else [],
             "training": provenance,
-            "licence": card.licence,
+            "licence": config.licence,
         },
     )
 
 
-def _open(training: Training) -> Data:
+def _open(state: TrainState) -> Dataset:
     """Open a run's data again, to draw as many as in the probe, each time others.
 
     Raises:
-        ValueError: there are too few images.
+        UserError: there are too few images.
     """
-    card = training.card
-    data = open_data(card.run.data, card.entry.sample_shape, card.run.seed)
-    images = max((len(fed["image"]) for fed in training.probe.values() if "image" in fed), default=0)
+    config = state.config
+    data = open_data(config.train.data, config.entry.sample_shape, config.train.seed)
+    images = max((len(fed["image"]) for fed in state.preview.values() if "image" in fed), default=0)
     if data.size < 2 * EXAMPLES * images:
-        raise ValueError(
+        raise UserError(
             f"smaller types are calibrated and measured with {2 * EXAMPLES * images} images of {data.name}; "
             f"there are {data.size:.0f}"
         )
     return data
 
 
-def _inputs(training: Training, data: Data, name: str, number: int) -> dict[str, Tensor]:
+def _inputs(state: TrainState, data: Dataset, name: str, number: int) -> dict[str, Tensor]:
     """Draw what a generator is fed, as many as in the probe: others for each number, the same each time."""
-    rows = len(next(iter(training.probe[name].values())))
+    rows = len(next(iter(state.preview[name].values())))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(training.card.run.seed, number).initial_seed())
-        return training.trainer.inputs(data.batch(number, rows))[name]
+        torch.manual_seed(generator(state.config.train.seed, number).initial_seed())
+        return state.trainer.inputs(data.batch(number, rows))[name]

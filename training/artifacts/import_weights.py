@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from serving.runtime import manifest
+from serving.errors import UserError
+from serving.runtime.manifest import Imported, Manifest
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.run.config import software
 from zoo.models.cyclegan import CycleGAN
@@ -31,7 +32,7 @@ SIZE = 256
 """Height and width that the original trains on."""
 
 
-def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> manifest.Manifest:
+def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
     """Make an artifact of generators in the layout of the original PyTorch CycleGAN.
 
     Args:
@@ -40,18 +41,18 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> manifest.Manif
         artifact: where to.
 
     Raises:
-        ValueError: a file holds something else; it is named, and nothing of it was run.
+        UserError: a file holds something else; it is named, and nothing of it was run.
         OSError: a file can't be read.
     """
     if not 1 <= len(weights) <= 2:
-        raise ValueError(f"give one file of weights, or two: a2b and b2a; got {len(weights)}")
+        raise UserError(f"give one file of weights, or two: a2b and b2a; got {len(weights)}")
     artifact = artifact.resolve()
     must_be_replaceable(artifact)
     files = dict(zip(("a2b", "b2a"), weights, strict=False))
     read = {name: _read(file) for name, file in files.items()}
     kinds = {(each.channels, each.width, each.blocks) for each in read.values()}
     if len(kinds) > 1:
-        raise ValueError(f"both must have the same channels, width and blocks; got {sorted(kinds)}")
+        raise UserError(f"both must have the same channels, width and blocks; got {sorted(kinds)}")
     ((channels, width, blocks),) = kinds
     # Nothing is trained: the sizes only say what the weights are.
     entry = CycleGAN(channels=channels, width=width, translator=_NAMES[blocks], image_size=(SIZE, SIZE))
@@ -63,11 +64,11 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> manifest.Manif
             entry=entry,
             data="unknown",
             generators=nn.ModuleDict({name: each.network for name, each in read.items()}).eval(),
-            probe={name: {"image": example} for name in read},
+            preview={name: {"image": example} for name in read},
             columns=1,
         ),
         {
-            "training": manifest.Imported(
+            "training": Imported(
                 layout=LAYOUT,
                 files={name: each.sha256 for name, each in read.items()},
                 software=software(),
@@ -92,7 +93,7 @@ def _read(file: Path) -> Found:
     layers = _layers(file, _tensors(file, data))
     blocks = len({outer for outer, inner in layers if inner is not None})
     if blocks not in _NAMES or list(layers) not in (_places(blocks, 5), _places(blocks, 6)):
-        raise ValueError(
+        raise UserError(
             f"{file} must hold a resnet_9blocks or resnet_6blocks generator with reflection padding; its "
             f"convolutions are at {', '.join(map(_named, layers)) or 'no place'}"
         )
@@ -119,7 +120,7 @@ def _load(file: Path, network: ResNet, layers: dict[Place, dict[str, Tensor]]) -
         wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
         given = {name: tuple(value.shape) for name, value in tensors.items()}
         if wanted != given:
-            raise ValueError(f"{file}: {_named(place)} must have {wanted}; got {given}")
+            raise UserError(f"{file}: {_named(place)} must have {wanted}; got {given}")
         if not module.weight.is_meta:
             module.load_state_dict(tensors)
 
@@ -131,9 +132,9 @@ def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
             return safetensors.torch.load(data)
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # readers of foreign files raise whatever they stumble over
-        raise ValueError(f"{file} must hold a state dict of tensors and nothing else") from error
+        raise UserError(f"{file} must hold a state dict of tensors and nothing else") from error
     if not isinstance(found, dict) or not all(_is_plain(*item) for item in found.items()):
-        raise ValueError(f"{file} must hold a state dict of dense tensors and nothing else")
+        raise UserError(f"{file} must hold a state dict of dense tensors and nothing else")
     return found
 
 
@@ -154,19 +155,19 @@ def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Ten
     for name, value in tensors.items():
         match = LAYER.fullmatch(name)
         if match is None:
-            raise ValueError(f"{file}: {name} is not of the layout of {LAYOUT}'s ResNet generators")
+            raise UserError(f"{file}: {name} is not of the layout of {LAYOUT}'s ResNet generators")
         outer, inner, key = match.groups()
         if key in STATISTICS:
             continue
         if key == "weight" and value.ndim == 1:
-            raise ValueError(f"{file}: {name} is of batch normalisation; only instance normalisation is read")
+            raise UserError(f"{file}: {name} is of batch normalisation; only instance normalisation is read")
         found = layers.setdefault((int(outer), int(inner) if inner else None), {})
         if key in found:
-            raise ValueError(f"{file} has {name} twice, with and without `module.`")
+            raise UserError(f"{file} has {name} twice, with and without `module.`")
         found[key] = value.float()
     for place, found in layers.items():
         if found.keys() != {"weight", "bias"} or found["weight"].ndim != 4:
-            raise ValueError(f"{file}: {_named(place)} must be a convolution with a bias")
+            raise UserError(f"{file}: {_named(place)} must be a convolution with a bias")
     return dict(sorted(layers.items(), key=lambda item: (item[0][0], item[0][1] or 0)))
 
 

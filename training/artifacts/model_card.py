@@ -5,43 +5,51 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from serving.runtime import manifest
-from serving.runtime.manifest import Evaluation, Manifest, Training
-from training.run.config import Run
+from serving.runtime.manifest import (
+    MANIFEST_FILE,
+    Evaluation,
+    Imported,
+    Loss,
+    Manifest,
+    Parity,
+    Training,
+    Variant,
+)
+from training.run.config import TrainConfig
 from zoo import registry
 
 
-def describe(label: Manifest) -> str:
+def describe(manifest: Manifest) -> str:
     """Write the artifact's README."""
-    pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in label.graphs)
-    scores = "".join(_describe_scores(evaluation, label.task) for evaluation in label.metrics)
-    return f"# {label.name}\n\n{pictures}\n\n{_origin(label)}{scores}\n{_limits(label)}"
+    pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in manifest.graphs)
+    scores = "".join(_describe_scores(evaluation, manifest.task) for evaluation in manifest.metrics)
+    return f"# {manifest.name}\n\n{pictures}\n\n{_origin(manifest)}{scores}\n{_limits(manifest)}"
 
 
-def _origin(label: Manifest) -> str:
+def _origin(manifest: Manifest) -> str:
     rest = (
         "Everything else, the hyperparameters and the parity with PyTorch among it, is in "
-        f"[{manifest.FILE}]({manifest.FILE})."
+        f"[{MANIFEST_FILE}]({MANIFEST_FILE})."
     )
-    match label.training:
-        case manifest.Imported(layout=layout, files=files):
+    match manifest.training:
+        case Imported(layout=layout, files=files):
             hashes = "".join(f"| {name} | `{digest}` |\n" for name, digest in files.items())
             return (
-                f"`{label.entry}`, made of weights in the layout of {layout}, which don't say what they "
+                f"`{manifest.entry}`, made of weights in the layout of {layout}, which don't say what they "
                 f"were trained on. {rest}\n\n| graph | SHA-256 of its weights' file |\n|---|---|\n{hashes}"
             )
         case training:
             return (
-                f"`{label.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}. Licence of the data: {label.licence}. {rest} The like comes of\n\n"
-                f"    {command(label, training)}\n"
+                f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
+                f"{training.seed}. Licence of the data: {manifest.licence}. {rest} The like comes of\n\n"
+                f"    {command(manifest, training)}\n"
             )
 
 
-def _limits(label: Manifest) -> str:
+def _limits(manifest: Manifest) -> str:
     """Say what it is not for."""
-    graph = next(iter(label.graphs.values()))
-    match label.task:
+    graph = next(iter(manifest.graphs.values()))
+    match manifest.task:
         case "translate":
             height, width = graph.inputs["image"].trained_size or (0, 0)
             knows = (
@@ -57,23 +65,25 @@ def _limits(label: Manifest) -> str:
     )
 
 
-def command(label: Manifest, training: Training) -> str:
+def command(manifest: Manifest, training: Training) -> str:
     """Give the command that trains the like: what differs from the entry's defaults, and from a run's."""
     try:
-        usual = dataclasses.asdict(registry.load(label.entry)())
+        usual = dataclasses.asdict(registry.load(manifest.entry)())
     except (TypeError, ValueError):  # an entry of somebody's own, which is not here, or that has no defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
     chosen |= {
-        name: value for name in ("seed", "ema") if (value := getattr(training, name)) != getattr(Run(), name)
+        name: value
+        for name in ("seed", "ema")
+        if (value := getattr(training, name)) != getattr(TrainConfig(), name)
     }
     chosen |= {
         name: _plain(value)
-        for name, value in label.hyperparameters.items()
+        for name, value in manifest.hyperparameters.items()
         if name not in usual or _plain(usual[name]) != _plain(value)
     }
     flags = (word for name, value in chosen.items() for word in _flag(name.replace("_", "-"), value))
-    return shlex.join(["ganzoo", "train", label.entry, *flags])
+    return shlex.join(["ganzoo", "train", manifest.entry, *flags])
 
 
 def _plain(value: Any) -> Any:
@@ -91,14 +101,14 @@ def _flag(name: str, value: Any) -> list[str]:
             return [f"--{name}", str(value)]
 
 
-def proofs(label: Manifest) -> Iterator[str]:
+def proofs(manifest: Manifest) -> Iterator[str]:
     """Give a line for each file of a graph: its name, and how far it is from its generator."""
-    for graph in label.graphs.values():
+    for graph in manifest.graphs.values():
         for variant in graph.variants:
             match variant:
-                case manifest.Variant(file=file, parity=manifest.Parity(max_abs_error=error)):
+                case Variant(file=file, parity=Parity(max_abs_error=error)):
                     yield f"{file}: greatest difference from PyTorch {error:.1e}"
-                case manifest.Variant(file=file, loss=manifest.Loss(psnr=psnr, max_level_error=worst)):
+                case Variant(file=file, loss=Loss(psnr=psnr, max_level_error=worst)):
                     yield f"{file}: {psnr:.1f} dB to the float graph, at worst {worst} levels"
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.runtime import manifest
 from serving.runtime.artifact import read_manifest
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Manifest, Training
 
 FOLDER = Path(__file__).parents[2] / "artifacts"
 """Where they are, in a checkout."""
@@ -33,7 +33,7 @@ class Pretrained:
     control: str
     """What `floor` is of: real data held out, or sources that no model translated; empty where of none."""
 
-    floor: float | None
+    reference: float | None
     """The same score of the control."""
 
 
@@ -41,36 +41,39 @@ def pretrained(folder: Path | None = None) -> list[Pretrained]:
     """Describe every artifact of a folder, by default of FOLDER, by name.
 
     Raises:
-        ValueError: one is damaged (`ManifestError`).
+        UserError: one is damaged (`ManifestError`).
     """
-    places = sorted(path.parent for path in (folder or FOLDER).glob(f"*/{manifest.FILE}"))
+    places = sorted(path.parent for path in (folder or FOLDER).glob(f"*/{MANIFEST_FILE}"))
     return [_describe(place, read_manifest(place)) for place in places]
 
 
-def _describe(place: Path, label: manifest.Manifest) -> Pretrained:
+def _describe(place: Path, manifest: Manifest) -> Pretrained:
     size = sum(path.stat().st_size for path in place.iterdir()) / 1e6
     measured = [
-        (name, evaluation) for evaluation in label.metrics for name in HEADLINES if name in evaluation.scores
+        (name, evaluation)
+        for evaluation in manifest.metrics
+        for name in HEADLINES
+        if name in evaluation.scores
     ]
-    score, value, control, floor = _beside(*measured[0]) if measured else ("", None, "", None)
-    match label.training:
-        case manifest.Training(data=data):
+    score, value, control, reference = _beside(*measured[0]) if measured else ("", None, "", None)
+    match manifest.training:
+        case Training(data=data):
             origin = data
         case _:
             origin = "imported"
     return Pretrained(
-        name=label.name,
-        entry=label.entry,
+        name=manifest.name,
+        entry=manifest.entry,
         data=origin,
         megabytes=round(size, 1),
         score=score,
         value=value,
         control=control,
-        floor=floor,
+        reference=reference,
     )
 
 
-def _beside(score: str, measured: manifest.Evaluation) -> tuple[str, float | None, str, float | None]:
+def _beside(score: str, measured: Evaluation) -> tuple[str, float | None, str, float | None]:
     """Give a score, its value, and its control's name and value."""
     control = next((name for name in CONTROLS if score in measured.controls.get(name, {})), "")
     return score, measured.scores[score], control, measured.controls.get(control, {}).get(score)
@@ -85,5 +88,5 @@ def table(rows: list[Pretrained]) -> str:
 
 
 def _cells(row: Pretrained) -> tuple[str, ...]:
-    value, floor = ("" if each is None else f"{each:.4g}" for each in (row.value, row.floor))
-    return row.name, row.entry, row.data, f"{row.megabytes:.1f}", row.score, value, row.control, floor
+    value, reference = ("" if each is None else f"{each:.4g}" for each in (row.value, row.reference))
+    return row.name, row.entry, row.data, f"{row.megabytes:.1f}", row.score, value, row.control, reference

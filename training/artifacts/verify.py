@@ -8,9 +8,10 @@ import onnx
 import safetensors.numpy
 
 from serving.arrays import Array
-from serving.runtime import manifest
+from serving.errors import UserError
 from serving.runtime.artifact import read_file, read_manifest
 from serving.runtime.engine import must_match
+from serving.runtime.manifest import MANIFEST_FILE, Graph, Variant
 from serving.runtime.sessions import open_session
 from training.artifacts.writer import EXPECTED
 from training.graphs import parity
@@ -21,7 +22,7 @@ SPREAD = 10.0
 """dB that a few examples may lie below all those that a smaller type was measured with."""
 
 
-class VerifyError(ValueError):
+class VerifyError(UserError):
     """An artifact is not what its manifest says; the file and what is wrong with it are named."""
 
 
@@ -36,9 +37,9 @@ def verify(artifact: Path) -> Iterator[str]:
         ManifestError: there is no artifact, or it is of another format.
         VerifyError: something is not as the manifest says.
     """
-    label = read_manifest(artifact)
-    yield f"{manifest.FILE}: format {label.format}, version {label.version}"
-    for name, graph in label.graphs.items():
+    manifest = read_manifest(artifact)
+    yield f"{MANIFEST_FILE}: format {manifest.format}, version {manifest.version}"
+    for name, graph in manifest.graphs.items():
         file = graph.golden.file
         try:
             case = _golden(read_file(artifact, graph.golden))
@@ -59,9 +60,7 @@ def _golden(data: bytes) -> Case:
     return case
 
 
-def _check(
-    data: bytes, name: str, graph: manifest.Graph, variant: manifest.Variant, case: Case, batches: set[int]
-) -> str:
+def _check(data: bytes, name: str, graph: Graph, variant: Variant, case: Case, batches: set[int]) -> str:
     """Check one file, and put in words how near it is."""
     model = onnx.load_from_string(data)
     check(model)

@@ -10,7 +10,7 @@ from serving.system.files import write_file
 from training.artifacts.export import export
 from training.artifacts.model_card import proofs
 from training.loop.train import train
-from training.run.config import Card, Run
+from training.run.config import RunConfig, TrainConfig
 from zoo.models.dcgan import DCGAN
 
 
@@ -20,18 +20,18 @@ def demo(folder: Path, steps: int) -> None:
     Everything lands below the folder: `run/`, `artifacts/glyphs/` and `sheet.png`. Again, it resumes.
 
     Raises:
-        ValueError: the folder holds another run.
+        UserError: the folder holds another run.
         OSError: the server did not come up.
     """
     # For a few minutes the game without penalties is the quicker one; see zoo/README.md.
     entry = DCGAN(image_size=32, channels=1, width=32, objective="non_saturating", regularizer="none")
-    run = Run(data="glyphs", steps=steps, sheet_every=500, out=folder / "run")
+    run = TrainConfig(data="glyphs", steps=steps, sheet_every=500, out=folder / "run")
     print(f"1/4  training dcgan on glyphs for {steps} steps", flush=True)
-    train(Card(name="dcgan", entry=entry, run=run))
+    train(RunConfig(name="dcgan", entry=entry, train=run))
 
     print("2/4  exporting to ONNX, held against PyTorch", flush=True)
-    label = export(folder / "run", folder / "artifacts" / "glyphs")
-    for line in (*proofs(label), f"version {label.version}"):
+    manifest = export(folder / "run", folder / "artifacts" / "glyphs")
+    for line in (*proofs(manifest), f"version {manifest.version}"):
         print(f"     {line}", flush=True)
 
     with serving(Settings(artifacts=folder / "artifacts"), folder / "server.log") as url:

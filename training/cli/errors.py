@@ -5,6 +5,7 @@ import sys
 import traceback
 
 from serving.errors import UserError
+from zoo.errors import ConfigError
 
 USER_ERROR, BUG = 2, 1
 """Exit statuses: of what the message says how to correct, and of a bug. Exceptions that name their own
@@ -20,7 +21,7 @@ def exit_status(error: Exception) -> int:
     see where they were raised. Everything else is a bug, and printed with its traceback.
     """
     status: int | None = getattr(error, "exit_status", None)
-    if status is None and (isinstance(error, UserError | OSError) or _is_out_of_memory(error)):
+    if status is None and (isinstance(error, UserError | ConfigError | OSError) or _is_out_of_memory(error)):
         status = USER_ERROR
     if status is None:
         traceback.print_exception(error)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from training.run.config import RunConfig
+
 if TYPE_CHECKING:
-    from training.run.config import Card
+    pass
 
 
 def train(entry: Positional[str]) -> None:
@@ -28,26 +30,26 @@ def run_train(name: str, arguments: list[str]) -> None:
     from training.cli.train import parse
     from training.loop.train import train
 
-    card, dry_run = parse(name, arguments)
+    config, dry_run = parse(name, arguments)
     if dry_run:
-        print(card.to_json())
+        print(config.to_json())
         return
-    if folder := train(card):
+    if folder := train(config):
         print(folder)
 
 
-def parse(name: str, arguments: list[str]) -> "tuple[Card, bool]":
+def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, bool]":
     """Read a training's flags: what to train, and whether only to print it.
 
     Raises:
-        ValueError: there is no such entry, or a field refuses its value.
+        UserError: there is no such entry, or a field refuses its value.
         SystemExit: a flag is unknown or its value is not of its type (status 2), or help was asked for (0).
     """
-    from training.run.config import Card, Run
+    from training.run.config import RunConfig, TrainConfig, make_entry
     from zoo import registry
 
     kind = registry.load(name)
-    any_run, any_entry = _unchecked(Run), _unchecked(kind)
+    any_run, any_entry = _unchecked(TrainConfig), _unchecked(kind)
 
     def flags(run: any_run, entry: any_entry, *, dry_run: bool = False) -> tuple[Any, Any, bool]:  # type: ignore[valid-type]
         """Gather the flags.
@@ -66,7 +68,7 @@ def parse(name: str, arguments: list[str]) -> "tuple[Card, bool]":
         description=kind.__doc__,
         config=(OmitArgPrefixes,),
     )
-    return Card(name=name, run=Run(**vars(run)), entry=kind(**vars(entry))), dry_run
+    return RunConfig(name=name, train=TrainConfig(**vars(run)), entry=make_entry(kind, vars(entry))), dry_run
 
 
 def _unchecked(kind: type) -> Any:

@@ -6,6 +6,7 @@ there is no reader to save and no last, smaller batch.
 
 import importlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Protocol
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from serving.arrays import Array
+from serving.errors import UserError
 from training.data.transforms import normalise
 from zoo.entry import Batch, DataKind
 
@@ -38,48 +40,11 @@ SOURCES: dict[str, str] = {
 READ = 250
 
 
-class Batches(Protocol):
-    """What steps are fed from."""
+class Loader(Protocol):
+    """What hands out batches."""
 
     def batch(self, step: int, size: int) -> Batch:
-        """Give the batch of a step, counted from 0."""
-        ...
-
-
-class Data(Batches, Protocol):
-    """What a run learns from; batches are on the CPU, or on the device that they are held on."""
-
-    name: str
-    """What an artifact says it was trained on: the spec without a path of this machine."""
-
-    kind: DataKind
-    """What a batch holds: `real` for examples, `a` and `b` for domains and for pairs."""
-
-    labels: tuple[str, ...]
-    """Names of the classes that `label` counts from 0; empty where there are none."""
-
-    licence: str
-    """Terms of the data, carried into the artifact's manifest."""
-
-    truth: "Truth | None"
-    """The distribution that they are drawn from, where it is known."""
-
-    @property
-    def size(self) -> float:
-        """Examples there are, in either domain; infinitely many where they are drawn without end."""
-        ...
-
-    @property
-    def nbytes(self) -> float:
-        """Bytes of the examples; infinitely many where memory does not hold them."""
-        ...
-
-    def held_out(self) -> "Data | None":
-        """Open examples of the same kind that no run learns from, None where there are none."""
-        ...
-
-    def to(self, device: torch.device) -> "Data":
-        """Put what is held in memory on a device."""
+        """Return the batch of a step, counted from 0."""
         ...
 
 
@@ -90,26 +55,72 @@ class Truth(Protocol):
     """The one of its scores that is lower the better."""
 
     def score(self, points: Array) -> dict[str, float]:
-        """Hold float32 points (N, D) against it."""
+        """Score float32 points (N, D) against it."""
         ...
 
 
-def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Data:
+class Dataset(ABC):
+    """What a run learns from. The defaults suit endless, unlabelled examples, made as asked for.
+
+    Batches are on the CPU, or on the device that the data are held on.
+    """
+
+    name: str
+    """What an artifact says it was trained on: the spec without a path of this machine."""
+
+    kind: DataKind = "examples"
+    """What a batch holds: `real` for examples, `a` and `b` for domains and for pairs."""
+
+    labels: tuple[str, ...] = ()
+    """Names of the classes that `label` counts from 0; empty where there are none."""
+
+    licence: str = "unknown"
+    """Terms of the data, carried into the artifact's manifest."""
+
+    truth: Truth | None = None
+    """The distribution that they are drawn from, where it is known."""
+
+    _open_held_out: "Callable[[], Dataset | None] | None" = None
+
+    @abstractmethod
+    def batch(self, step: int, size: int) -> Batch:
+        """Return the batch of a step, counted from 0: a function of the seed, the step and the size alone."""
+
+    @property
+    def size(self) -> float:
+        """Number of examples, in either domain; infinite where they are drawn without end."""
+        return math.inf
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes of the examples; infinite where memory does not hold them."""
+        return math.inf
+
+    def held_out(self) -> "Dataset | None":
+        """Open examples of the same kind that no run learns from; None where there are none."""
+        return None if self._open_held_out is None else self._open_held_out()
+
+    def to(self, device: torch.device) -> "Dataset":
+        """Move what is held in memory to a device; what is made as asked for stays on the CPU."""
+        return self
+
+
+def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Dataset:
     """Open data by `NAME` or `NAME:ARGUMENT`, fitted to an entry's sample shape.
 
     Raises:
-        ValueError: no such data, or the argument or the shape does not suit them.
+        UserError: no such data, or the argument or the shape does not suit them.
         OSError: the data can't be read.
     """
     name, _, argument = spec.partition(":")
     if name not in SOURCES:
-        raise ValueError(f"no data are named {name!r}; there are {', '.join(SOURCES)}")
+        raise UserError(f"no data are named {name!r}; there are {', '.join(SOURCES)}")
     module, _, function = SOURCES[name].partition(":")
-    data: Data = getattr(importlib.import_module(module), function)(argument, sample_shape, seed)
+    data: Dataset = getattr(importlib.import_module(module), function)(argument, sample_shape, seed)
     return data
 
 
-def read(data: Data, n: int, size: int = READ) -> Iterator[Batch]:
+def read(data: Dataset, n: int, size: int = READ) -> Iterator[Batch]:
     """Read the first n examples of the data's first pass, so many at a time."""
     for step in range(math.ceil(n / size)):
         left = n - step * size
@@ -140,14 +151,12 @@ class Examples(Protocol):
         ...
 
 
-class Pool:
+class ShuffledDataset(Dataset):
     """A finite set: images as uint8 NCHW, normalised as they are drawn, or float32 vectors.
 
     Every pass is a new shuffle of the whole set. Batches run on across passes; a set smaller than a batch
     repeats within it.
     """
-
-    kind: DataKind = "examples"
 
     def __init__(
         self,
@@ -159,13 +168,13 @@ class Pool:
         labels: tuple[str, ...] = (),
         licence: str = "unknown",
         truth: Truth | None = None,
-        held_out: "Callable[[], Pool | None]" = lambda: None,
+        held_out: Callable[[], Dataset | None] | None = None,
     ) -> None:
         if len(real) == 0:
-            raise ValueError("the data are empty")
+            raise UserError("the data are empty")
         self.real, self.label, self.name = real, label, name
         self.seed, self.labels, self.licence = seed, labels, licence
-        self.truth, self.held_out = truth, held_out
+        self.truth, self._open_held_out = truth, held_out
         self._shuffle = lru_cache(maxsize=2)(self._shuffle_anew)
 
     def __len__(self) -> int:
@@ -199,7 +208,7 @@ class Pool:
         order = torch.randperm(len(self), generator=generator(self.seed, number))
         return order.to(self.real.device)
 
-    def to(self, device: torch.device) -> "Pool":
+    def to(self, device: torch.device) -> "ShuffledDataset":
         """Hold the examples on a device."""
         self._shuffle.cache_clear()
         self.real = self.real.to(device)

@@ -7,26 +7,29 @@ from pathlib import Path
 
 import torch
 
-from training.data.dataset import Data, Pool, Truth
-from training.data.image_folder import find_folder, read_pool, split
+from serving.errors import UserError
+from training.data.dataset import Dataset, ShuffledDataset
+from training.data.image_folder import find_folder, read_dataset, split
 from training.data.transforms import image_shape
 from zoo.entry import Batch, DataKind
 
 
-class Domains:
+class Domains(Dataset):
     """Images of two domains, a batch of each at every step; each is shuffled on its own.
 
     Domains need not be equal in size: the smaller one just begins its next pass sooner.
     """
 
     kind: DataKind = "domains"
-    labels: tuple[str, ...] = ()
-    licence = "unknown"
-    truth: Truth | None = None
 
-    def __init__(self, a: Pool, b: Pool, name: str) -> None:
-        self.a, self.b, self.name = a, b, name
-        self.held_out: Callable[[], Domains | None] = lambda: None
+    def __init__(
+        self,
+        a: ShuffledDataset,
+        b: ShuffledDataset,
+        name: str,
+        held_out: Callable[[], Dataset | None] | None = None,
+    ) -> None:
+        self.a, self.b, self.name, self._open_held_out = a, b, name, held_out
 
     @property
     def size(self) -> float:
@@ -49,17 +52,15 @@ class Domains:
         return self
 
 
-class Pairs:
+class Pairs(Dataset):
     """Images in pairs: what is alike in a batch's `a` and `b` belongs together."""
 
     kind: DataKind = "pairs"
-    labels: tuple[str, ...] = ()
-    licence = "unknown"
-    truth: Truth | None = None
 
-    def __init__(self, both: Pool, name: str) -> None:
-        self.both, self.name = both, name
-        self.held_out: Callable[[], Pairs | None] = lambda: None
+    def __init__(
+        self, both: ShuffledDataset, name: str, held_out: Callable[[], Dataset | None] | None = None
+    ) -> None:
+        self.both, self.name, self._open_held_out = both, name, held_out
 
     @property
     def size(self) -> float:
@@ -82,14 +83,12 @@ class Pairs:
         return self
 
 
-class ByDomain:
+class ByDomain(Dataset):
     """The images of two domains as examples of two classes."""
 
-    kind: DataKind = "examples"
-    labels: tuple[str, ...] = ("a", "b")
-    truth: Truth | None = None
+    labels = ("a", "b")
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Dataset) -> None:
         self.data, self.name, self.licence = data, f"{data.name} by domain", data.licence
 
     @property
@@ -123,36 +122,41 @@ def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
     """Read the folders `trainA` and `trainB`; `testA` and `testB`, where they are, are held out.
 
     Raises:
-        ValueError: one is missing or empty, or an image can't be read; it is named.
+        UserError: one is missing or empty, or an image can't be read; it is named.
     """
     shape = image_shape(sample_shape)
     root = find_folder("unpaired", path)
 
     train, test = domain_folders(root)
-    domains = _read_domains(train, shape, f"unpaired:{root.resolve().name}", seed)
-    if test:
-        domains.held_out = partial(_read_domains, test, shape, f"{domains.name}/test", seed)
-    return domains
+    name = f"unpaired:{root.resolve().name}"
+    held_out = partial(_read_domains, test, shape, f"{name}/test", seed) if test else None
+    return _read_domains(train, shape, name, seed, held_out)
 
 
-def _read_domains(folders: list[Path], shape: tuple[int, int, int], name: str, seed: int) -> Domains:
+def _read_domains(
+    folders: list[Path],
+    shape: tuple[int, int, int],
+    name: str,
+    seed: int,
+    held_out: Callable[[], Dataset | None] | None = None,
+) -> Domains:
     # Each domain has a seed of its own, lest the shuffles of equal ones pair their images.
     a, b = (
-        read_pool(folder, shape, f"{name}/{folder.name}", 2 * seed + number)
+        read_dataset(folder, shape, f"{name}/{folder.name}", 2 * seed + number)
         for number, folder in enumerate(folders)
     )
-    return Domains(a, b, name)
+    return Domains(a, b, name, held_out)
 
 
 def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
     """Give the folders of either domain to learn from, and those held out, where they are.
 
     Raises:
-        ValueError: one to learn from is missing.
+        UserError: one to learn from is missing.
     """
     train, test = ([root / f"{part}{domain}" for domain in "AB"] for part in ("train", "test"))
     if missing := [folder.name for folder in train if not folder.is_dir()]:
-        raise ValueError(f"unpaired: wants trainA and trainB in {root}; there is no {missing[0]}")
+        raise UserError(f"unpaired: wants trainA and trainB in {root}; there is no {missing[0]}")
     return train, test if all(folder.is_dir() for folder in test) else []
 
 
@@ -162,18 +166,17 @@ def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
     Where there are the subfolders `train` and `test` (or `val`), a run learns from the first alone.
 
     Raises:
-        ValueError: there is none, or one can't be read or halved; the file is named.
+        UserError: there is none, or one can't be read or halved; the file is named.
     """
     shape = image_shape(sample_shape)
     root = find_folder("paired", path)
     name = f"paired:{root.resolve().name}"
 
     (train,), held_out = split("paired", root)
-    pairs = _read_pairs(train, shape, name, seed)
-    for test in held_out:
-        pairs.held_out = partial(_read_pairs, test, shape, f"{name}/{test.name}", seed)
-    return pairs
+    both = read_dataset(train, shape, name, seed, abreast=2)
+    return Pairs(both, name, partial(_read_pairs, held_out[0], shape, name, seed) if held_out else None)
 
 
-def _read_pairs(root: Path, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
-    return Pairs(read_pool(root, shape, name, seed, abreast=2), name)
+def _read_pairs(folder: Path, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
+    name = f"{name}/{folder.name}"
+    return Pairs(read_dataset(folder, shape, name, seed, abreast=2), name)

@@ -4,7 +4,6 @@ Each character is rendered once, large and in a few weights; an example is one o
 scaled, shifted, brought to size and sprinkled with noise. No download, no end, and labels for nothing.
 """
 
-import math
 from functools import lru_cache
 
 import torch
@@ -12,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFont, features
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.data.dataset import generator
+from serving.errors import UserError
+from training.data.dataset import Dataset, generator
 from training.data.transforms import image_shape, normalise
-from zoo.entry import Batch, DataKind
+from zoo.entry import Batch
 
 CHARACTERS = "0123456789"
 STROKES = (0, 1, 3, 4, 6)
@@ -25,21 +25,18 @@ def glyphs(argument: str, sample_shape: tuple[int, ...], seed: int) -> "Glyphs":
     """Draw the characters of the argument, by default the ten digits, light on dark.
 
     Raises:
-        ValueError: a character stands twice, or is blank in the font.
+        UserError: a character stands twice, or is blank in the font.
     """
     characters = argument or CHARACTERS
     if len(set(characters)) != len(characters):
-        raise ValueError(f"glyphs: wants every character once; got {characters!r}")
+        raise UserError(f"glyphs: wants every character once; got {characters!r}")
     return Glyphs(characters, image_shape(sample_shape), seed)
 
 
-class Glyphs:
+class Glyphs(Dataset):
     """An endless, labelled stream of drawn characters; a batch depends on the seed and the step alone."""
 
-    kind: DataKind = "examples"
     licence = "CC0-1.0"
-    size = nbytes = math.inf
-    truth = None
 
     def __init__(
         self, characters: str, shape: tuple[int, int, int], seed: int, stream: tuple[int, ...] = ()
@@ -50,11 +47,7 @@ class Glyphs:
         self.masters = torch.stack([_master(character) for character in characters])
         for character, master in zip(characters, self.masters, strict=True):
             if master.max() < 0.9 or torch.equal(master, _missing()):
-                raise ValueError(f"the font has nothing to draw for {character!r}")
-
-    def to(self, device: torch.device) -> "Glyphs":
-        """Stay on the CPU, where what is drawn is the same everywhere."""
-        return self
+                raise UserError(f"the font has nothing to draw for {character!r}")
 
     def held_out(self) -> "Glyphs":
         """Draw from another stream."""
@@ -101,7 +94,7 @@ class Glyphs:
 def _master(character: str) -> Tensor:
     """Render a character, centred, in every weight: float32 (weights, CANVAS, CANVAS) in [0, 1]."""
     if not features.check("freetype2"):
-        raise ValueError("glyphs needs a Pillow built with FreeType, as those on PyPI are")
+        raise UserError("glyphs needs a Pillow built with FreeType, as those on PyPI are")
     font = ImageFont.load_default(FONT_SIZE)
     pictures = []
     for stroke in STROKES:

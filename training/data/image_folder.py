@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor
 
 from serving.arrays import Pixels
+from serving.errors import UserError
 from serving.imaging.files import image_files, read_image
 from serving.system.cpu import cores
 from serving.system.progress import progress
-from training.data.dataset import Examples, Pool
-from training.data.loader import in_order, room, runs_here
+from training.data.dataset import Dataset, Examples, ShuffledDataset
+from training.data.loader import available_memory, local_world_size, map_in_order
 from training.data.transforms import fit, image_shape
 
 CPU = torch.device("cpu")
@@ -24,38 +26,43 @@ HELD_OUT = {"folder": ("test",), "paired": ("test", "val")}
 """Subfolders, the first that is there, that are held out of what stands in `train`."""
 
 
-def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
 
     Where it has the subfolders `train` and `test`, a run learns from the first alone.
 
     Raises:
-        ValueError: there is none, or one can't be read; the file is named.
+        UserError: there is none, or one can't be read; the file is named.
     """
     shape = image_shape(sample_shape)
     root = find_folder("folder", path)
     name = f"folder:{root.resolve().name}"
     (train,), held_out = split("folder", root)
-    pool = read_pool(train, shape, name, seed)
-    for test in held_out:
-        pool.held_out = partial(read_pool, test, shape, f"{name}/{test.name}", seed)
-    return pool
+    tests = [partial(read_dataset, test, shape, f"{name}/{test.name}", seed) for test in held_out]
+    return read_dataset(train, shape, name, seed, held_out=tests[0] if tests else None)
 
 
-def read_pool(root: Path, shape: tuple[int, int, int], name: str, seed: int, abreast: int = 1) -> Pool:
-    """Read every image below a folder as a pool; for the rest see `read_images`."""
-    return Pool(read_images(root, shape, abreast), name=name, seed=seed)
+def read_dataset(
+    root: Path,
+    shape: tuple[int, int, int],
+    name: str,
+    seed: int,
+    abreast: int = 1,
+    held_out: Callable[[], Dataset] | None = None,
+) -> ShuffledDataset:
+    """Read every image below a folder as a dataset; for the rest see `read_images`."""
+    return ShuffledDataset(read_images(root, shape, abreast), name=name, seed=seed, held_out=held_out)
 
 
 def find_folder(source: str, path: str) -> Path:
     """Give the folder that a spec's argument names.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     root = Path(path).expanduser()
     if not path or not root.is_dir():
-        raise ValueError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
+        raise UserError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
     return root
 
 
@@ -71,12 +78,12 @@ def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
     """Read images of one width that stand side by side in a file: pixels (abreast, H, W, channels).
 
     Raises:
-        ValueError: it can't be decoded or parted; it is named.
+        UserError: it can't be decoded or parted; it is named.
         OSError: it can't be read.
     """
     pixels = read_image(file, channels)
     if pixels.shape[1] % abreast:
-        raise ValueError(f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side")
+        raise UserError(f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side")
     return np.stack(np.split(pixels, abreast, 1))
 
 
@@ -91,17 +98,19 @@ def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Ex
         abreast: how many images of one width stand side by side in a file.
 
     Raises:
-        ValueError: there is none, or one can't be read; the file is named.
+        UserError: there is none, or one can't be read; the file is named.
     """
     files = ImageFiles(image_files(root), shape, abreast)
     whole = (len(files), abreast * shape[0], *shape[1:])
-    if math.prod(whole) >= room(CPU):
+    if math.prod(whole) >= available_memory(CPU):
         wanted = math.prod(whole) / 2**30
         print(f"{root}: {wanted:.1f} GiB of images, read as they are drawn", file=sys.stderr)
         return files
     images = torch.empty(whole, dtype=torch.uint8)
     with progress(len(files), f"reading {root}", "images") as advance:
-        for place, image in enumerate(in_order(files.read, range(len(files)), cores() // runs_here())):
+        for place, image in enumerate(
+            map_in_order(files.read, range(len(files)), cores() // local_world_size())
+        ):
             images[place] = image
             advance()
     return images

@@ -17,8 +17,9 @@ from typing import TypeVar
 
 import torch
 
+from serving.errors import UserError
 from serving.system.cpu import cores
-from training.data.dataset import Batches, Data
+from training.data.dataset import Dataset, Loader
 from zoo.entry import Batch
 
 Made = TypeVar("Made")
@@ -27,7 +28,7 @@ MOST_WORKERS = 8
 
 
 @contextmanager
-def at_hand(data: Data, device: torch.device, workers: int | None = None) -> Iterator[Batches]:
+def open_loader(data: Dataset, device: torch.device, workers: int | None = None) -> Iterator[Loader]:
     """Hold data on a device where there is room for them; have batches made ahead for it where not.
 
     Args:
@@ -36,19 +37,19 @@ def at_hand(data: Data, device: torch.device, workers: int | None = None) -> Ite
         workers: threads that make them, 0 for none: each is made when it is asked for. By default none for
             the CPU, whose cores the steps themselves want.
     """
-    if data.nbytes < room(device):
+    if data.nbytes < available_memory(device):
         yield data.to(device)
         return
     if workers is None:
-        workers = 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, cores() // runs_here()))
-    with closing(Ahead(data, device, workers)) as ahead:
+        workers = 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, cores() // local_world_size()))
+    with closing(PrefetchLoader(data, device, workers)) as ahead:
         yield ahead
 
 
-class Ahead:
+class PrefetchLoader:
     """The batches of data, the same to the bit; with workers, begun before their steps ask for them."""
 
-    def __init__(self, data: Data, device: torch.device, workers: int) -> None:
+    def __init__(self, data: Dataset, device: torch.device, workers: int) -> None:
         self.data, self.device, self.workers = data, device, workers
         self._due: tuple[int, int] | None = None
         self._batches: Iterator[Batch] = iter(())
@@ -61,7 +62,7 @@ class Ahead:
         """
         if self._due != (step, size):
             self.close()
-            self._batches = in_order(partial(self._make, size), itertools.count(step), self.workers)
+            self._batches = map_in_order(partial(self._make, size), itertools.count(step), self.workers)
         self._due = None
         batch = next(self._batches)
         self._due = (step + 1, size)
@@ -79,7 +80,7 @@ class Ahead:
         self._due, self._batches = None, iter(())
 
 
-def in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: int) -> Iterator[Made]:
+def map_in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: int) -> Iterator[Made]:
     """Make something of every number, in their order, by so many threads, two ahead for each of them.
 
     By none, it is made when it is asked for. What `make` raises is raised here, when its turn has come.
@@ -104,25 +105,25 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Where Linux tells a container how much memory it may have (cgroup 2)."""
 
 
-def room(device: torch.device) -> float:
+def available_memory(device: torch.device) -> float:
     """Give half of what a GPU has free, or this process's part of half the memory.
 
     `GANZOO_DATA_MEMORY`, in GiB, says it otherwise for memory.
 
     Raises:
-        ValueError: it says no number.
+        UserError: it says no number.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2
     told = os.environ.get("GANZOO_DATA_MEMORY")
     if not told:
-        return _memory() / 2 / runs_here()
+        return _memory() / 2 / local_world_size()
     if not re.fullmatch(r"\d*\.?\d+", told):
-        raise ValueError(f"GANZOO_DATA_MEMORY must be a number of GiB, such as 0.5; got {told}")
+        raise UserError(f"GANZOO_DATA_MEMORY must be a number of GiB, such as 0.5; got {told}")
     return float(told) * 2**30
 
 
-def runs_here() -> int:
+def local_world_size() -> int:
     """Count the processes of the run on this machine, as torchrun tells."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 

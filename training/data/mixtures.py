@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from serving.arrays import Array
-from training.data.dataset import Pool, generator
+from serving.errors import UserError
+from training.data.dataset import ShuffledDataset, generator
 from training.data.transforms import vector_size
 
 SIZE = 50_000
@@ -94,47 +95,47 @@ class Modes:
         }
 
 
-def gaussian2d(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def gaussian2d(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Draw points x = n A + mu with n ~ N(0, I), as many as the argument says: mean mu, covariance A^T A."""
     truth = Gaussian(GAUSSIAN_MEAN, GAUSSIAN_A.T @ GAUSSIAN_A)
-    return _pool("gaussian2d", truth, argument, sample_shape, seed)
+    return _dataset("gaussian2d", truth, argument, sample_shape, seed)
 
 
-def ring8(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def ring8(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Draw points around eight modes on a circle of radius 0.8, standard deviation 0.008.
 
     The usual ring (radius 2, deviation 0.02) shrunk into the range of tanh.
     """
-    return _pool("ring8", Modes(RING8_MODES, 0.008), argument, sample_shape, seed)
+    return _dataset("ring8", Modes(RING8_MODES, 0.008), argument, sample_shape, seed)
 
 
-def grid25(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def grid25(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Draw points around a 5x5 grid from -0.8 to 0.8, standard deviation 0.01.
 
     The usual grid (-4 to 4, deviation 0.05) shrunk into the range of tanh.
     """
-    return _pool("grid25", Modes(GRID25_MODES, 0.01), argument, sample_shape, seed)
+    return _dataset("grid25", Modes(GRID25_MODES, 0.01), argument, sample_shape, seed)
 
 
-def mixture16(argument: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def mixture16(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Draw vectors of 16 numbers around sixteen modes at right angles to each other, deviation 0.02."""
-    return _pool("mixture16", Modes(MIXTURE16_MODES, 0.02), argument, sample_shape, seed)
+    return _dataset("mixture16", Modes(MIXTURE16_MODES, 0.02), argument, sample_shape, seed)
 
 
-def _pool(
+def _dataset(
     name: str,
     truth: Gaussian | Modes,
     argument: str,
     sample_shape: tuple[int, ...],
     seed: int,
     stream: int = 0,
-) -> Pool:
+) -> ShuffledDataset:
     if argument and not (argument.isdecimal() and int(argument) > 0):
-        raise ValueError(f"{name}: wants a number of points; got {argument!r}")
+        raise UserError(f"{name}: wants a number of points; got {argument!r}")
     size = int(argument or SIZE)
     real, label = truth.draw(size, generator(seed, stream))
     vector_size(sample_shape, real.shape[1])
-    return Pool(
+    return ShuffledDataset(
         real,
         label,
         name=f"{name}:{argument}" if argument else name,
@@ -142,7 +143,7 @@ def _pool(
         labels=truth.labels,
         licence=LICENCE,
         truth=truth,
-        held_out=partial(_pool, name, truth, argument, sample_shape, seed, stream=1),
+        held_out=partial(_dataset, name, truth, argument, sample_shape, seed, stream=1),
     )
 
 

@@ -9,7 +9,8 @@ whole image: an entry that crops or mirrors its images (`--resize`, `--flip`) ca
 import torch
 from torch import Tensor
 
-from training.data.dataset import Truth
+from serving.errors import UserError
+from training.data.dataset import Dataset
 from training.data.glyphs import CHARACTERS, Glyphs, glyphs
 from zoo.entry import Batch, DataKind
 
@@ -21,49 +22,42 @@ LEAN = 0.25
 """Columns that a row is shifted against the one below it."""
 
 
-class Restyled:
+class StyledGlyphs(Dataset):
     """Glyphs under `a`, restyled glyphs under `b`; in pairs, the restyled ones are the same glyphs."""
-
-    labels: tuple[str, ...] = ()
-    truth: Truth | None = None
 
     def __init__(self, a: Glyphs, b: Glyphs, name: str, kind: DataKind) -> None:
         self.a, self.b, self.name, self.kind = a, b, name, kind
-        self.licence, self.size, self.nbytes = a.licence, a.size, a.nbytes
+        self.licence = a.licence
 
     def batch(self, step: int, size: int) -> Batch:
         """Draw `size` examples of either domain: `a` and `b`, (N, 3, H, W) in [-1, 1]."""
         a = self.a.batch(step, size)["real"]
         return {"a": a, "b": restyle(a if self.kind == "pairs" else self.b.batch(step, size)["real"])}
 
-    def held_out(self) -> "Restyled":
+    def held_out(self) -> "StyledGlyphs":
         """Draw from another stream, in pairs: the truth of every translation."""
         held_out = self.a.held_out()
-        return Restyled(held_out, held_out, f"{self.name}/held-out", "pairs")
-
-    def to(self, device: torch.device) -> "Restyled":
-        """Stay on the CPU."""
-        return self
+        return StyledGlyphs(held_out, held_out, f"{self.name}/held-out", "pairs")
 
 
-def glyphs_style(argument: str, sample_shape: tuple[int, ...], seed: int) -> Restyled:
+def glyphs_style(argument: str, sample_shape: tuple[int, ...], seed: int) -> StyledGlyphs:
     """Draw the characters of the argument, by default the ten digits, and others of the same in the style."""
-    return _restyled("glyphs-style", argument, sample_shape, seed, "domains")
+    return _styled_glyphs("glyphs-style", argument, sample_shape, seed, "domains")
 
 
-def glyphs_pairs(argument: str, sample_shape: tuple[int, ...], seed: int) -> Restyled:
+def glyphs_pairs(argument: str, sample_shape: tuple[int, ...], seed: int) -> StyledGlyphs:
     """Draw the characters of the argument, by default the ten digits, each plain and in the style."""
-    return _restyled("glyphs-pairs", argument, sample_shape, seed, "pairs")
+    return _styled_glyphs("glyphs-pairs", argument, sample_shape, seed, "pairs")
 
 
-def _restyled(
+def _styled_glyphs(
     source: str, argument: str, sample_shape: tuple[int, ...], seed: int, kind: DataKind
-) -> Restyled:
+) -> StyledGlyphs:
     if sample_shape[:-2] != (3,):
-        raise ValueError(f"{source} are colour images; the entry wants {sample_shape}")
+        raise UserError(f"{source} are colour images; the entry wants {sample_shape}")
     a = glyphs(argument, sample_shape, seed)
     b = Glyphs(argument or CHARACTERS, a.shape, seed, stream=(2,))
-    return Restyled(a, b, f"{source}:{argument}" if argument else source, kind)
+    return StyledGlyphs(a, b, f"{source}:{argument}" if argument else source, kind)
 
 
 def restyle(images: Tensor) -> Tensor:

@@ -7,23 +7,23 @@ from typing import Any
 import torch
 from torchvision import datasets
 
-from training.data.dataset import Pool
+from training.data.dataset import ShuffledDataset
 from training.data.transforms import fit, image_shape
 
 DEFAULT_ROOT = "data"
 
 
-def mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Open MNIST's training set: 60,000 handwritten digits, grey, 28x28 (LeCun et al. 1998)."""
     return _open(datasets.MNIST, "mnist", root, sample_shape, seed, "CC-BY-SA-3.0")
 
 
-def fashion_mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def fashion_mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Open Fashion-MNIST's training set: 60,000 articles, grey, 28x28 (Xiao et al. 2017)."""
     return _open(datasets.FashionMNIST, "fashion-mnist", root, sample_shape, seed, "MIT")
 
 
-def cifar10(root: str, sample_shape: tuple[int, ...], seed: int) -> Pool:
+def cifar10(root: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Open CIFAR-10's training set: 50,000 photographs, RGB, 32x32 (Krizhevsky 2009)."""
     return _open(datasets.CIFAR10, "cifar10", root, sample_shape, seed, "unknown")
 
@@ -36,7 +36,7 @@ def _open(
     seed: int,
     licence: str,
     train: bool = True,
-) -> Pool:
+) -> ShuffledDataset:
     shape = image_shape(sample_shape)
     place = Path(root or DEFAULT_ROOT).expanduser()
     try:
@@ -45,7 +45,7 @@ def _open(
         raise OSError(f"{kind.__name__} is not in {place} and can't be downloaded: {error}") from error
     pixels = torch.as_tensor(source.data)
     images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    return Pool(
+    return ShuffledDataset(
         fit(images, shape),
         torch.as_tensor(source.targets),
         name=name,

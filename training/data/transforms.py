@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from serving.errors import UserError
+
 
 def normalise(real: Tensor) -> Tensor:
     """Take uint8 [0, 255] to float32 [-1, 1]; leave vectors as they are."""
@@ -19,10 +21,10 @@ def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Read a sample shape as that of an image of 1 or 3 channels.
 
     Raises:
-        ValueError: it is a vector's, or has other channels.
+        UserError: it is a vector's, or has other channels.
     """
     if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
-        raise ValueError(f"these data are images of 1 or 3 channels; the entry wants {sample_shape}")
+        raise UserError(f"these data are images of 1 or 3 channels; the entry wants {sample_shape}")
     channels, height, width = sample_shape
     return channels, height, width
 
@@ -31,10 +33,10 @@ def vector_size(sample_shape: tuple[int, ...], size: int) -> None:
     """Hold a sample shape against the data's vectors.
 
     Raises:
-        ValueError: it is an image's, or of another size.
+        UserError: it is an image's, or of another size.
     """
     if sample_shape != (size,):
-        raise ValueError(f"these data are vectors of {size} numbers; the entry wants {sample_shape}")
+        raise UserError(f"these data are vectors of {size} numbers; the entry wants {sample_shape}")
 
 
 def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

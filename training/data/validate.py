@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from serving.errors import UserError
 from serving.imaging.files import image_files
 from serving.system.progress import progress
-from training.data.dataset import Data, open_data, read
+from training.data.dataset import Dataset, open_data, read
 from training.data.domains import domain_folders
 from training.data.image_folder import find_folder, read_abreast, split
 from zoo.entry import DataKind
@@ -32,7 +33,7 @@ BATCH, UNEQUAL = 64, 4
 MOST_LISTED = 10
 
 
-class BadData(ValueError):
+class BadData(UserError):
     """Data hold what can't be used."""
 
     exit_status = 1
@@ -84,14 +85,14 @@ class Look:
         before = self.sizes.total()
         try:
             files = image_files(folder)
-        except ValueError as error:
+        except UserError as error:
             self.bad.append(str(error))
             return 0
         with progress(len(files), f"reading {folder}", "images") as advance:
             for file in files:
                 try:
                     self._at(file)
-                except (ValueError, OSError) as error:
+                except (UserError, OSError) as error:
                     self.bad.append(str(error))
                 advance()
         return self.sizes.total() - before
@@ -111,7 +112,7 @@ def validate(spec: str, image_size: int | None = None) -> Findings:
         image_size: side of the images to train with.
 
     Raises:
-        ValueError: there are no such data.
+        UserError: there are no such data.
         OSError: they can't be read.
     """
     source, _, argument = spec.partition(":")
@@ -141,7 +142,7 @@ def _of_files(source: str, path: str, image_size: int | None) -> Findings:
     )
 
 
-def _of_data(data: Data) -> Findings:
+def _of_data(data: Dataset) -> Findings:
     held_out, count = data.held_out(), _count(data)
     return Findings(
         data=data.name,
@@ -156,11 +157,11 @@ def _of_data(data: Data) -> Findings:
     )
 
 
-def _count(data: Data) -> int | None:
+def _count(data: Dataset) -> int | None:
     return int(data.size) if math.isfinite(data.size) else None
 
 
-def _classes(data: Data) -> dict[str, int | None]:
+def _classes(data: Dataset) -> dict[str, int | None]:
     """Count the examples of each class."""
     count = _count(data)
     if not data.labels or count is None:

@@ -7,12 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from training.evaluation.validator import FLOOR, by
-from training.run.config import Card
+from serving.errors import UserError
+from training.evaluation.validator import REFERENCE, by
+from training.run.config import RunConfig
 from training.run.logger import METRICS
 
 CHOICES = ("data", "precision", "sync_batch_norm", "ema", "on_collapse", "score_samples")
 """Fields of a run that are a choice of method; the entry's are all."""
+
+
+SUFFIXES = (REFERENCE, "_floor")
+"""What the name of a reference ends with, today and in runs of before."""
 
 
 class Scored(NamedTuple):
@@ -21,7 +26,7 @@ class Scored(NamedTuple):
     name: str
     last: float
     best: float
-    floor: float
+    reference: float
     samples_per_second: float
 
 
@@ -46,7 +51,7 @@ class Row:
     last_by_best: float
     """The last score by the best, at worst over the seeds."""
 
-    floor: float
+    reference: float
     """The score of held-out real data."""
 
     samples_per_second: float
@@ -62,52 +67,52 @@ def compare(runs: list[Path]) -> list[Row]:
     The first run's method is what the others are described by, and its row what they are measured by.
 
     Raises:
-        ValueError: a folder holds no run, or its run is not finished, or was not scored.
+        UserError: a folder holds no run, or its run is not finished, or was not scored.
     """
-    cards = [Card.read(folder) for folder in runs]
-    methods: dict[str, list[Card]] = {}
-    for card in cards:
-        methods.setdefault(json.dumps([_method(card), card.run.steps], default=str), []).append(card)
-    rows = [_row(together, _method(cards[0])) for together in methods.values()]
+    configs = [RunConfig.read(folder) for folder in runs]
+    methods: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        methods.setdefault(json.dumps([_method(config), config.train.steps], default=str), []).append(config)
+    rows = [_row(together, _method(configs[0])) for together in methods.values()]
     first = rows[0]
     rows = [dataclasses.replace(row, by_first=by(row.last, first.last)) for row in rows]
     return sorted(rows, key=lambda row: (row.score, row.last))
 
 
-def _method(card: Card) -> dict[str, Any]:
-    run = {name: getattr(card.run, name) for name in CHOICES}
-    return {"entry": card.name, **dataclasses.asdict(card.entry), **run}
+def _method(config: RunConfig) -> dict[str, Any]:
+    run = {name: getattr(config.train, name) for name in CHOICES}
+    return {"entry": config.name, **dataclasses.asdict(config.entry), **run}
 
 
-def _row(cards: list[Card], first: dict[str, Any]) -> Row:
-    scored = [_read(card) for card in cards]
+def _row(configs: list[RunConfig], first: dict[str, Any]) -> Row:
+    scored = [_read(config) for config in configs]
     last = [run.last for run in scored]
     return Row(
-        changes={key: value for key, value in _method(cards[0]).items() if first.get(key, value) != value},
-        seeds=sorted(card.run.seed for card in cards),
-        steps=cards[0].run.steps,
+        changes={key: value for key, value in _method(configs[0]).items() if first.get(key, value) != value},
+        seeds=sorted(config.train.seed for config in configs),
+        steps=configs[0].train.steps,
         score=scored[0].name,
         last=statistics.mean(last),
         spread=statistics.stdev(last) if len(last) > 1 else 0.0,
         last_by_best=max(by(run.last, run.best) for run in scored),
-        floor=statistics.mean(run.floor for run in scored),
+        reference=statistics.mean(run.reference for run in scored),
         samples_per_second=statistics.median(run.samples_per_second for run in scored),
     )
 
 
-def _read(card: Card) -> Scored:
-    folder = card.folder
+def _read(config: RunConfig) -> Scored:
+    folder = config.folder
     lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
-    if not lines or lines[-1]["step"] < card.run.steps:
-        raise ValueError(f"{folder} is not finished: train it to its {card.run.steps} steps first")
-    floors = [(key, line) for line in lines for key in line if key.endswith(FLOOR)]
-    if not floors:
-        raise ValueError(f"{folder} has no scores; train with --score-every")
-    floor, _ = floors[-1]
-    name = floor.removesuffix(FLOOR)
+    if not lines or lines[-1]["step"] < config.train.steps:
+        raise UserError(f"{folder} is not finished: train it to its {config.train.steps} steps first")
+    references = [(key, line[key]) for line in lines for key in line if key.endswith(SUFFIXES)]
+    if not references:
+        raise UserError(f"{folder} has no scores; train with --score-every")
+    key, reference = references[-1]
+    name = key.rpartition("_")[0]
     values = [line[name] for line in lines if name in line]
     rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line]
-    return Scored(name, values[-1], min(values), floors[-1][1][floor], statistics.median(rates))
+    return Scored(name, values[-1], min(values), reference, statistics.median(rates))
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -118,7 +123,7 @@ def table(rows: Iterable[Row]) -> str:
     ]
     lines += [
         f"| {_named(row.changes)} | {row.steps} | {len(row.seeds)} | {row.score} | {row.last:.4g} ± "
-        f"{row.spread:.2g} | {row.by_first:.2f} | {row.last_by_best:.3g} | {row.floor:.3g} | "
+        f"{row.spread:.2g} | {row.by_first:.2f} | {row.last_by_best:.3g} | {row.reference:.3g} | "
         f"{row.samples_per_second:.0f} |"
         for row in rows
     ]

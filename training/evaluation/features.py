@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from serving.errors import UserError
 from serving.system.progress import progress
-from training.data.dataset import Data, read
+from training.data.dataset import Dataset, read
 from training.data.transforms import normalise
 from training.run import checkpoint
 
@@ -47,11 +48,11 @@ class Extractor(Protocol):
         ...
 
 
-def open_extractor(name: str, data: Data, shape: tuple[int, ...], device: torch.device) -> Extractor:
+def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: torch.device) -> Extractor:
     """Open an extractor by name: `classifier`, `inception`, or `auto`, the first where there are labels.
 
     Raises:
-        ValueError: there is no such extractor, its package is not there, or the data have no labels.
+        UserError: there is no such extractor, its package is not there, or the data have no labels.
     """
     if name == "auto":
         name = "classifier" if data.labels else "inception"
@@ -61,7 +62,7 @@ def open_extractor(name: str, data: Data, shape: tuple[int, ...], device: torch.
         case "inception":
             return Inception(device)
         case _:
-            raise ValueError(f"features must be auto, classifier or inception; got {name}")
+            raise UserError(f"features must be auto, classifier or inception; got {name}")
 
 
 class Network(nn.Module):
@@ -95,16 +96,16 @@ class Classifier:
         self.network, self.classes, self.described = network.eval(), classes, described
 
     @staticmethod
-    def of(data: Data, shape: tuple[int, ...], device: torch.device) -> "Classifier":
+    def of(data: Dataset, shape: tuple[int, ...], device: torch.device) -> "Classifier":
         """Train one, or take the one of the same data, shape and seed that was trained before.
 
         Raises:
             ValueError: the data have no labels, or are vectors.
         """
         if not data.labels or len(shape) != 3:
-            raise ValueError(f"a classifier wants labelled images; {data.name} has none: use inception")
+            raise UserError(f"a classifier wants labelled images; {data.name} has none: use inception")
         if min(shape[1:]) < SMALLEST:
-            raise ValueError(f"a classifier wants images of at least {SMALLEST} pixels a side; got {shape}")
+            raise UserError(f"a classifier wants images of at least {SMALLEST} pixels a side; got {shape}")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # the CPU's alone
             network = Network(shape[0], len(data.labels))
@@ -151,7 +152,7 @@ class Inception:
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
-            raise ValueError(
+            raise UserError(
                 "Inception's features, which data without labels are compared by, want another package: "
                 "pip install 'gan-zoo[inception]'"
             ) from error
@@ -169,7 +170,7 @@ class Inception:
         return Seen(features.float().cpu(), None)
 
 
-def _train(network: Network, data: Data, device: torch.device) -> checkpoint.State:
+def _train(network: Network, data: Dataset, device: torch.device) -> checkpoint.State:
     """Teach a network the data's classes."""
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
@@ -187,7 +188,7 @@ def _train(network: Network, data: Data, device: torch.device) -> checkpoint.Sta
 
 
 @torch.no_grad()
-def _accuracy(network: Network, data: Data) -> float:
+def _accuracy(network: Network, data: Dataset) -> float:
     """Give the share of held-out examples whose class is told right; of the data's own where none are."""
     network.eval()
     held_out = data.held_out() or data

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from serving.arrays import Array
-from training.data.dataset import Data, open_data, read
+from serving.errors import UserError
+from training.data.dataset import Dataset, open_data, read
 from training.evaluation import metrics
 from training.evaluation.features import Extractor, Seen, open_extractor
 from training.graphs.pixels import to_pixels
@@ -26,7 +27,7 @@ class Scorer(Protocol):
     headline: str
     """The one score that is lower the better, by which a run is watched."""
 
-    floor: dict[str, float]
+    reference: dict[str, float]
     """The same scores of held-out data: what no generator can be expected to go below."""
 
     samples: int
@@ -36,7 +37,7 @@ class Scorer(Protocol):
         """Name what the scores are made with, None where nothing but the truth is."""
         ...
 
-    def watch(self, samples: Iterable[Array]) -> float:
+    def headline_score(self, samples: Iterable[Array]) -> float:
         """Give the headline alone."""
         ...
 
@@ -56,37 +57,37 @@ def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device
         device: where it runs.
 
     Raises:
-        ValueError: the data don't suit the shape, or there is nothing to score by.
+        UserError: the data don't suit the shape, or there is nothing to score by.
         OSError: the data can't be read.
     """
     # Seed 0, whatever the run's: runs are compared by one yardstick.
     data = open_data(spec, shape, 0)
     if data.kind != "examples":
-        raise ValueError(f"{data.name} are for translations; samples are held against examples")
+        raise UserError(f"{data.name} are for translations; samples are held against examples")
     if data.truth is not None:
         return VectorScorer(data, n)
     if len(shape) != 3:
-        raise ValueError(f"{data.name} are vectors of no known distribution: there is nothing to score by")
+        raise UserError(f"{data.name} are vectors of no known distribution: there is nothing to score by")
     return ImageScorer(data, open_extractor(features, data, shape, device), n)
 
 
 class VectorScorer:
     """Holds vectors against the distribution that the data are drawn from."""
 
-    def __init__(self, data: Data, n: int) -> None:
+    def __init__(self, data: Dataset, n: int) -> None:
         assert data.truth is not None
         if n < 2:
-            raise ValueError(f"a distribution is told by two samples at least; got {n}")
+            raise UserError(f"a distribution is told by two samples at least; got {n}")
         self.data, self.labels = data.name, data.labels
         self.truth, self.samples = data.truth, int(min(n, data.size))
         self.headline = data.truth.headline
         real = (batch["real"].numpy() for batch in read(data.held_out() or data, self.samples))
-        self.floor = self.score(real)
+        self.reference = self.score(real)
 
     def describe(self) -> None:
         """Nothing but the truth."""
 
-    def watch(self, samples: Iterable[Array]) -> float:
+    def headline_score(self, samples: Iterable[Array]) -> float:
         """Give the headline."""
         return self.score(samples)[self.headline]
 
@@ -107,16 +108,16 @@ class ImageScorer:
 
     headline = "frechet"
 
-    def __init__(self, data: Data, extractor: Extractor, n: int) -> None:
+    def __init__(self, data: Dataset, extractor: Extractor, n: int) -> None:
         self.data, self.labels, self.extractor = data.name, data.labels, extractor
         self.described = extractor.describe()
         self.real, held_out = self._look_at(data, n)
         self.samples = len(self.real.features)
-        self.floor = self._compare(held_out)
+        self.reference = self._compare(held_out)
         if "accuracy" in self.described:
-            self.floor["label_accuracy"] = float(self.described["accuracy"])
+            self.reference["label_accuracy"] = float(self.described["accuracy"])
 
-    def _look_at(self, data: Data, n: int) -> Split:
+    def _look_at(self, data: Dataset, n: int) -> Split:
         """See real and held-out examples; halves of the data where none are held out."""
         if (held_out := data.held_out()) is not None:
             count = _enough(data, min(n, data.size, held_out.size))
@@ -129,7 +130,7 @@ class ImageScorer:
         """Name the extractor."""
         return self.described
 
-    def watch(self, samples: Iterable[Array]) -> float:
+    def headline_score(self, samples: Iterable[Array]) -> float:
         """Give the Fréchet distance."""
         return metrics.frechet(self.real.features, self._see(map(_nchw, samples)).features)
 
@@ -162,13 +163,13 @@ def _part(seen: Seen, places: slice) -> Seen:
     return Seen(seen.features[places], None if seen.classes is None else seen.classes[places])
 
 
-def _enough(data: Data, count: float) -> int:
+def _enough(data: Dataset, count: float) -> int:
     if count < 2 * metrics.NEIGHBOURS:
-        raise ValueError(f"{data.name}: {count:g} images are too few to compare; ask for more, or give more")
+        raise UserError(f"{data.name}: {count:g} images are too few to compare; ask for more, or give more")
     return int(count)
 
 
-def _pixels(data: Data, n: int) -> Iterator[Tensor]:
+def _pixels(data: Dataset, n: int) -> Iterator[Tensor]:
     for batch in read(data, n):
         yield to_pixels(batch["real"]).permute(0, 3, 1, 2)
 

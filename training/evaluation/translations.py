@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from serving.arrays import Array
+from serving.errors import UserError
 from serving.runtime.pipeline import BACK, Pipeline
 from serving.system.progress import progress
-from training.data.dataset import Data, open_data, read
+from training.data.dataset import Dataset, open_data, read
 from training.data.domains import ByDomain
 from training.evaluation import metrics
 from training.evaluation.features import Extractor, open_extractor
@@ -36,7 +37,7 @@ class TranslationScorer(Protocol):
     headline: str
     """The one score that is lower the better, by which a run is watched: the mean over the directions."""
 
-    floor: float
+    reference: float
     """What the headline can't be expected to go below."""
 
     controls: dict[str, Scores]
@@ -46,11 +47,11 @@ class TranslationScorer(Protocol):
         """Name what the scores are made with, None where nothing but the truth is."""
         ...
 
-    def watch(self, graphs: Pipeline) -> float:
+    def headline_score(self, pipeline: Pipeline) -> float:
         """Give the headline alone."""
         ...
 
-    def score(self, graphs: Pipeline) -> Scores:
+    def score(self, pipeline: Pipeline) -> Scores:
         """Give every score, `DIRECTION_SCORE` each."""
         ...
 
@@ -68,12 +69,12 @@ def open_translation_scorer(
         device: where it runs.
 
     Raises:
-        ValueError: the data are no domains, or too few.
+        UserError: the data are no domains, or too few.
         OSError: the data can't be read.
     """
     data = open_data(spec, shape, 0)
     if data.kind == "examples":
-        raise ValueError(f"{data.name} are examples; a translation is scored by two domains")
+        raise UserError(f"{data.name} are examples; a translation is scored by two domains")
     held_out = data.held_out() or data
     if held_out.kind == "pairs":
         return TruthScorer(held_out, n)
@@ -86,11 +87,11 @@ class TruthScorer:
     The images are read anew each time, a few at a time: there may be more than memory holds.
     """
 
-    headline, floor = "l1", 0.0
+    headline, reference = "l1", 0.0
 
-    def __init__(self, pairs: Data, n: int) -> None:
+    def __init__(self, pairs: Dataset, n: int) -> None:
         if n < 1:
-            raise ValueError(f"n must be at least 1; got {n}")
+            raise UserError(f"n must be at least 1; got {n}")
         self.pairs, self.data, self.samples = pairs, pairs.name, int(min(n, pairs.size))
         self.controls: dict[str, Scores] = {"untranslated": {}, "recoloured": {}}
         for direction in ENDS:
@@ -110,25 +111,25 @@ class TruthScorer:
     def describe(self) -> None:
         """Nothing but the truth."""
 
-    def watch(self, graphs: Pipeline) -> float:
+    def headline_score(self, pipeline: Pipeline) -> float:
         """Give the mean L1 distance."""
         distances = [
-            {"l1": (_unit(graphs.translate(direction, source)) - _unit(truth)).abs().mean((1, 2, 3))}
-            for direction in graphs.inputs
+            {"l1": (_unit(pipeline.translate(direction, source)) - _unit(truth)).abs().mean((1, 2, 3))}
+            for direction in pipeline.inputs
             for source, truth in self._ends(direction)
         ]
         return _averaged(distances)["l1"]
 
-    def score(self, graphs: Pipeline) -> Scores:
+    def score(self, pipeline: Pipeline) -> Scores:
         """Give the L1 distance, PSNR and SSIM to the truth, and the L1 distance of there and back."""
         scores: Scores = {}
-        for direction in graphs.inputs:
+        for direction in pipeline.inputs:
             parts = []
             with progress(self.samples, f"translating {direction}", "images") as advance:
                 for source, truth in self._ends(direction):
-                    translated = graphs.translate(direction, source)
+                    translated = pipeline.translate(direction, source)
                     likeness = metrics.likeness(_unit(translated), _unit(truth))
-                    parts.append(likeness | _cycle(graphs, direction, source, translated))
+                    parts.append(likeness | _cycle(pipeline, direction, source, translated))
                     for _ in source:
                         advance()
             scores |= _named(direction, _averaged(parts))
@@ -143,12 +144,12 @@ class DomainScorer:
 
     headline = "frechet"
 
-    def __init__(self, data: Data, extractor: Extractor, n: int) -> None:
+    def __init__(self, data: Dataset, extractor: Extractor, n: int) -> None:
         self.extractor, held_out = extractor, data.held_out()
         self.data = held_out.name if held_out else data.name
         count = min(n, data.size, held_out.size) if held_out else min(n, data.size // 2)
         if count < metrics.NEIGHBOURS:
-            raise ValueError(f"{data.name}: {count:g} images of a domain are too few to compare")
+            raise UserError(f"{data.name}: {count:g} images of a domain are too few to compare")
         self.samples = int(count)
         if held_out:
             known, self.sources = _images(data, self.samples), _images(held_out, self.samples)
@@ -161,30 +162,30 @@ class DomainScorer:
         for direction, (source, target) in ENDS.items():
             self.controls["untranslated"] |= self._compare(direction, self.sources[source])
             self.controls["real"] |= self._compare(direction, self.sources[target])
-        self.floor = _mean(self.controls["real"], self.headline)
+        self.reference = _mean(self.controls["real"], self.headline)
 
     def describe(self) -> dict[str, str | float]:
         """Name the extractor."""
         return self.extractor.describe()
 
-    def watch(self, graphs: Pipeline) -> float:
+    def headline_score(self, pipeline: Pipeline) -> float:
         """Give the mean Fréchet distance."""
         distances = []
-        for direction in graphs.inputs:
+        for direction in pipeline.inputs:
             source, _ = _must_be_known(direction)
-            translated = _translate(graphs, direction, self.sources[source])
+            translated = _translate(pipeline, direction, self.sources[source])
             distances.append(metrics.frechet(self.targets[direction], self._see(translated)))
         return float(np.mean(distances))
 
-    def score(self, graphs: Pipeline) -> Scores:
+    def score(self, pipeline: Pipeline) -> Scores:
         """Give the Fréchet and the kernel distance to the target, and the L1 distance of there and back."""
         scores: Scores = {}
-        for direction in graphs.inputs:
+        for direction in pipeline.inputs:
             source, _ = _must_be_known(direction)
             images = self.sources[source]
-            translated = _translate(graphs, direction, images)
+            translated = _translate(pipeline, direction, images)
             scores |= self._compare(direction, translated)
-            cycle = _cycle(graphs, direction, images, translated)
+            cycle = _cycle(pipeline, direction, images, translated)
             scores |= _named(direction, {name: float(each.mean()) for name, each in cycle.items()})
         return scores
 
@@ -205,17 +206,17 @@ CHUNK = 16
 """Images that are translated together."""
 
 
-def _translate(graphs: Pipeline, direction: str, images: Array) -> Array:
+def _translate(pipeline: Pipeline, direction: str, images: Array) -> Array:
     """Translate images, uint8 (N, H, W, C), a few at a time."""
     parts = np.array_split(images, math.ceil(len(images) / CHUNK))
-    return np.concatenate([graphs.translate(direction, part) for part in parts])
+    return np.concatenate([pipeline.translate(direction, part) for part in parts])
 
 
-def _cycle(graphs: Pipeline, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:
+def _cycle(pipeline: Pipeline, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:
     """Give the L1 distance of each image from itself there and back, (N,), where there is a way back."""
-    if BACK[direction] not in graphs.inputs:
+    if BACK[direction] not in pipeline.inputs:
         return {}
-    back = _translate(graphs, BACK[direction], translated)
+    back = _translate(pipeline, BACK[direction], translated)
     return {"cycle": (_unit(back) - _unit(images)).abs().mean((1, 2, 3))}
 
 
@@ -232,14 +233,14 @@ def _must_be_known(direction: str) -> tuple[str, str]:
     """Give the domains of a direction.
 
     Raises:
-        ValueError: it is neither a2b nor b2a.
+        UserError: it is neither a2b nor b2a.
     """
     if direction not in ENDS:
-        raise ValueError(f"translations that can be scored are a2b and b2a; there is {direction}")
+        raise UserError(f"translations that can be scored are a2b and b2a; there is {direction}")
     return ENDS[direction]
 
 
-def _images(data: Data, n: int) -> dict[str, Array]:
+def _images(data: Dataset, n: int) -> dict[str, Array]:
     """Read n images of either domain: uint8 (N, H, W, C) under `a` and `b`."""
     parts = [{domain: as_served(batch[domain]) for domain in ("a", "b")} for batch in read(data, n)]
     return {domain: np.concatenate([part[domain] for part in parts]) for domain in ("a", "b")}

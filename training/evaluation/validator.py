@@ -7,13 +7,13 @@ import torch
 from serving.runtime.pipeline import Pipeline
 from training.evaluation.samples import open_scorer
 from training.evaluation.translations import open_translation_scorer
-from training.run.config import Card
+from training.run.config import RunConfig
 
-FLOOR = "_floor"
-"""Suffix of the name under which a score's floor is logged."""
+REFERENCE = "_reference"
+"""Suffix of the name under which a score's reference is logged."""
 
 
-class Yardstick:
+class Validator:
     """Scores generators as they learn, lower the better.
 
     Args:
@@ -22,43 +22,49 @@ class Yardstick:
         score: measures the generators as they are.
     """
 
-    def __init__(self, name: str, floor: float, score: Callable[[], float]) -> None:
-        self.name, self.floor, self._score = name, floor, score
+    def __init__(self, name: str, reference: float, score: Callable[[], float]) -> None:
+        self.name, self.reference, self._score = name, reference, score
 
     def measure(self) -> dict[str, float]:
         """Give the score and its floor."""
-        return {self.name: self._score(), self.name + FLOOR: self.floor}
+        return {self.name: self._score(), self.name + REFERENCE: self.reference}
 
     def standing(self, history: list[tuple[int, float]]) -> str:
         """Say how the last score compares with the best and with the floor."""
         (at, best), (_, last) = min(history, key=lambda point: point[1]), history[-1]
         return (
             f"{self.name}: last {last:.4g}, best {best:.4g} at step {at}, last/best {by(last, best):.3g}; "
-            f"real data {self.floor:.4g}"
+            f"real data {self.reference:.4g}"
         )
 
 
-def open_yardstick(card: Card, graphs: Pipeline, device: torch.device) -> Yardstick:
-    """Make what scores a run by its own data.
+def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) -> Validator:
+    """Open what scores a run against its own data.
 
     Args:
-        card: the run's.
-        graphs: its averaged generators.
+        config: the run's.
+        pipeline: its averaged generators.
         device: where features are extracted.
 
     Raises:
-        ValueError: there is nothing to score by.
+        UserError: there is nothing to score by.
     """
-    spec, n, shape = card.run.data, card.run.score_samples, card.entry.scored_shape
-    match card.entry.task:
+    spec, n, shape = config.train.data, config.train.score_samples, config.entry.scored_shape
+    match config.entry.task:
         case "sample":
             scorer = open_scorer(spec, shape, n, "auto", device)
-            floor = scorer.floor[scorer.headline]
+            reference = scorer.reference[scorer.headline]
             samples = range(scorer.samples)
-            return Yardstick(scorer.headline, floor, lambda: scorer.watch(graphs.draw(samples)))
+            return Validator(
+                scorer.headline, reference, lambda: scorer.headline_score(pipeline.draw(samples))
+            )
         case "translate":
-            judge = open_translation_scorer(spec, shape, n, "auto", device)
-            return Yardstick(judge.headline, judge.floor, lambda: judge.watch(graphs))
+            translations = open_translation_scorer(spec, shape, n, "auto", device)
+            return Validator(
+                translations.headline,
+                translations.reference,
+                lambda: translations.headline_score(pipeline),
+            )
 
 
 def by(last: float, best: float) -> float:

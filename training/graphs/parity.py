@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from serving.arrays import Array
-from serving.runtime import manifest
-from serving.runtime.manifest import Loss, Parity
+from serving.errors import UserError
+from serving.runtime.manifest import Loss, Parity, Precision
+from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.sessions import open_session
 from training.graphs.pixels import as_fed, as_served
 
@@ -25,15 +26,15 @@ MAX_ABS_ERROR, MAX_NORMALISED_ERROR = 1e-5, 5e-5
 
 MAX_LEVEL_ERROR = 1
 
-MIN_PSNR: dict[manifest.Precision, float] = {"fp16": 48.0, "int8": 30.0}
+MIN_PSNR: dict[Precision, float] = {"fp16": 48.0, "int8": 30.0}
 """What a smaller type must reach, dB: 48 is one level of 255 everywhere, 30 is what eyes hardly see."""
 
 
-class ParityError(ValueError):
+class ParityError(UserError):
     """A graph is not equal to the module it came from; the worst case is named."""
 
 
-Run = Callable[[Mapping[str, Array]], Array]
+Infer = Callable[[Mapping[str, Array]], Array]
 """Gives uint8 pixels for inputs."""
 
 
@@ -54,7 +55,7 @@ class Case(NamedTuple):
         return ", ".join(f"{name} {value.shape}" for name, value in self.inputs.items())
 
 
-def cases(specs: Mapping[str, manifest.Tensor], example: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+def cases(specs: Mapping[str, TensorSpec], example: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Give the inputs that a graph is tried with: the example's rows, or random images of several sizes.
 
     Images must not be constant: instance normalisation would divide noise by next to nothing.
@@ -156,8 +157,8 @@ def level_error(output: Array, case: Case) -> int:
 
 def measure_loss(
     exact: onnx.ModelProto,
-    smaller: Run,
-    precision: manifest.Precision,
+    smaller: Infer,
+    precision: Precision,
     examples: Iterable[Mapping[str, Array]],
 ) -> Loss:
     """Hold what a smaller type gives against the float graph, pixel by pixel.
@@ -186,7 +187,7 @@ def measure_loss(
     return loss
 
 
-def must_be_near(loss: Loss, precision: manifest.Precision) -> None:
+def must_be_near(loss: Loss, precision: Precision) -> None:
     """Refuse a smaller type that costs more than its bound allows."""
     if not loss.psnr >= MIN_PSNR[precision]:
         raise ParityError(
@@ -195,7 +196,7 @@ def must_be_near(loss: Loss, precision: manifest.Precision) -> None:
         )
 
 
-def in_runtime(model: onnx.ModelProto) -> Run:
+def in_runtime(model: onnx.ModelProto) -> Infer:
     """Run a graph on the CPU; what depends on the batch is refused with a ParityError."""
     session = open_session(model.SerializeToString(), "cpu")
 
@@ -208,7 +209,7 @@ def in_runtime(model: onnx.ModelProto) -> Run:
     return run
 
 
-def in_torch(generator: nn.Module) -> Run:
+def in_torch(generator: nn.Module) -> Infer:
     """Run a generator of images as it is, rounding after every operation as its own type does."""
 
     @torch.no_grad()

@@ -7,25 +7,26 @@ import torch
 from torch import Tensor, nn
 
 from serving.arrays import Array
-from serving.runtime import manifest
+from serving.errors import UserError
+from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.pipeline import Pipeline
 from training.graphs.pixels import as_fed, as_served
 from zoo.entry import Entry, Inputs
 
 
 def pipeline_of_generators(
-    entry: Entry, generators: nn.ModuleDict, probe: Inputs, labels: Sequence[str] = ()
+    entry: Entry, generators: nn.ModuleDict, preview: Inputs, labels: Sequence[str] = ()
 ) -> Pipeline:
     """Take generators in evaluation mode for graphs, on whatever device the probe is on.
 
     Args:
         entry: whose they are.
         generators: by name.
-        probe: an example of what each is fed.
+        preview: an example of what each is fed.
         labels: names of the data's classes.
     """
-    (device,) = {value.device for fed in probe.values() for value in fed.values()}
-    inputs = {name: describe_inputs(entry, fed) for name, fed in probe.items()}
+    (device,) = {value.device for fed in preview.values() for value in fed.values()}
+    inputs = {name: describe_inputs(entry, fed) for name, fed in preview.items()}
     return Pipeline(inputs, partial(_run, generators, device), labels if entry.classes else ())
 
 
@@ -35,29 +36,29 @@ def _run(generators: nn.ModuleDict, device: torch.device, name: str, inputs: Map
     return as_served(generators[name](**fed))
 
 
-def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, manifest.Tensor]:
+def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, TensorSpec]:
     """Describe what a generator is fed, for the manifest and for whoever draws it.
 
     Raises:
-        ValueError: an input is not a `latent`, a `label` or an `image`, or one is beside an image.
+        UserError: an input is not a `latent`, a `label` or an `image`, or one is beside an image.
     """
     if "image" in example and len(example) > 1:
-        raise ValueError(f"a generator that is fed an image is fed nothing else; got {', '.join(example)}")
+        raise UserError(f"a generator that is fed an image is fed nothing else; got {', '.join(example)}")
     return {name: _describe(entry, name, value) for name, value in example.items()}
 
 
-def _describe(entry: Entry, name: str, example: Tensor) -> manifest.Tensor:
+def _describe(entry: Entry, name: str, example: Tensor) -> TensorSpec:
     shape: list[int | str] = ["batch", *example.shape[1:]]
     match name:
         case "latent":
-            return manifest.Tensor(
+            return TensorSpec(
                 dtype="float32", shape=shape, meaning="latent", distribution=entry.latent_distribution
             )
         case "label":
             last = entry.classes - 1
-            return manifest.Tensor(dtype="int64", shape=shape, meaning="label", range=(0, last))
+            return TensorSpec(dtype="int64", shape=shape, meaning="label", range=(0, last))
         case "image":
-            return manifest.Tensor(
+            return TensorSpec(
                 dtype="uint8",
                 shape=["batch", "height", "width", example.shape[1]],
                 meaning="image",
@@ -67,4 +68,4 @@ def _describe(entry: Entry, name: str, example: Tensor) -> manifest.Tensor:
                 trained_size=(example.shape[2], example.shape[3]),
             )
         case _:
-            raise ValueError(f"a generator's input must be named latent, label or image; got {name}")
+            raise UserError(f"a generator's input must be named latent, label or image; got {name}")

@@ -7,13 +7,14 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
+from serving.errors import UserError
 from training.graphs.pixels import as_fed, to_pixels
 
 OPSET = 18
 """From 22 on ONNX Runtime places instance normalisation on the CPU, even under CUDA."""
 
 
-class GraphError(ValueError):
+class GraphError(UserError):
     """A generator can't become a graph that anyone with ONNX Runtime could use."""
 
 
@@ -95,13 +96,13 @@ def only(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
     return ir.to_proto(kept)
 
 
-def finish(model: onnx.ModelProto, label: dict[str, str]) -> bytes:
+def finish(model: onnx.ModelProto, properties: dict[str, str]) -> bytes:
     """Label a graph, check it and write it; the same bytes every time.
 
     Raises:
         GraphError: the graph is not fit to leave.
     """
-    onnx.helper.set_model_props(model, label)
+    onnx.helper.set_model_props(model, properties)
     check(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data

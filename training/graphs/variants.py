@@ -69,7 +69,7 @@ def variants(
         wanted: smaller types.
 
     Raises:
-        ValueError: it can't become a graph (`GraphError`), one is not equal to it, or costs more than is
+        UserError: it can't become a graph (`GraphError`), one is not equal to it, or costs more than is
             allowed (`ParityError`).
     """
     traced = trace(generator, example, multiple)

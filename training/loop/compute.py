@@ -6,21 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.loop.distributed import Processes
-from training.run.config import Run
+from serving.errors import UserError
+from training.loop.distributed import World
+from training.run.config import TrainConfig
 from zoo.entry import Trainer
 
 Forward = Callable[..., Tensor]
 
 
-def prepare(trainer: Trainer, run: Run, device: torch.device, processes: Processes) -> None:
+def prepare(trainer: Trainer, run: TrainConfig, device: torch.device, world: World) -> None:
     """Have a new trainer's players compute as the run wants it, each process its own part of a batch.
 
     Args:
         trainer: new; nothing may copy its players' modules afterwards, which would still call these.
         run: its precision and whether it compiles.
         device: where the players are.
-        processes: who shares the work.
+        world: who shares the work.
     """
     low = run.precision == "bf16"
     for players in (trainer.generators, trainer.discriminators):
@@ -29,12 +30,12 @@ def prepare(trainer: Trainer, run: Run, device: torch.device, processes: Process
             # instance normalisation.
             players.to(memory_format=torch.channels_last)
         for player in players.values():
-            if run.sync_batch_norm and processes.count > 1:
-                _synchronise(player, processes)
-            if low or run.compile or processes.count > 1:
-                player.forward = _prepared(player.forward, run, device, processes)
+            if run.sync_batch_norm and world.size > 1:
+                _synchronise(player, world)
+            if low or run.compile or world.size > 1:
+                player.forward = _prepared(player.forward, run, device, world)
     settle(trainer.optimizers.values())
-    processes.add_up_gradients(trainer)
+    world.all_reduce_gradients(trainer)
 
 
 def settle(optimizers: Iterable[torch.optim.Optimizer]) -> None:
@@ -50,7 +51,7 @@ def settle(optimizers: Iterable[torch.optim.Optimizer]) -> None:
                     state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _prepared(plain: Forward, run: Run, device: torch.device, processes: Processes) -> Forward:
+def _prepared(plain: Forward, run: TrainConfig, device: torch.device, world: World) -> Forward:
     """Wrap a player: (N, ...) in float32 in, (N, ...) in float32 out, so that losses are exact.
 
     Each call casts the weights anew: a cache that outlived an update would hold those from before it.
@@ -60,29 +61,29 @@ def _prepared(plain: Forward, run: Run, device: torch.device, processes: Process
     def forward(*inputs: Tensor, **named: Tensor) -> Tensor:
         # Who hands in a leaf that wants a gradient differentiates twice, which compiled code can't.
         twice = any(each.is_leaf and each.requires_grad for each in (*inputs, *named.values()))
-        own = [processes.cut(each) for each in inputs]
-        own_named = {name: processes.cut(each) for name, each in named.items()}
+        own = [world.scatter(each) for each in inputs]
+        own_named = {name: world.scatter(each) for name, each in named.items()}
         with (
             torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"),
-            processes.drawing(len(own[0] if own else next(iter(own_named.values())))),
+            world.shared_random(len(own[0] if own else next(iter(own_named.values())))),
         ):
             outputs = (plain if twice else compiled)(*own, **own_named)
-        return processes.join(outputs.float())
+        return world.gather(outputs.float())
 
     return forward
 
 
-def _synchronise(player: nn.Module, processes: Processes) -> None:
+def _synchronise(player: nn.Module, world: World) -> None:
     """Have batch normalisation take the statistics of the whole batch, not of a process's part.
 
     Torch's own SyncBatchNorm is for CUDA alone, and can't be differentiated twice.
     """
     for module in player.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.forward = _whole_batch_norm(module, processes)  # type: ignore[method-assign]
+            module.forward = _whole_batch_norm(module, world)  # type: ignore[method-assign]
 
 
-def _whole_batch_norm(norm: Any, processes: Processes) -> Forward:
+def _whole_batch_norm(norm: Any, world: World) -> Forward:
     alone: Forward = norm.forward
 
     def forward(maps: Tensor) -> Tensor:
@@ -91,10 +92,10 @@ def _whole_batch_norm(norm: Any, processes: Processes) -> Forward:
         dimensions = [0, *range(2, maps.ndim)]
         shape = [1, -1, *[1] * (maps.ndim - 2)]
         features = maps.float()
-        mean = processes.mean(features.mean(dimensions))
+        mean = world.average(features.mean(dimensions))
         centred = features - mean.view(shape)
-        variance = processes.mean(centred.square().mean(dimensions))
-        count = processes.count * maps.numel() / maps.shape[1]
+        variance = world.average(centred.square().mean(dimensions))
+        count = world.size * maps.numel() / maps.shape[1]
         with torch.no_grad():
             norm.running_mean.lerp_(mean, norm.momentum)
             norm.running_var.lerp_(variance * count / (count - 1), norm.momentum)
@@ -106,11 +107,11 @@ def _whole_batch_norm(norm: Any, processes: Processes) -> Forward:
     return forward
 
 
-def find_device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """Turn a device's name into the device.
 
     Raises:
-        ValueError: there is no such device.
+        UserError: there is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -118,5 +119,5 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name} can't be used here: {str(error).splitlines()[0]}") from error
+        raise UserError(f"device {name} can't be used here: {str(error).splitlines()[0]}") from error
     return device

@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from training.run.config import Run
+from training.run.config import TrainConfig
 
 SATURATED, PATIENCE = 0.98, 10
 """A discriminator this sure, from 0 undecided to 1, at so many looks in a row has nothing to teach."""
@@ -58,7 +58,7 @@ def must_be_finite(step: int, scalars: dict[str, float], *players: nn.ModuleDict
                 raise Diverged(message, step - 1)
 
 
-class Watch:
+class Monitor:
     """Looks at a run as it goes; what is wrong is raised, or warned of once where it may go on.
 
     What it has seen is part of a run's state, so it looks at the steps that the run's intervals name, and not
@@ -68,7 +68,7 @@ class Watch:
         run: its intervals, and whether what is wrong is warned of or raised.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrainConfig) -> None:
         self.run = run
         self.warned: set[str] = set()
         self.looks = 0
@@ -114,14 +114,14 @@ class Watch:
         else:
             self.diverse = step
 
-    def score(self, step: int, history: list[tuple[int, float]], floor: float) -> None:
+    def score(self, step: int, history: list[tuple[int, float]], reference: float) -> None:
         """Look at how a run's score, lower the better, has come along: its steps and values.
 
         Raises:
             Diverged: it is far from its best, in a run that goes back.
         """
         before, (_, last) = history[:-1], history[-1]
-        if before and last > WORSE * max(min(value for _, value in before), floor):
+        if before and last > WORSE * max(min(value for _, value in before), reference):
             self._tell("score", step, before[-1][0])
 
     def _tell(self, kind: str, step: int, onset: int) -> None:

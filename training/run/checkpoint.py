@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from serving.errors import UserError
 from serving.system.files import write_file
 
 NAME = re.compile(r"(\d{8})-([0-9a-f]{32})\.safetensors")
@@ -48,7 +49,7 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
     One that is damaged is named in a warning and passed over; one after the step `latest` is not looked at.
 
     Raises:
-        ValueError: there are checkpoints, and none is sound.
+        UserError: there are checkpoints, and none is sound.
     """
     paths = [path for path in _newest_first(folder) if _parts(path)[0] <= latest]
     for path in paths:
@@ -58,7 +59,7 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
             return step, unpack(data)
         print(f"warning: {path} is damaged (SHA-256 differs); trying the one before", file=sys.stderr)
     if paths:
-        raise ValueError(f"every checkpoint in {folder} is damaged; remove them to start anew")
+        raise UserError(f"every checkpoint in {folder} is damaged; remove them to start anew")
     return None
 
 

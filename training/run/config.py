@@ -11,14 +11,17 @@ from typing import Any, Literal
 
 import torch
 
+from serving.errors import UserError
 from serving.runtime.latents import MAX_SEED
 from serving.system.files import write_file
 from zoo import registry
 from zoo.entry import Entry
+from zoo.errors import ConfigError
+from zoo.fields import must_be_at_least, must_be_choices
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class TrainConfig:
     """One training and its folder."""
 
     data: str = "glyphs"
@@ -76,28 +79,31 @@ class Run:
     """What to do when the discriminator saturates, diversity is lost or the score doubles: warn, once, or go
     back to the last good checkpoint at half the learning rates, three times at most."""
 
-    keep: int = 2
-    """Checkpoints that are kept, the newest ones."""
+    keep_checkpoints: int = 2
+    """Checkpoints to keep, the newest ones."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "sheet_every", "checkpoint_every", "score_samples", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.workers is not None and self.workers < 0:
-            raise ValueError(f"workers must be at least 0; got {self.workers}")
-        if self.score_every < 0:
-            raise ValueError(f"score_every must be at least 0; got {self.score_every}")
-        if self.on_collapse not in ("warn", "rollback"):
-            raise ValueError(f"on_collapse must be warn or rollback; got {self.on_collapse}")
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be fp32 or bf16; got {self.precision}")
+        must_be_choices(self)
+        counts = (
+            "steps",
+            "log_every",
+            "sheet_every",
+            "checkpoint_every",
+            "score_samples",
+            "keep_checkpoints",
+        )
+        must_be_at_least(self, 1, *counts)
+        must_be_at_least(self, 0, "score_every", *(["workers"] if self.workers is not None else []))
         if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be at least 0 and below 1; got {self.ema}")
+            raise ConfigError(f"ema must be at least 0 and below 1; got {self.ema}")
         if not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"seed must be from 0 to {MAX_SEED}; got {self.seed}")
+            raise ConfigError(f"seed must be from 0 to {MAX_SEED}; got {self.seed}")
 
 
-CARD = "run.json"
+RUN_FILE = "run.json"
+
+RENAMED = {"keep": "keep_checkpoints"}
+"""Former names of fields, in the files and on the command lines of before."""
 
 LASTING = ("data", "seed", "precision", "ema")
 """Fields of a run that a resumed one must share; the others may change."""
@@ -129,14 +135,14 @@ def _commit() -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class RunConfig:
     """What `run.json` remembers of a run, so that nothing else has to be told again."""
 
     name: str
     """The entry's name in the zoo, or its import path."""
 
     entry: Entry
-    run: Run
+    train: TrainConfig
 
     data_name: str = ""
     """What the data call themselves, without a path."""
@@ -153,15 +159,15 @@ class Card:
     @property
     def folder(self) -> Path:
         """Where the run lives."""
-        default = f"{self.name}-{self.run.data.partition(':')[0]}".replace(":", "-")
-        return self.run.out or Path("runs") / default
+        default = f"{self.name}-{self.train.data.partition(':')[0]}".replace(":", "-")
+        return self.train.out or Path("runs") / default
 
     def to_json(self) -> str:
         """Give the content of `run.json`."""
         content = {
             "entry": self.name,
             "hyperparameters": dataclasses.asdict(self.entry),
-            "run": dataclasses.asdict(self.run) | {"out": str(self.folder)},
+            "run": dataclasses.asdict(self.train) | {"out": str(self.folder)},
             "data_name": self.data_name,
             "labels": self.labels,
             "licence": self.licence,
@@ -171,36 +177,37 @@ class Card:
 
     def write(self) -> None:
         """Write `run.json`."""
-        write_file(self.folder / CARD, self.to_json().encode() + b"\n")
+        write_file(self.folder / RUN_FILE, self.to_json().encode() + b"\n")
 
     @staticmethod
-    def read(folder: Path) -> "Card":
+    def read(folder: Path) -> "RunConfig":
         """Read a run's card.
 
         Raises:
             ValueError: the folder holds no run.
         """
         try:
-            content = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise ValueError(f"{folder} holds no run: it has no {CARD}") from None
-        except ValueError as error:
-            raise ValueError(f"{folder / CARD} is damaged: {error}") from error
+            raise UserError(f"{folder} holds no run: it has no {RUN_FILE}") from None
+        except ValueError as error:  # no JSON, or no text
+            raise UserError(f"{folder / RUN_FILE} is damaged: {error}") from error
         try:
-            entry = registry.load(content["entry"])(**_tuples(content["hyperparameters"]))
-            run = Run(**content["run"] | {"out": folder})
+            entry = make_entry(registry.load(content["entry"]), _tuples(content["hyperparameters"]))
+            fields = {RENAMED.get(name, name): value for name, value in content["run"].items()}
+            train = TrainConfig(**fields | {"out": folder})
             rest = _tuples({key: content[key] for key in ("data_name", "labels", "licence", "software")})
-            return Card(name=content["entry"], entry=entry, run=run, **rest)
+            return RunConfig(name=content["entry"], entry=entry, train=train, **rest)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{folder / CARD} is of another version: {error}") from error
+            raise UserError(f"{folder / RUN_FILE} is of another version: {error}") from error
 
-    def differences(self, other: "Card") -> list[str]:
+    def differences(self, other: "RunConfig") -> list[str]:
         """Name what keeps another card's run from being continued as this one."""
         mine, theirs = (
-            {"entry": card.name}
-            | dataclasses.asdict(card.entry)
-            | {field: getattr(card.run, field) for field in LASTING}
-            for card in (self, other)
+            {"entry": config.name}
+            | dataclasses.asdict(config.entry)
+            | {field: getattr(config.train, field) for field in LASTING}
+            for config in (self, other)
         )
         return [
             f"{field}: {theirs.get(field)} there, {mine.get(field)} here"
@@ -211,3 +218,16 @@ class Card:
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def make_entry(kind: type[Entry], fields: dict[str, Any]) -> Entry:
+    """Make an entry of hyperparameters.
+
+    Raises:
+        UserError: the entry, which may be anyone's, refuses them.
+        TypeError: a field is unknown or missing.
+    """
+    try:
+        return kind(**fields)
+    except ValueError as error:
+        raise UserError(str(error)) from error

@@ -4,29 +4,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving.errors import UserError
 from serving.system.files import PARTIAL, sweep
 from serving.system.locks import LOCK_FILES, locked
-from training.run.config import CARD, Card
+from training.run.config import RUN_FILE, RunConfig
 
 
 @contextmanager
-def held(card: Card) -> Iterator[Path]:
+def held(config: RunConfig) -> Iterator[Path]:
     """Hold the folder of a run while the block runs, swept of what a killed run left half written.
 
     Raises:
-        ValueError: it holds another run or something else, or another process holds it.
+        UserError: it holds another run or something else, or another process holds it.
     """
-    folder = card.folder
+    folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        _must_be_ours(card, folder)
+        _must_be_ours(config, folder)
         sweep(folder, folder / "checkpoints", folder / "sheets")
         yield folder
 
 
-def _must_be_ours(card: Card, folder: Path) -> None:
-    if not (folder / CARD).exists():
-        if others := {path.name for path in folder.iterdir()} - LOCK_FILES - {CARD + PARTIAL}:
-            raise ValueError(f"{folder} holds {min(others)} and no run; choose another --out")
-    elif differences := card.differences(Card.read(folder)):
-        raise ValueError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
+def _must_be_ours(config: RunConfig, folder: Path) -> None:
+    if not (folder / RUN_FILE).exists():
+        if others := {path.name for path in folder.iterdir()} - LOCK_FILES - {RUN_FILE + PARTIAL}:
+            raise UserError(f"{folder} holds {min(others)} and no run; choose another --out")
+    elif differences := config.differences(RunConfig.read(folder)):
+        raise UserError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")

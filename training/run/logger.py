@@ -17,7 +17,7 @@ from serving.system.files import naming, write_file
 METRICS = "metrics.jsonl"
 
 
-class Record:
+class RunLogger:
     """The open record of a run, continued after a step: what an interrupted run wrote past it is dropped."""
 
     def __init__(self, folder: Path, step: int) -> None:

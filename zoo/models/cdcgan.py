@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.entry import must_be_positive
+from zoo.fields import must_be_positive
 from zoo.models import dcgan
 
 

@@ -1,6 +1,5 @@
 """CycleGAN (Zhu et al. 2017): two domains without pairs; there and back again must be where one was."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 
 from zoo.adversarial import descend, frozen
 from zoo.entry import Batch, DataKind, Inputs
+from zoo.fields import must_be_at_least
 from zoo.translation import TranslationEntry
 
 
@@ -30,12 +30,7 @@ class CycleGAN(TranslationEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = (self.cycle_weight, self.identity_weight, self.pool_size)
-        if not all(0 <= number < math.inf for number in numbers):
-            raise ValueError(
-                "cycle_weight, identity_weight and pool_size must be at least 0; got "
-                f"{self.cycle_weight}, {self.identity_weight} and {self.pool_size}"
-            )
+        must_be_at_least(self, 0, "cycle_weight", "identity_weight", "pool_size")
 
     def build(self, device: torch.device | str = "cpu") -> "CycleTrainer":
         """Make two translators and two discriminators."""
@@ -57,10 +52,10 @@ class CycleTrainer:
         self.entry = entry
         self.a2b = entry.make_translator().to(device)
         self.b2a = entry.make_translator().to(device)
-        self.judge_a = entry.make_discriminator(entry.channels).to(device)
-        self.judge_b = entry.make_discriminator(entry.channels).to(device)
+        self.discriminator_a = entry.make_discriminator(entry.channels).to(device)
+        self.discriminator_b = entry.make_discriminator(entry.channels).to(device)
         self.generators = nn.ModuleDict({"a2b": self.a2b, "b2a": self.b2a})
-        self.discriminators = nn.ModuleDict({"a": self.judge_a, "b": self.judge_b})
+        self.discriminators = nn.ModuleDict({"a": self.discriminator_a, "b": self.discriminator_b})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "generators": entry.make_optimizer(self.generators),
             "discriminators": entry.make_optimizer(self.discriminators),
@@ -83,7 +78,9 @@ class CycleTrainer:
     def _update_generators(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
         entry = self.entry
         with frozen(self.discriminators):
-            adversarial = least_squares(self.judge_b(fake_b), 1) + least_squares(self.judge_a(fake_a), 1)
+            adversarial = least_squares(self.discriminator_b(fake_b), 1) + least_squares(
+                self.discriminator_a(fake_a), 1
+            )
             cycle = F.l1_loss(self.b2a(fake_b), a) + F.l1_loss(self.a2b(fake_a), b)
             loss = adversarial + entry.cycle_weight * cycle
             if entry.identity_weight:
@@ -95,8 +92,8 @@ class CycleTrainer:
     def _update_discriminators(
         self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor
     ) -> dict[str, Tensor]:
-        real = least_squares(self.judge_a(a), 1) + least_squares(self.judge_b(b), 1)
-        fake = least_squares(self.judge_a(fake_a), 0) + least_squares(self.judge_b(fake_b), 0)
+        real = least_squares(self.discriminator_a(a), 1) + least_squares(self.discriminator_b(b), 1)
+        fake = least_squares(self.discriminator_a(fake_a), 0) + least_squares(self.discriminator_b(fake_b), 0)
         # Halved, which slows the discriminators against the translators (section 4).
         loss = (real + fake) / 2
         descend(loss, self.optimizers["discriminators"])

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.adversarial import ObjectiveName, RegularizerName, ScheduleName, TwoPlayer, TwoPlayerEntry
-from zoo.entry import doublings, must_be_positive
+from zoo.entry import doublings
+from zoo.errors import ConfigError
+from zoo.fields import must_be_positive
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "none": nn.Identity}
 
@@ -45,7 +47,7 @@ class DCGAN(TwoPlayerEntry):
         super().__post_init__()
         doublings(self.image_size)
         if self.discriminator_norm not in NORMS:
-            raise ValueError(
+            raise ConfigError(
                 f"discriminator_norm must be {' or '.join(NORMS)}; got {self.discriminator_norm}"
             )
         must_be_positive(self, "channels", "width")

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.adversarial import OptimizerName, TwoPlayer, TwoPlayerEntry
-from zoo.entry import Batch, DistributionName, must_be_positive
+from zoo.entry import Batch, DistributionName
+from zoo.errors import ConfigError
+from zoo.fields import must_be_positive
 from zoo.models.mlp_gan import layers, must_be_shape
 
 LEAST_RATE = 1e-6
@@ -55,7 +57,7 @@ class Goodfellow2014(TwoPlayerEntry):
         must_be_shape(self.shape)
         must_be_positive(self, "width", "maxout_units", "maxout_pieces")
         if self.decay < 1:
-            raise ValueError(f"decay divides the learning rate, so it must be at least 1; got {self.decay}")
+            raise ConfigError(f"decay divides the learning rate, so it must be at least 1; got {self.decay}")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from zoo.adversarial import (
     TwoPlayer,
     TwoPlayerEntry,
 )
+from zoo.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +135,10 @@ def must_be_shape(shape: tuple[int, ...]) -> None:
     """Refuse what is no sample's shape.
 
     Raises:
-        ValueError: it is neither one size nor channels, height and width.
+        ConfigError: it is neither one size nor channels, height and width.
     """
     if len(shape) not in (1, 3) or min(shape) < 1:
-        raise ValueError(f"shape must be one size or channels, height and width; got {shape}")
+        raise ConfigError(f"shape must be one size or channels, height and width; got {shape}")
 
 
 def layers(sizes: tuple[int, ...], slope: float) -> nn.Sequential:

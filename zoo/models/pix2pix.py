@@ -1,6 +1,5 @@
 """pix2pix (Isola et al. 2017): pairs, a discriminator that sees both, and the distance to the truth."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 
 from zoo.adversarial import descend, frozen
 from zoo.entry import Batch, DataKind, Inputs
+from zoo.fields import must_be_at_least
 from zoo.objectives import OBJECTIVES, Objective
 from zoo.translation import TranslationEntry
 from zoo.translators import TranslatorName
@@ -31,10 +31,7 @@ class Pix2Pix(TranslationEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.objective not in ("non_saturating", "least_squares"):
-            raise ValueError(f"objective must be non_saturating or least_squares; got {self.objective}")
-        if not 0 <= self.distance_weight < math.inf:
-            raise ValueError(f"distance_weight must be at least 0; got {self.distance_weight}")
+        must_be_at_least(self, 0, "distance_weight")
 
     def build(self, device: torch.device | str = "cpu") -> "PairTrainer":
         """Make a translator and a discriminator of pairs."""
@@ -51,13 +48,13 @@ class PairTrainer:
     def __init__(self, entry: Pix2Pix, device: torch.device | str) -> None:
         self.entry = entry
         self.a2b = entry.make_translator().to(device)
-        self.judge = entry.make_discriminator(2 * entry.channels).to(device)
+        self.discriminator = entry.make_discriminator(2 * entry.channels).to(device)
         self.objective: Objective = OBJECTIVES[entry.objective]
         self.generators = nn.ModuleDict({"a2b": self.a2b})
-        self.discriminators = nn.ModuleDict({"discriminator": self.judge})
+        self.discriminators = nn.ModuleDict({"discriminator": self.discriminator})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "generator": entry.make_optimizer(self.a2b),
-            "discriminator": entry.make_optimizer(self.judge),
+            "discriminator": entry.make_optimizer(self.discriminator),
         }
 
     def inputs(self, batch: Batch) -> Inputs:
@@ -72,10 +69,10 @@ class PairTrainer:
         translated = self.a2b(a)
         fake = torch.cat([a, translated], 1)
         # Halved, which slows the discriminator against the translator (section 3.3).
-        loss = self.objective.discriminator(self.judge(real), self.judge(fake.detach())) / 2
+        loss = self.objective.discriminator(self.discriminator(real), self.discriminator(fake.detach())) / 2
         descend(loss, self.optimizers["discriminator"])
-        with frozen(self.judge):
-            adversarial = self.objective.generator(self.judge(fake), lambda: self.judge(real))
+        with frozen(self.discriminator):
+            adversarial = self.objective.generator(self.discriminator(fake), lambda: self.discriminator(real))
             distance = F.l1_loss(translated, b)
             descend(adversarial + self.entry.distance_weight * distance, self.optimizers["generator"])
         return {

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import ObjectiveName, RegularizerName, ScheduleName, TwoPlayer, TwoPlayerEntry
-from zoo.entry import doublings, must_be_positive
+from zoo.entry import doublings
+from zoo.errors import ConfigError
+from zoo.fields import must_be_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class R3GAN(TwoPlayerEntry):
         must_be_positive(self, "channels", "width", "blocks", "group_width")
         if any(width % self.group_width for width in self.widths):
             widths = ", ".join(map(str, self.widths))
-            raise ValueError(f"widths, {widths}, must be multiples of group_width {self.group_width}")
+            raise ConfigError(f"widths, {widths}, must be multiples of group_width {self.group_width}")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

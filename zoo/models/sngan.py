@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.adversarial import ObjectiveName, ScheduleName, TwoPlayer, TwoPlayerEntry
-from zoo.entry import doublings, must_be_positive
+from zoo.entry import doublings
+from zoo.fields import must_be_positive
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from serving.api.open_inference.tensors import (
     write_output,
 )
 from serving.api.responses import json_response
-from serving.errors import Refusal
-from serving.repository.model import Model
-from serving.repository.repository import Zoo
+from serving.errors import APIError
+from serving.repository.model import ServedModel
+from serving.repository.repository import ModelRepository
 from serving.runtime.manifest import Tensor
 
 KINDS = ("application/json", "application/octet-stream", "")
@@ -36,7 +36,7 @@ MANY = 2**14
 class OpenInference:
     """The protocol's routes. A model of one graph has its artifact's name; of several, NAME.GRAPH each."""
 
-    zoo: Zoo
+    repository: ModelRepository
 
     def routes(self) -> list[Route]:
         """List the routes, the hot one first."""
@@ -66,7 +66,7 @@ class OpenInference:
 
     async def server_ready(self, request: Request) -> Response:
         """Say whether there are models that can be asked."""
-        ready = self.zoo.state == "ready"
+        ready = self.repository.state == "ready"
         return json_response({"ready": ready}, 200 if ready else 503)
 
     async def repository_index(self, request: Request) -> Response:
@@ -99,7 +99,7 @@ class OpenInference:
 
     async def infer(self, request: Request) -> Response:
         """Run a graph on tensors."""
-        settings = self.zoo.settings
+        settings = self.repository.settings
         name, model, graph = self._find(request)
         spec = model.manifest.graphs[graph]
         limit = max(settings.max_body, settings.max_upload)
@@ -109,39 +109,39 @@ class OpenInference:
         _must_be_modest(asked, settings.max_images, settings.max_pixels)
         about = {"model_name": name, "model_version": model.version}
         about |= {} if asked.id is None else {"id": asked.id}
-        with self.zoo.uploads.hold() if spec.any_size else model.at_work.hold(asked.rows):
+        with self.repository.uploads.hold() if spec.any_size else model.at_work.hold(asked.rows):
             inputs = await in_thread_if(len(head) > LARGE, read_inputs, asked, binary, spec.inputs)
             output = await model.run(graph, inputs)
             large = output.size > MANY and not asked.wants_binary
             content, headers = await in_thread_if(large, write_output, about, output, asked.wants_binary)
         return Response(content, headers=headers)
 
-    def _graphs(self) -> dict[str, tuple[Model, str]]:
+    def _graphs(self) -> dict[str, tuple[ServedModel, str]]:
         """Name every graph as the protocol's models."""
         return {
             name if len(model.engine.sessions) == 1 else f"{name}.{graph}": (model, graph)
-            for name, model in self.zoo.models.items()
+            for name, model in self.repository.models.items()
             for graph in model.engine.sessions
         }
 
-    def _find(self, request: Request) -> tuple[str, Model, str]:
+    def _find(self, request: Request) -> tuple[str, ServedModel, str]:
         """Look up the graph that a path names.
 
         Raises:
-            Refusal: `unknown_model` or `unknown_version` (404).
+            APIError: `unknown_model` or `unknown_version` (404).
         """
         name = request.path_params["model"]
         there = self._graphs()
         if name not in there:
-            raise Refusal(404, "unknown_model", f"there is no such model; there are {', '.join(there)}")
+            raise APIError(404, "unknown_model", f"there is no such model; there are {', '.join(there)}")
         model, graph = there[name]
         request.scope["model"] = model.name
         if request.path_params.get("version", model.version) != model.version:
-            raise Refusal(404, "unknown_version", f"{name} is of version {model.version}")
+            raise APIError(404, "unknown_version", f"{name} is of version {model.version}")
         return name, model, graph
 
 
-def error_body(refusal: Refusal, request_id: str) -> bytes:
+def error_body(refusal: APIError, request_id: str) -> bytes:
     """Write a refusal as the protocol does: the error is a text."""
     return json.dumps({"error": str(refusal), "code": refusal.code, "request_id": request_id}).encode()
 
@@ -153,15 +153,15 @@ def _describe(name: str, tensor: Tensor) -> dict[str, Any]:
 def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> None:
     """Hold a request to the limits of every other route, by what its tensors say of themselves."""
     if [each.name for each in asked.outputs or []] not in ([], [OUTPUT]):
-        raise Refusal(400, "invalid_request", f"the one output is {OUTPUT}", "outputs")
+        raise APIError(400, "invalid_request", f"the one output is {OUTPUT}", "outputs")
     unknown = {"classification", "shared_memory_region"}
     if any(unknown & (each.parameters or {}).keys() for each in asked.outputs or []):
-        raise Refusal(400, "invalid_request", f"there is no {' and no '.join(sorted(unknown))}", "outputs")
+        raise APIError(400, "invalid_request", f"there is no {' and no '.join(sorted(unknown))}", "outputs")
     for each in asked.inputs:
         if each.shape and each.shape[0] > max_images:
-            raise Refusal(400, "invalid_request", f"a request may have {max_images} rows at most", each.name)
+            raise APIError(400, "invalid_request", f"a request may have {max_images} rows at most", each.name)
         if len(each.shape) == 4 and each.shape[1] * each.shape[2] > max_pixels:
-            raise Refusal(413, "image_too_large", f"an image may have {max_pixels} pixels", each.name)
+            raise APIError(413, "image_too_large", f"an image may have {max_pixels} pixels", each.name)
 
 
 def _version() -> str:

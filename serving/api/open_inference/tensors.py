@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.arrays import Array
-from serving.errors import Refusal
+from serving.errors import APIError
 from serving.runtime.manifest import Tensor
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -81,13 +81,13 @@ def split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
     """Part a body into its JSON and the binary tensors behind it.
 
     Raises:
-        Refusal: `invalid_request` (400), the header that says where is no length within the body.
+        APIError: `invalid_request` (400), the header that says where is no length within the body.
     """
     said = headers.get(HEADER_LENGTH)
     if said is None:
         return body, memoryview(b"")
     if not (said.isascii() and said.isdecimal() and len(said) < 12 and int(said) <= len(body)):
-        raise Refusal(400, "invalid_request", f"{HEADER_LENGTH} must be a length within the body")
+        raise APIError(400, "invalid_request", f"{HEADER_LENGTH} must be a length within the body")
     return body[: int(said)], memoryview(body)[int(said) :]
 
 
@@ -95,11 +95,11 @@ def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Ten
     """Read all inputs of a graph.
 
     Raises:
-        Refusal: `invalid_request` (400), one is missing, unknown, or not of its type, shape or range.
+        APIError: `invalid_request` (400), one is missing, unknown, or not of its type, shape or range.
     """
     names = [each.name for each in asked.inputs]
     if sorted(names) != sorted(specs):
-        raise Refusal(400, "invalid_request", f"the inputs must be {', '.join(specs)}", "inputs")
+        raise APIError(400, "invalid_request", f"the inputs must be {', '.join(specs)}", "inputs")
     inputs, begin = dict[str, Array](), 0
     for each in asked.inputs:
         _must_fit(each, specs[each.name])
@@ -108,9 +108,9 @@ def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Ten
         begin += 0 if size is None else int(size)
         _must_be_in_range(each.name, inputs[each.name], specs[each.name])
     if begin != len(binary):
-        raise Refusal(400, "invalid_request", "there is more binary data than the inputs say", "inputs")
+        raise APIError(400, "invalid_request", "there is more binary data than the inputs say", "inputs")
     if len({len(array) for array in inputs.values()}) != 1:
-        raise Refusal(400, "invalid_request", "all inputs must have as many rows", "inputs")
+        raise APIError(400, "invalid_request", "all inputs must have as many rows", "inputs")
     return inputs
 
 
@@ -173,8 +173,8 @@ def _must_be_in_range(name: str, array: Array, spec: Tensor) -> None:
         raise _wrong(name, f"must be from 0 to {spec.classes - 1}")
 
 
-def _wrong(name: str, message: str) -> Refusal:
-    return Refusal(400, "invalid_request", f"{name} {message}", name)
+def _wrong(name: str, message: str) -> APIError:
+    return APIError(400, "invalid_request", f"{name} {message}", name)
 
 
 def shape_of(spec: Tensor) -> list[int]:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.api.app import SHAPES, router
-from serving.api.formats import Drawn, encode
+from serving.api.app import ERROR_BODIES, router
+from serving.api.formats import Result, encode
 from serving.api.schemas import Ready
-from serving.errors import EngineError, Refusal
+from serving.errors import APIError, EngineError
 from serving.metrics import count_request
-from serving.middleware.request import Guard
-from serving.repository.repository import Zoo, artifact_folders
+from serving.middleware.request import RequestMiddleware
+from serving.repository.repository import ModelRepository, artifact_folders
 from serving.runtime.latents import MAX_SEED, draw_latents
 from serving.runtime.pipeline import open_pipeline
 from serving.settings import Settings
@@ -25,18 +25,18 @@ from serving.settings import Settings
 SAMPLE = "/v1/models/pictures/sample"
 
 
-def app_of(settings: Settings) -> Guard:
+def app_of(settings: Settings) -> RequestMiddleware:
     """The whole contract behind its guard."""
-    return Guard(router(zoo_of(settings)), SHAPES)
+    return RequestMiddleware(router(zoo_of(settings)), ERROR_BODIES)
 
 
-def zoo_of(settings: Settings) -> Zoo:
-    zoo = Zoo(settings)
+def zoo_of(settings: Settings) -> ModelRepository:
+    zoo = ModelRepository(settings)
     zoo.load()
     return zoo
 
 
-def asker(app: Guard):
+def asker(app: RequestMiddleware):
     """A function that asks an app, without a socket."""
     transport = httpx.ASGITransport(app=app)
 
@@ -183,7 +183,7 @@ def test_concurrent_requests_meet_in_batches_and_keep_their_pictures(artifacts):
         return run("generator", inputs)
 
     models["pictures"].batchers["generator"]._run = slow
-    transport = httpx.ASGITransport(app=Guard(router(zoo), SHAPES))
+    transport = httpx.ASGITransport(app=RequestMiddleware(router(zoo), ERROR_BODIES))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -404,7 +404,7 @@ def test_images_of_one_size_meet_in_batches_and_keep_their_own(artifacts):
     batcher = zoo.models["styles"].batchers["a2b"]
     run, shapes = batcher._run, []
     batcher._run = lambda inputs: shapes.append(inputs["image"].shape) or run(inputs)
-    transport = httpx.ASGITransport(app=Guard(router(zoo), SHAPES))
+    transport = httpx.ASGITransport(app=RequestMiddleware(router(zoo), ERROR_BODIES))
     given = [noise(16 + 4 * (index % 2), 16 + index // 8, 3) for index in range(24)]
 
     async def go():
@@ -490,7 +490,7 @@ def test_an_image_is_what_its_content_says(ask):
 def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu", max_uploads=2)
     zoo = zoo_of(settings)
-    transport = httpx.ASGITransport(app=Guard(router(zoo), SHAPES))
+    transport = httpx.ASGITransport(app=RequestMiddleware(router(zoo), ERROR_BODIES))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -557,7 +557,7 @@ def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_read
             raise RuntimeError("CUDA failure 2: out of memory")
 
     zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
-    ask = asker(Guard(router(zoo), SHAPES))
+    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
     for said, path in (("pictures", SAMPLE), ("pictures", SAMPLE)):
         zoo.models[said].engine.sessions["generator"] = Starved()
         monkeypatch.setattr("serving.runtime.engine.open_session", lambda *_: Starved())
@@ -570,7 +570,7 @@ def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_read
 
 def test_a_server_that_is_about_to_end_is_not_ready_and_goes_on_answering(artifacts):
     zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
-    ask = asker(Guard(router(zoo), SHAPES))
+    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
     assert ask("GET", "/readyz").status_code == 200
     zoo.shut_down()
     assert ask("GET", "/readyz").json()["status"] == "leaving"
@@ -580,8 +580,8 @@ def test_a_server_that_is_about_to_end_is_not_ready_and_goes_on_answering(artifa
 
 
 def test_images_that_would_wait_too_long_are_refused_before_they_are_read(artifacts):
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", patience=0.0))
-    ask = asker(Guard(router(zoo), SHAPES))
+    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", max_queue_seconds=0.0))
+    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
     for batcher in zoo.models["styles"].batchers.values():
         batcher._rows, batcher._numbers, batcher._pace = 1, 1000, 0.001
     answer = ask(
@@ -600,7 +600,7 @@ def test_an_answer_that_takes_too_long_is_a_503():
         await asyncio.sleep(60)
 
     async def go():
-        transport = httpx.ASGITransport(app=Guard(forever, SHAPES, deadline=0.05))
+        transport = httpx.ASGITransport(app=RequestMiddleware(forever, ERROR_BODIES, deadline=0.05))
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
             return await client.get("/")
 
@@ -793,22 +793,27 @@ def test_whatever_is_asked_for_there_are_no_more_series(ask):
 
 
 def test_what_a_format_can_not_hold_is_refused():
-    assert encode(Drawn(np.zeros((1, 1, 16_000, 3), np.uint8), {}), "webp")
-    with pytest.raises(Refusal, match="16383"):
-        encode(Drawn(np.zeros((1, 1, 20_000, 3), np.uint8), {}), "webp")
+    assert encode(Result(np.zeros((1, 1, 16_000, 3), np.uint8), {}), "webp")
+    with pytest.raises(APIError, match="16383"):
+        encode(Result(np.zeros((1, 1, 20_000, 3), np.uint8), {}), "webp")
 
 
 def test_vectors_that_are_no_numbers_are_refused(artifacts):
     """JSON has no word for them."""
     zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
     zoo.models["points"].batchers["generator"]._run = lambda inputs: np.full((1, 2), np.inf, np.float32)
-    ask = asker(Guard(router(zoo), SHAPES))
+    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
     assert refused(ask("POST", "/v1/models/points/sample", json={}), 400)["field"] == "latents"
 
 
 def test_too_many_pictures_at_work_are_refused_while_they_are_encoded(artifacts):
     zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", max_images=16, max_queue=16))
     with zoo.models["pictures"].at_work.hold(10):
-        assert refused(asker(Guard(router(zoo), SHAPES))("POST", SAMPLE, json={"n": 7}), 429)
-        assert asker(Guard(router(zoo), SHAPES))("POST", SAMPLE, json={"n": 6}).status_code == 200
+        assert refused(
+            asker(RequestMiddleware(router(zoo), ERROR_BODIES))("POST", SAMPLE, json={"n": 7}), 429
+        )
+        assert (
+            asker(RequestMiddleware(router(zoo), ERROR_BODIES))("POST", SAMPLE, json={"n": 6}).status_code
+            == 200
+        )
     assert zoo.models["pictures"].at_work.held == 0

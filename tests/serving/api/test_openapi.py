@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 from openapi_spec_validator import validate
 
-from serving.api.app import SHAPES, router
+from serving.api.app import ERROR_BODIES, router
 from serving.api.openapi import CALLS, document
-from serving.middleware.request import Guard
+from serving.middleware.request import RequestMiddleware
 from serving.settings import Settings
 from tests.serving.api.open_inference.test_routes import latent
 from tests.serving.api.test_app import app_of, asker, noise, png, zoo_of
@@ -91,8 +91,8 @@ def test_an_answer_that_is_otherwise_would_be_seen(ask, spec):
 
 
 def test_where_there_are_keys_the_document_says_so(artifacts):
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", keys="secret"))
-    spec = asker(Guard(router(zoo), SHAPES))("GET", "/docs.json").json()
+    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", api_keys="secret"))
+    spec = asker(RequestMiddleware(router(zoo), ERROR_BODIES))("GET", "/docs.json").json()
     validate(spec)
     assert spec["security"] == [{"key": []}, {"header": []}]
     assert "401" in spec["paths"]["/v1/models"]["get"]["responses"]

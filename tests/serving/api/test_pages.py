@@ -12,7 +12,7 @@ from tests.serving.api.test_app import app_of, asker
 
 @pytest.fixture(scope="module")
 def ask(artifacts):
-    return asker(app_of(Settings(artifacts=artifacts, provider="cpu", keys="secret")))
+    return asker(app_of(Settings(artifacts=artifacts, provider="cpu", api_keys="secret")))
 
 
 def test_the_page_and_all_that_it_loads_are_there_without_a_key(ask):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.errors import Refusal
+from serving.errors import APIError
 from serving.imaging import codec, sheets
 
 
@@ -75,7 +75,7 @@ def test_orientation_is_applied_to_sixteen_bits_too():
 
 
 def test_a_damaged_orientation_is_a_damaged_image():
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(APIError) as refused:
         codec.decode(encoded(gradient("L"), exif=b"II*\x00"), 1)
     assert (refused.value.status, refused.value.code) == (400, "broken_image")
 
@@ -88,7 +88,7 @@ def test_the_first_frame_of_an_animation():
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "PPM"])
 def test_other_formats_are_unsupported_here(kind):
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(APIError) as refused:
         codec.decode(encoded(gradient("L"), kind), 1)
     assert (refused.value.status, refused.value.code) == (415, "unsupported_image")
 
@@ -97,7 +97,7 @@ def test_other_formats_are_unsupported_here(kind):
     "data", [b"", b"\x89PNG\r\n\x1a\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GANZOO" * 99]
 )
 def test_garbage_is_refused(data):
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(APIError) as refused:
         codec.decode(data, 3)
     assert refused.value.status in (400, 415)
 
@@ -109,7 +109,7 @@ def test_damage_is_refused_or_decoded_and_nothing_else(place, value):
     for damaged in (bytes(data), bytes(data[:place])):
         try:
             codec.decode(damaged, 3)
-        except Refusal as refused:
+        except APIError as refused:
             assert refused.status in (400, 413, 415)
 
 
@@ -119,10 +119,10 @@ def test_a_bomb_is_refused_by_its_header():
     import zlib
 
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(APIError) as refused:
         codec.decode(bytes(data), 1)
     assert (refused.value.status, refused.value.code) == (413, "image_too_large")
-    with pytest.raises(Refusal, match="may have 10 pixels; got 12x7"):
+    with pytest.raises(APIError, match="may have 10 pixels; got 12x7"):
         codec.decode(encoded(gradient("L")), 1, max_pixels=10)
 
 
@@ -184,13 +184,13 @@ def test_a_jpeg_of_too_many_scans_is_refused():
     assert codec.decode(data, 3).shape == (64, 64, 3)
     last = data.rindex(codec.SCAN)
     many = data[:-2] + data[last:-2] * codec.MAX_SCANS + data[-2:]
-    with pytest.raises(Refusal, match="scans"):
+    with pytest.raises(APIError, match="scans"):
         codec.decode(many, 3)
 
 
 def test_a_thread_of_pixels_is_refused():
     assert codec.decode(encoded(Image.new("L", (1000, 1))), 1).shape == (1, 1000, 1)
-    with pytest.raises(Refusal, match="as long as wide") as refused:
+    with pytest.raises(APIError, match="as long as wide") as refused:
         codec.decode(encoded(Image.new("L", (1, 20_000))), 1)
     assert refused.value.status == 413
 
@@ -198,5 +198,5 @@ def test_a_thread_of_pixels_is_refused():
 def test_the_pixels_that_are_counted_are_those_after_padding():
     line = encoded(Image.new("L", (100, 1)))
     assert codec.decode(line, 1, max_pixels=800, grid=(4, 8)).shape == (1, 100, 1)
-    with pytest.raises(Refusal, match="100x1"):
+    with pytest.raises(APIError, match="100x1"):
         codec.decode(line, 1, max_pixels=799, grid=(4, 8))

@@ -8,18 +8,18 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from serving.api.app import SHAPES
-from serving.errors import Refusal
+from serving.api.app import ERROR_BODIES
+from serving.errors import APIError
 from serving.middleware.access_log import AccessLog
-from serving.middleware.auth import Keys
-from serving.middleware.request import Guard
+from serving.middleware.auth import APIKeyAuth
+from serving.middleware.request import RequestMiddleware
 
 
 async def fine(scope, receive, send):
     await Response("fine")(scope, receive, send)
 
 
-def answer(guard: Guard, path: str = "/v1/models", **options) -> httpx.Response:
+def answer(guard: RequestMiddleware, path: str = "/v1/models", **options) -> httpx.Response:
     async def go() -> httpx.Response:
         transport = httpx.ASGITransport(app=guard)
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -28,7 +28,7 @@ def answer(guard: Guard, path: str = "/v1/models", **options) -> httpx.Response:
     return asyncio.run(go())
 
 
-KEYS = Keys(["first", "zwe\u00efte", "voil\u00e0"])
+KEYS = APIKeyAuth(["first", "zwe\u00efte", "voil\u00e0"])
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ KEYS = Keys(["first", "zwe\u00efte", "voil\u00e0"])
     ],
 )
 def test_either_key_opens(headers):
-    assert answer(Guard(fine, SHAPES, KEYS), headers=headers).status_code == 200
+    assert answer(RequestMiddleware(fine, ERROR_BODIES, KEYS), headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_either_key_opens(headers):
     ],
 )
 def test_no_other_does(headers):
-    refused = answer(Guard(fine, SHAPES, KEYS), headers=headers)
+    refused = answer(RequestMiddleware(fine, ERROR_BODIES, KEYS), headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized")
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
 def test_health_and_pages_stay_open():
-    guard = Guard(fine, SHAPES, KEYS)
+    guard = RequestMiddleware(fine, ERROR_BODIES, KEYS)
     for path in ("/livez", "/readyz", "/v2/health/live", "/docs", "/docs.json", "/static_content/any.css"):
         assert answer(guard, path).status_code == 200
     for path in ("/metrics", "/v2", "/livez/", "/v1/models/x"):
@@ -73,7 +73,7 @@ def test_health_and_pages_stay_open():
 
 
 def test_every_answer_has_an_id_of_its_own():
-    guard = Guard(fine, SHAPES)
+    guard = RequestMiddleware(fine, ERROR_BODIES)
     ids = [answer(guard).headers["x-request-id"] for _ in range(3)]
     assert len(set(ids)) == 3
     assert all(len(each) == 22 and each[:12] == ids[0][:12] for each in ids)
@@ -81,9 +81,11 @@ def test_every_answer_has_an_id_of_its_own():
 
 def test_the_protocols_own_shape_under_its_own_paths():
     async def refuse(scope, receive, send):
-        raise Refusal(404, "unknown_model", "there is none")
+        raise APIError(404, "unknown_model", "there is none")
 
-    ours, theirs = (answer(Guard(refuse, SHAPES), path).json() for path in ("/v1/x", "/v2/x"))
+    ours, theirs = (
+        answer(RequestMiddleware(refuse, ERROR_BODIES), path).json() for path in ("/v1/x", "/v2/x")
+    )
     assert ours["error"]["message"] == theirs["error"] == "there is none"
 
 
@@ -92,7 +94,7 @@ def test_a_line_is_written_for_each_request_and_stays_one():
     log = AccessLog(write)
 
     async def go():
-        transport = httpx.ASGITransport(app=Guard(fine, SHAPES, log=log))
+        transport = httpx.ASGITransport(app=RequestMiddleware(fine, ERROR_BODIES, log=log))
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
             await client.get('/a%0a{"forged": 1}')
             await client.get("/" + "b" * 5000)
@@ -114,7 +116,7 @@ def test_what_is_left_of_a_refused_request_is_taken_in_if_it_is_little(pieces, c
     left, sent = [b"x" * 50_000] * pieces, []
 
     async def refuse(scope, receive, send):
-        raise Refusal(429, "busy", "no")
+        raise APIError(429, "busy", "no")
 
     async def receive():
         piece = left.pop()
@@ -124,7 +126,7 @@ def test_what_is_left_of_a_refused_request_is_taken_in_if_it_is_little(pieces, c
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": []}
-    asyncio.run(Guard(refuse, SHAPES)(scope, receive, send))
+    asyncio.run(RequestMiddleware(refuse, ERROR_BODIES)(scope, receive, send))
     assert sent[0]["status"] == 429
     assert ((b"connection", b"close") in sent[0]["headers"]) == closed
     assert bool(left) == closed
@@ -133,7 +135,7 @@ def test_what_is_left_of_a_refused_request_is_taken_in_if_it_is_little(pieces, c
 @pytest.mark.parametrize("header", [(b"expect", b"100-continue"), (b"content-length", b"99999999")])
 def test_who_asks_before_sending_or_means_to_send_much_is_told_at_once(header):
     async def refuse(scope, receive, send):
-        raise Refusal(401, "unauthorized", "no")
+        raise APIError(401, "unauthorized", "no")
 
     async def receive():
         raise AssertionError("nothing is to be read")
@@ -144,7 +146,7 @@ def test_who_asks_before_sending_or_means_to_send_much_is_told_at_once(header):
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/x", "headers": [header]}
-    asyncio.run(Guard(refuse, SHAPES)(scope, receive, send))
+    asyncio.run(RequestMiddleware(refuse, ERROR_BODIES)(scope, receive, send))
     assert sent[0]["status"] == 401
     assert (b"connection", b"close") in sent[0]["headers"]
 
@@ -176,7 +178,7 @@ def test_whoever_leaves_is_not_worked_for():
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
-        await Guard(slow, SHAPES)(scope, receive, send)
+        await RequestMiddleware(slow, ERROR_BODIES)(scope, receive, send)
         return sent
 
     assert asyncio.run(visit(leaves=True)) == []

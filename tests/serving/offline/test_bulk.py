@@ -64,8 +64,8 @@ def test_shards_hold_the_servers_own_pictures(artifacts, tmp_path):
 def test_the_index_names_every_shard_and_what_they_were_made_by(artifacts, tmp_path):
     write_samples(open_pipeline(artifacts / "pictures"), 230, 7, tmp_path / "out", shard_size=100)
     index = json.loads((tmp_path / "out" / "index.json").read_bytes())
-    label = json.loads((artifacts / "pictures" / "manifest.json").read_bytes())
-    files = [variant["sha256"] for variant in label["graphs"]["generator"]["variants"]]
+    manifest = json.loads((artifacts / "pictures" / "manifest.json").read_bytes())
+    files = [variant["sha256"] for variant in manifest["graphs"]["generator"]["variants"]]
     version = hashlib.sha256(json.dumps({"generator": files}).encode()).hexdigest()[:12]
     shards = index.pop("shards")
     plan = {"version": version, "seed": 7, "n": 230, "label": None, "size": 100}

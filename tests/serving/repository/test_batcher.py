@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serving.errors import Refusal
+from serving.errors import APIError
 from serving.repository.batcher import Batcher
 
 
@@ -163,7 +163,7 @@ def test_a_full_queue_refuses_at_once_and_serves_what_it_accepted():
         waiting = asyncio.create_task(batcher.submit(rows(3, 4, 5)))
         await asyncio.sleep(0)
         assert batcher.waiting == 3
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(APIError) as refused:
             await batcher.submit(rows(6, 7))
         last = asyncio.create_task(batcher.submit(rows(8)))
         await asyncio.sleep(0)
@@ -218,7 +218,7 @@ def test_the_engine_does_not_wait_for_the_event_loop():
     assert max(double.sizes) == 4
 
 
-class Notes:
+class BatchMetrics:
     """Gives back what it is given, and notes the shapes of its batches."""
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -238,7 +238,7 @@ class Notes:
 @settings(max_examples=60, deadline=None)
 def test_only_rows_of_one_shape_share_a_batch(requests, max_rows, max_numbers):
     """Whatever the sizes and the limits: each gets its own back, and no batch is over a limit or mixed."""
-    notes = Notes()
+    notes = BatchMetrics()
     given = [np.full((rows, width), index) for index, (rows, width) in enumerate(requests)]
 
     async def ask():
@@ -260,7 +260,7 @@ def test_only_rows_of_one_shape_share_a_batch(requests, max_rows, max_numbers):
 
 
 def test_rows_of_other_shapes_do_not_part_those_of_one():
-    notes = Notes(0.02)
+    notes = BatchMetrics(0.02)
 
     async def ask():
         batcher = Batcher(notes)
@@ -276,13 +276,13 @@ def test_who_would_wait_too_long_is_refused_by_the_pace_of_the_last_batches():
     double = Double(0.05)
 
     async def ask(patience):
-        batcher = Batcher(double, max_rows=1, patience=patience)
+        batcher = Batcher(double, max_rows=1, max_seconds=patience)
         for _ in range(20):
             await batcher.submit(rows(1))  # by now it knows its pace: 20 a second
         jobs = [asyncio.create_task(batcher.submit(rows(i))) for i in range(12)]
         answers = await asyncio.gather(*jobs, return_exceptions=True)
         batcher.close()
-        return [isinstance(answer, Refusal) and answer.status for answer in answers]
+        return [isinstance(answer, APIError) and answer.status for answer in answers]
 
     refused = asyncio.run(ask(0.2))
     assert refused[0] is False
@@ -295,14 +295,14 @@ def test_light_traffic_teaches_no_pace():
     double = Double(0.03)
 
     async def ask():
-        batcher = Batcher(double, max_rows=64, patience=0.1)
+        batcher = Batcher(double, max_rows=64, max_seconds=0.1)
         for _ in range(10):
             await batcher.submit(rows(1))
         answers = await asyncio.gather(*(batcher.submit(rows(i)) for i in range(100)), return_exceptions=True)
         batcher.close()
         return answers
 
-    assert not [answer for answer in asyncio.run(ask()) if isinstance(answer, Refusal)]
+    assert not [answer for answer in asyncio.run(ask()) if isinstance(answer, APIError)]
 
 
 def test_who_is_told_of_batches_can_not_end_them():
@@ -333,7 +333,7 @@ def test_what_waits_is_bounded_by_its_numbers_too():
         for _ in range(2):
             waiting.append(asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})))
             await asyncio.sleep(0)
-        with pytest.raises(Refusal, match="more work"):
+        with pytest.raises(APIError, match="more work"):
             await batcher.submit({"x": np.zeros((1, 1))})
         blocked.let_go.set()
         await asyncio.gather(running, *waiting)

@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.api.app import SHAPES, router
-from serving.middleware.request import Guard
-from serving.repository.repository import Zoo
+from serving.api.app import ERROR_BODIES, router
+from serving.middleware.request import RequestMiddleware
+from serving.repository.repository import ModelRepository
 from serving.runtime.engine import OutOfMemory
 from serving.settings import Settings
 from tests.reliability.swaps import exchange
@@ -37,7 +37,7 @@ def replace(folder, version: str) -> None:
 
 @pytest.fixture
 def zoo(folder):
-    zoo = Zoo(Settings(artifacts=folder / "served", provider="cpu"))
+    zoo = ModelRepository(Settings(artifacts=folder / "served", provider="cpu"))
     zoo.load()
     return zoo
 
@@ -61,7 +61,7 @@ def test_what_comes_changes_and_goes(folder, zoo):
 
 @pytest.mark.parametrize("fault", ["damaged", "half there", "of a newer format"])
 def test_what_is_bad_is_refused_said_and_tried_again_when_it_changes(folder, zoo, fault):
-    ask, served = asker(Guard(router(zoo), SHAPES)), folder / "served" / "changing"
+    ask, served = asker(RequestMiddleware(router(zoo), ERROR_BODIES)), folder / "served" / "changing"
     version = zoo.models["changing"].manifest.version
     replace(folder, "classes")
     graph, label = served / "generator.cpu.fp32.onnx", served / "manifest.json"
@@ -100,14 +100,14 @@ def test_whatever_lies_there_the_others_are_served(folder, zoo, label):
     zoo.refresh()
     assert list(zoo.faults) == ["broken"]
     assert str(folder) not in str(zoo.faults)
-    fresh = Zoo(zoo.settings)
+    fresh = ModelRepository(zoo.settings)
     fresh.load()
     assert list(fresh.models) == ["changing"], "a worker that starts again serves what it can"
 
 
 def test_what_was_replaced_is_let_go(folder, zoo):
     old = weakref.ref(zoo.models["changing"].engine)
-    asker(Guard(router(zoo), SHAPES))("POST", "/v1/models/changing/sample", json={})
+    asker(RequestMiddleware(router(zoo), ERROR_BODIES))("POST", "/v1/models/changing/sample", json={})
     gc.collect()
     gc.disable()
     try:
@@ -119,7 +119,7 @@ def test_what_was_replaced_is_let_go(folder, zoo):
 
 
 def test_a_server_without_models_is_not_ready(folder, zoo):
-    ask = asker(Guard(router(zoo), SHAPES))
+    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
     shutil.rmtree(folder / "served" / "changing")
     assert ask("GET", "/readyz").status_code == 200
     zoo.refresh()
@@ -130,10 +130,10 @@ def test_a_server_without_models_is_not_ready(folder, zoo):
 
 def test_every_answer_under_load_is_of_one_version(folder, zoo):
     """Replaced over and over while asked: no error, and each answer is what its version draws."""
-    app, stop, swaps = Guard(router(zoo), SHAPES), threading.Event(), 12
+    app, stop, swaps = RequestMiddleware(router(zoo), ERROR_BODIES), threading.Event(), 12
     expected = {}
     for version in ("pictures", "classes"):
-        other = Zoo(Settings(artifacts=folder / "versions", provider="cpu"))
+        other = ModelRepository(Settings(artifacts=folder / "versions", provider="cpu"))
         other.load()
         model = other.models[version]
         answer = asker(app_of(other.settings))(

@@ -10,9 +10,10 @@ import torch
 
 from serving.errors import EngineError
 from serving.runtime import engine as engines
-from serving.runtime import manifest, sessions
+from serving.runtime import sessions
 from serving.runtime.engine import Engine, OutOfMemory
 from serving.runtime.latents import draw_inputs, draw_latents
+from serving.runtime.manifest import MANIFEST_FILE, Tensor
 from serving.runtime.sessions import Options, open_session
 from tests.conftest import flips
 
@@ -56,9 +57,9 @@ def test_a_missing_file_is_named(copy):
 
 
 def test_a_label_that_lies_about_the_graph_is_refused(copy):
-    label = json.loads((copy / manifest.FILE).read_text())
+    label = json.loads((copy / MANIFEST_FILE).read_text())
     label["graphs"]["generator"]["output"]["dtype"] = "float32"
-    (copy / manifest.FILE).write_text(json.dumps(label))
+    (copy / MANIFEST_FILE).write_text(json.dumps(label))
     with pytest.raises(EngineError, match="its manifest says"):
         Engine(copy, "cpu")
 
@@ -92,9 +93,9 @@ def test_auto_does_without_a_cuda_that_is_there_and_cannot_be_used(artifacts, mo
 
 def test_a_file_that_is_no_graph_is_refused(copy):
     (copy / FILE).write_bytes(b"no graph")
-    label = json.loads((copy / manifest.FILE).read_text())
+    label = json.loads((copy / MANIFEST_FILE).read_text())
     label["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(b"no graph").hexdigest()
-    (copy / manifest.FILE).write_text(json.dumps(label))
+    (copy / MANIFEST_FILE).write_text(json.dumps(label))
     with pytest.raises(EngineError, match="can't run this graph"):
         Engine(copy, "cpu")
 
@@ -119,7 +120,7 @@ def test_uniform_latents_are_philoxs_numbers_stretched():
 
 
 def test_only_latents_and_labels_can_be_drawn():
-    image = manifest.Tensor(dtype="uint8", shape=["batch", 4, 4, 1], meaning="image")
+    image = Tensor(dtype="uint8", shape=["batch", 4, 4, 1], meaning="image")
     with pytest.raises(EngineError, match="image"):
         draw_inputs({"image": image}, [0])
 

@@ -6,23 +6,23 @@ import pytest
 
 from serving.runtime import manifest
 from serving.runtime.artifact import read_manifest
-from serving.runtime.manifest import Evaluation, Manifest, ManifestError
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Manifest, ManifestError
 
 
 @pytest.fixture
 def content(artifacts):
-    return json.loads((artifacts / "pictures" / manifest.FILE).read_text())
+    return json.loads((artifacts / "pictures" / MANIFEST_FILE).read_text())
 
 
 def read(content, folder) -> Manifest:
-    (folder / manifest.FILE).write_text(content if isinstance(content, str) else json.dumps(content))
+    (folder / MANIFEST_FILE).write_text(content if isinstance(content, str) else json.dumps(content))
     return read_manifest(folder)
 
 
 def test_it_comes_back_as_it_was(content, tmp_path, artifacts):
-    label = read(content, tmp_path)
-    assert label == read_manifest(artifacts / "pictures")
-    assert json.loads(label.to_json()) == content
+    manifest = read(content, tmp_path)
+    assert manifest == read_manifest(artifacts / "pictures")
+    assert json.loads(manifest.to_json()) == content
 
 
 def changed(content, path, value):
@@ -122,10 +122,10 @@ def rules(schema):
 
 @pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
 def test_every_artifact_is_of_the_schema(name, artifacts):
-    label = json.loads((artifacts / name / manifest.FILE).read_text())
-    jsonschema.validate(label, SCHEMA)
+    manifest = json.loads((artifacts / name / MANIFEST_FILE).read_text())
+    jsonschema.validate(manifest, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(label | {"colour": "red"}, SCHEMA)
+        jsonschema.validate(manifest | {"colour": "red"}, SCHEMA)
 
 
 def test_the_variant_for_a_provider_is_its_own_or_anybodys(content, tmp_path):

@@ -37,9 +37,9 @@ def test_scores_go_into_the_manifest_and_the_card_and_nothing_else_changes(copie
     assert evaluation.features["name"] == "classifier"
     assert 0 < evaluation.features["accuracy"] <= 1
     assert evaluation.scores["frechet"] > evaluation.controls["real"]["frechet"]
-    card = (copies / "pictures" / "README.md").read_text()
-    assert f"| frechet | {evaluation.scores['frechet']:.4g} |" in card
-    assert "300 samples" in card
+    config = (copies / "pictures" / "README.md").read_text()
+    assert f"| frechet | {evaluation.scores['frechet']:.4g} |" in config
+    assert "300 samples" in config
     lines = table(evaluation).splitlines()
     assert len(lines) == 1 + len(evaluation.scores)
 
@@ -59,9 +59,9 @@ def test_it_is_the_graph_that_is_scored(copies, quick):
                 onnx.numpy_helper.from_array(np.zeros(list(tensor.dims), np.float32), tensor.name)
             )
     onnx.save(model, path)
-    label = json.loads((copies / "pictures" / "manifest.json").read_text())
-    label["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (copies / "pictures" / "manifest.json").write_text(json.dumps(label))
+    manifest = json.loads((copies / "pictures" / "manifest.json").read_text())
+    manifest["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (copies / "pictures" / "manifest.json").write_text(json.dumps(manifest))
     assert len(np.unique(sample(open_pipeline(copies / "pictures"), 5, 0), axis=0)) == 1
     bad = evaluate(copies / "pictures", "glyphs", n=200).scores
     assert bad["frechet"] > good["frechet"]
@@ -101,9 +101,9 @@ def test_translations_are_held_against_their_truth_beside_the_controls(copies):
     assert set(evaluation.controls) == {"untranslated", "recoloured"}
     assert "a2b_cycle" in evaluation.scores
     assert evaluation.controls["recoloured"]["a2b_l1"] < evaluation.scores["a2b_l1"], "3 steps are few"
-    card = (copies / "styles" / "README.md").read_text()
-    assert "| score | artifact | untranslated | recoloured |" in card
-    assert "20 translations a direction" in card
+    config = (copies / "styles" / "README.md").read_text()
+    assert "| score | artifact | untranslated | recoloured |" in config
+    assert "20 translations a direction" in config
     head, *lines = table(evaluation).splitlines()
     assert head.split() == ["artifact", "untranslated", "recoloured"]
     assert len(lines) == len(evaluation.scores)

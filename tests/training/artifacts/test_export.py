@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from serving.errors import EngineError
 from serving.offline.sample import sample
-from serving.runtime import manifest
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_latents
+from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.pipeline import open_pipeline
 from training.artifacts.export import export
 from training.cli.inference import open_model
@@ -35,36 +35,41 @@ def graph(artifacts):
 
 def test_an_artifact_is_a_folder_that_explains_itself(artifacts):
     names = {path.name for path in (artifacts / "pictures").iterdir()}
-    graphs = {"generator.onnx", "generator.cpu.fp32.onnx", "generator.golden.safetensors"}
-    assert names == {*graphs, "manifest.json", "generator.png", "README.md"}
-    label = json.loads((artifacts / "pictures" / "manifest.json").read_text())
-    assert label["entry"] == "dcgan"
-    assert label["hyperparameters"]["width"] == 4
-    assert label["training"]["steps"] == 60
-    assert label["training"]["data"] == "glyphs"
-    assert label["licence"] == "CC0-1.0"
+    pipeline = {"generator.onnx", "generator.cpu.fp32.onnx", "generator.golden.safetensors"}
+    assert names == {*pipeline, "manifest.json", "generator.png", "README.md"}
+    manifest = json.loads((artifacts / "pictures" / "manifest.json").read_text())
+    assert manifest["entry"] == "dcgan"
+    assert manifest["hyperparameters"]["width"] == 4
+    assert manifest["training"]["steps"] == 60
+    assert manifest["training"]["data"] == "glyphs"
+    assert manifest["licence"] == "CC0-1.0"
     with Image.open(artifacts / "pictures" / "generator.png") as sheet:
         assert sheet.size == (8 * 18 + 2, 8 * 18 + 2)
 
 
 @pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
 def test_the_cards_command_trains_the_like(name, artifacts):
-    label = read_manifest(artifacts / name)
+    manifest = read_manifest(artifacts / name)
     (line,) = re.findall(
         "^    (ganzoo train .*)$", (artifacts / name / "README.md").read_text(), re.MULTILINE
     )
     _, _, entry, *flags = shlex.split(line)
-    card, _ = parse(entry, flags)
-    assert json.loads(card.to_json())["hyperparameters"] == label.hyperparameters
-    said = (card.run.data, card.run.steps, card.run.seed, card.run.ema)
-    assert said == (label.training.data, label.training.steps, label.training.seed, label.training.ema)
+    config, _ = parse(entry, flags)
+    assert json.loads(config.to_json())["hyperparameters"] == manifest.hyperparameters
+    said = (config.train.data, config.train.steps, config.train.seed, config.train.ema)
+    assert said == (
+        manifest.training.data,
+        manifest.training.steps,
+        manifest.training.seed,
+        manifest.training.ema,
+    )
 
 
 def test_the_engine_gives_what_torch_gives(artifacts, runs):
     latents = draw_latents(8, list(range(50)))
-    training = restore(runs / "pictures")
+    state = restore(runs / "pictures")
     with torch.no_grad():
-        expected = to_pixels(training.average.generators.generator(torch.from_numpy(latents))).numpy()
+        expected = to_pixels(state.average.generators.generator(torch.from_numpy(latents))).numpy()
     output = Engine(artifacts / "pictures", "cpu").run("generator", {"latent": latents})
     assert output.shape == (50, 16, 16, 1)
     assert output.dtype == np.uint8
@@ -177,8 +182,8 @@ def test_no_run_and_no_checkpoint_are_said_so(tmp_path):
 
 
 def test_a_finished_graph_is_labelled(runs):
-    training = restore(runs / "points")
-    model = trace(training.average.generators.generator, training.probe["generator"])
+    state = restore(runs / "points")
+    model = trace(state.average.generators.generator, state.preview["generator"])
     finished = onnx.load_from_string(finish(only(model, "output"), {"entry": "linear-gan"}))
     assert [value.name for value in finished.graph.output] == ["output"]
     assert {prop.key: prop.value for prop in finished.metadata_props} == {"entry": "linear-gan"}
@@ -186,9 +191,9 @@ def test_a_finished_graph_is_labelled(runs):
 
 @pytest.mark.parametrize(("name", "grid"), [("styles", (4, 8)), ("pairs", (32, 32))])
 def test_a_translator_takes_any_batch_and_any_size_of_its_grid(name, grid, artifacts):
-    label = read_manifest(artifacts / name)
-    assert label.task == "translate"
-    for graph in label.graphs.values():
+    manifest = read_manifest(artifacts / name)
+    assert manifest.task == "translate"
+    for graph in manifest.graphs.values():
         image, output = graph.inputs["image"], graph.output
         assert (image.dtype, image.shape) == ("uint8", ["batch", "height", "width", 3])
         assert (output.dtype, output.shape) == (image.dtype, image.shape)
@@ -222,7 +227,7 @@ def test_a_translator_that_mixes_its_batch_is_refused():
         def forward(self, image: Tensor) -> Tensor:
             return (image - image.mean(0, keepdim=True)).clamp(-1, 1)
 
-    spec = manifest.Tensor(
+    spec = TensorSpec(
         dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", multiple=4, least=8
     )
     module = Neighbourly().eval()

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from serving.runtime import manifest
 from serving.runtime.artifact import read_manifest
+from serving.runtime.manifest import Imported
 from serving.runtime.pipeline import open_pipeline
 from training.artifacts.import_weights import import_cyclegan
 from training.graphs.pixels import as_fed, as_served
@@ -78,9 +78,9 @@ def parallel(state):
 def test_an_artifact_gives_what_the_original_network_gives(kind, change, tmp_path):
     torch.manual_seed(0)
     network = Original(**kind).eval()
-    label = import_cyclegan((saved(tmp_path / "a.pth", network, change),), tmp_path / "artifact")
-    assert (label.task, set(label.graphs)) == ("translate", {"a2b"})
-    assert label.hyperparameters["translator"] == f"resnet-{kind.get('blocks', 6)}"
+    manifest = import_cyclegan((saved(tmp_path / "a.pth", network, change),), tmp_path / "artifact")
+    assert (manifest.task, set(manifest.graphs)) == ("translate", {"a2b"})
+    assert manifest.hyperparameters["translator"] == f"resnet-{kind.get('blocks', 6)}"
     pixels = np.random.default_rng(0).integers(0, 256, (1, 24, 36, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = as_served(network(as_fed(torch.from_numpy(pixels))))
@@ -95,10 +95,10 @@ def test_two_files_are_two_directions(tmp_path):
     safetensors.torch.save_file(back.state_dict(), tmp_path / "back.safetensors")
     files = (saved(tmp_path / "there.pth", there), tmp_path / "back.safetensors")
     import_cyclegan(files, tmp_path / "artifact")
-    label = read_manifest(tmp_path / "artifact")
-    assert list(label.graphs) == ["a2b", "b2a"]
-    assert isinstance(label.training, manifest.Imported)
-    assert label.training.files["b2a"] != label.training.files["a2b"]
+    manifest = read_manifest(tmp_path / "artifact")
+    assert list(manifest.graphs) == ["a2b", "b2a"]
+    assert isinstance(manifest.training, Imported)
+    assert manifest.training.files["b2a"] != manifest.training.files["a2b"]
     assert "layout of pytorch-CycleGAN" in (tmp_path / "artifact" / "README.md").read_text()
     assert (tmp_path / "artifact" / "b2a.png").exists()
 

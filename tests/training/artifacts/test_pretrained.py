@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from serving.runtime import manifest
 from serving.runtime.artifact import read_manifest
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, ManifestError
 from training.__main__ import main
 from training.artifacts.model_card import describe
 from training.artifacts.pretrained import FOLDER, pretrained, table
@@ -19,11 +19,11 @@ NAMES = ("cdcgan-mnist", "cyclegan-glyphs-style", "dcgan-glyphs", "dcgan-mnist",
 def test_each_is_whole_and_measured(name):
     folder = FOLDER / name
     assert any("PyTorch" in line for line in verify(folder))
-    label = read_manifest(folder)
-    assert label.metrics, "ganzoo evaluate was not run"
-    assert (folder / "README.md").read_text() == describe(label)
-    assert label.licence != "unknown"
-    assert {f"{graph}.png" for graph in label.graphs} <= {path.name for path in folder.iterdir()}
+    manifest = read_manifest(folder)
+    assert manifest.metrics, "ganzoo evaluate was not run"
+    assert (folder / "README.md").read_text() == describe(manifest)
+    assert manifest.licence != "unknown"
+    assert {f"{graph}.png" for graph in manifest.graphs} <= {path.name for path in folder.iterdir()}
 
 
 def test_all_are_small():
@@ -35,14 +35,14 @@ def test_all_are_small():
 def test_each_is_told_beside_a_control_that_it_may_be_held_against():
     rows = [row for row in pretrained() if row.name in NAMES]
     assert {(row.score, row.control) for row in rows} == {("frechet", "real"), ("a2b_l1", "recoloured")}
-    assert all(row.value < row.floor for row in rows if row.control == "recoloured")
+    assert all(row.value < row.reference for row in rows if row.control == "recoloured")
 
 
 def test_they_are_listed_with_their_scores(artifacts, tmp_path, monkeypatch, capsys):
     for name in ("points", "styles"):
         shutil.copytree(artifacts / name, tmp_path / name)
-    label = read_manifest(tmp_path / "points")
-    evaluation = manifest.Evaluation(
+    manifest = read_manifest(tmp_path / "points")
+    evaluation = Evaluation(
         data="gaussian2d",
         samples=10,
         seed=0,
@@ -50,11 +50,11 @@ def test_they_are_listed_with_their_scores(artifacts, tmp_path, monkeypatch, cap
         scores={"other": 2.0, "wasserstein2": 0.12345},
         controls={"real": {"wasserstein2": 0.01}},
     )
-    measured = label.model_copy(update={"metrics": [evaluation]})
-    (tmp_path / "points" / manifest.FILE).write_bytes(measured.to_json())
+    measured = manifest.model_copy(update={"metrics": [evaluation]})
+    (tmp_path / "points" / MANIFEST_FILE).write_bytes(measured.to_json())
     points, styles = pretrained(tmp_path)
     assert (points.score, points.value) == ("wasserstein2", 0.12345)
-    assert (points.control, points.floor) == ("real", 0.01)
+    assert (points.control, points.reference) == ("real", 0.01)
     assert (styles.entry, styles.score, styles.value, styles.control) == ("cyclegan", "", None, "")
     assert points.megabytes < styles.megabytes < 1
     assert ["points", "linear-gan", "gaussian2d", "0.0", "wasserstein2", "0.1235", "real", "0.01"] in [
@@ -69,6 +69,6 @@ def test_they_are_listed_with_their_scores(artifacts, tmp_path, monkeypatch, cap
 
 def test_a_damaged_one_is_named(tmp_path):
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / manifest.FILE).write_text("{")
-    with pytest.raises(manifest.ManifestError, match="bad"):
+    (tmp_path / "bad" / MANIFEST_FILE).write_text("{")
+    with pytest.raises(ManifestError, match="bad"):
         pretrained(tmp_path)

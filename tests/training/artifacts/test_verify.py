@@ -7,8 +7,8 @@ import onnx
 import pytest
 import safetensors.numpy
 
-from serving.runtime import manifest
 from serving.runtime.artifact import read_manifest
+from serving.runtime.manifest import MANIFEST_FILE
 from training.artifacts.verify import VerifyError, verify
 
 
@@ -20,8 +20,8 @@ def copy(artifacts, tmp_path):
 @pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
 def test_every_artifact_stands(name, artifacts):
     lines = list(verify(artifacts / name))
-    label = read_manifest(artifacts / name)
-    for graph in label.graphs.values():
+    manifest = read_manifest(artifacts / name)
+    for graph in manifest.graphs.values():
         for variant in graph.variants:
             assert any(line.startswith(f"{variant.file}: ") and "PyTorch" in line for line in lines)
 
@@ -46,11 +46,11 @@ def forge(artifact, file, change):
     model = onnx.load(artifact / file)
     change(model)
     onnx.save(model, artifact / file)
-    label = json.loads((artifact / manifest.FILE).read_text())
-    for variant in label["graphs"]["generator"]["variants"]:
+    manifest = json.loads((artifact / MANIFEST_FILE).read_text())
+    for variant in manifest["graphs"]["generator"]["variants"]:
         if variant["file"] == file:
             variant["sha256"] = digest(artifact / file)
-    (artifact / manifest.FILE).write_text(json.dumps(label))
+    (artifact / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
 def digest(path):
@@ -131,9 +131,9 @@ def test_a_forged_golden_example_is_found_out(copy):
     arrays = safetensors.numpy.load_file(file)
     arrays["expected"] = -arrays["expected"]
     safetensors.numpy.save_file(arrays, file)
-    label = json.loads((copy / manifest.FILE).read_text())
-    label["graphs"]["generator"]["golden"]["sha256"] = digest(file)
-    (copy / manifest.FILE).write_text(json.dumps(label))
+    manifest = json.loads((copy / MANIFEST_FILE).read_text())
+    manifest["graphs"]["generator"]["golden"]["sha256"] = digest(file)
+    (copy / MANIFEST_FILE).write_text(json.dumps(manifest))
     with pytest.raises(VerifyError, match="levels"):
         list(verify(copy))
 
@@ -141,11 +141,11 @@ def test_a_forged_golden_example_is_found_out(copy):
 @pytest.mark.parametrize("file", ["generator.cpu.fp32.onnx", "generator.golden.safetensors"])
 def test_garbage_with_its_own_hash_is_a_mistake_and_no_traceback(copy, file):
     (copy / file).write_bytes(b"garbage")
-    label = json.loads((copy / manifest.FILE).read_text())
-    graph = label["graphs"]["generator"]
+    manifest = json.loads((copy / MANIFEST_FILE).read_text())
+    graph = manifest["graphs"]["generator"]
     for part in (graph["golden"], *graph["variants"]):
         if part["file"] == file:
             part["sha256"] = digest(copy / file)
-    (copy / manifest.FILE).write_text(json.dumps(label))
+    (copy / MANIFEST_FILE).write_text(json.dumps(manifest))
     with pytest.raises(VerifyError, match=file):
         list(verify(copy))

@@ -21,7 +21,7 @@ from serving.offline.sample import sample
 from serving.runtime.pipeline import open_pipeline
 from tests.training.artifacts.test_import_weights import Original
 from training.__main__ import main
-from training.run.config import Run
+from training.run.config import TrainConfig
 from zoo import registry
 
 
@@ -116,7 +116,7 @@ def documented(kind: type) -> dict[str, str]:
 def test_help_explains_every_field_with_its_default(name, capsys):
     assert ganzoo("train", name, "--help") == 0
     said = " ".join(re.sub(r"[│\n]", " ", capsys.readouterr().out).split())
-    for kind in (Run, registry.load(name)):
+    for kind in (TrainConfig, registry.load(name)):
         words = documented(kind)
         for field in dataclasses.fields(kind):
             assert f"--{field.name.replace('_', '-')}" in said

@@ -6,17 +6,17 @@ import pytest
 import torch
 from PIL import Image
 
-from training.data.dataset import SOURCES, Pool, open_data
+from training.data.dataset import SOURCES, ShuffledDataset, open_data
 from training.data.transforms import fit
-from training.run.config import Run
+from training.run.config import TrainConfig
 
 
-def pool(size: int, seed: int = 0) -> Pool:
+def pool(size: int, seed: int = 0) -> ShuffledDataset:
     real = torch.arange(size, dtype=torch.float32)[:, None]
-    return Pool(real, torch.arange(size), name="numbers", seed=seed)
+    return ShuffledDataset(real, torch.arange(size), name="numbers", seed=seed)
 
 
-def drawn(data: Pool, steps: range, size: int) -> list[int]:
+def drawn(data: ShuffledDataset, steps: range, size: int) -> list[int]:
     return [int(number) for step in steps for number in data.batch(step, size)["real"][:, 0]]
 
 
@@ -47,7 +47,7 @@ def test_labels_stay_with_their_examples():
 
 def test_bytes_become_minus_one_to_one():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3)
-    real = Pool(images, name="levels", seed=0).batch(0, 1)["real"]
+    real = ShuffledDataset(images, name="levels", seed=0).batch(0, 1)["real"]
     assert real.dtype == torch.float32
     assert torch.allclose(real.flatten(), torch.tensor([-1.0, -0.6, 1.0]))
 
@@ -84,7 +84,7 @@ def test_every_source_can_be_found(path):
 
 
 def test_the_help_names_every_source():
-    assert all(name in inspect.getsource(Run) for name in SOURCES)
+    assert all(name in inspect.getsource(TrainConfig) for name in SOURCES)
 
 
 def test_fit_crops_the_middle_to_proportion():

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import small_card
+from tests.conftest import small_config
 from tests.training.loop.test_train import final
 from training.data import image_folder, loader
-from training.data.dataset import Pool, open_data
+from training.data.dataset import ShuffledDataset, open_data
 from training.data.image_folder import ImageFiles
-from training.data.loader import Ahead, at_hand, room
+from training.data.loader import PrefetchLoader, available_memory, open_loader
 from training.graphs.pixels import to_pixels
 from training.loop.train import train
 from training.run import checkpoint
@@ -85,7 +85,7 @@ def test_many_images_are_read_by_several_threads(drawn, tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("spec", ["glyphs", "glyphs-style"])
 def test_batches_made_ahead_are_those_of_the_data(spec, workers):
-    made = Ahead(open_data(spec, (3, 16, 16), 0), CPU, workers)
+    made = PrefetchLoader(open_data(spec, (3, 16, 16), 0), CPU, workers)
     data = open_data(spec, (3, 16, 16), 0)
     before = torch.get_rng_state()
     for step, size in [(0, 4), (1, 4), (2, 4), (9, 4), (10, 4), (10, 6), (3, 6)]:
@@ -123,7 +123,7 @@ def helpers() -> list[threading.Thread]:
 def test_others_begin_batches_before_they_are_asked_for_and_end_with_the_block(workers):
     data = Marked(0.01)
     assert until(lambda: not helpers()), "those of other tests have ended"
-    with at_hand(data, CPU, workers) as batches:
+    with open_loader(data, CPU, workers) as batches:
         made = [batches.batch(step, 1)["real"].tolist() for step in range(6)]
         assert until(lambda: max(data.begun) == 5 + 2 * workers), "two ahead of each, and no more"
         assert len(helpers()) == workers
@@ -139,7 +139,7 @@ def test_others_begin_batches_before_they_are_asked_for_and_end_with_the_block(w
 
 def test_nobody_waits_for_a_batch_that_nobody_wants():
     data = Marked(1.0)
-    with at_hand(data, CPU, 2) as batches:
+    with open_loader(data, CPU, 2) as batches:
         batches.batch(0, 1)
         start = time.monotonic()
     assert time.monotonic() - start < 0.5
@@ -152,14 +152,14 @@ def test_what_goes_wrong_in_a_thread_is_raised_as_it_was():
         def batch(self, step: int, size: int) -> dict[str, torch.Tensor]:
             raise RuntimeError("out of order")
 
-    with at_hand(Broken(), CPU, 2) as batches, pytest.raises(RuntimeError, match=r"^out of order$"):
+    with open_loader(Broken(), CPU, 2) as batches, pytest.raises(RuntimeError, match=r"^out of order$"):
         batches.batch(0, 1)
 
 
 def test_the_cpu_wants_no_workers_and_a_gpu_one_for_each_core(monkeypatch):
     def workers(device: str, *told: int) -> int:
-        with at_hand(open_data("ring8:100", (2,), 0), torch.device(device), *told) as batches:
-            assert isinstance(batches, Ahead)
+        with open_loader(open_data("ring8:100", (2,), 0), torch.device(device), *told) as batches:
+            assert isinstance(batches, PrefetchLoader)
             return batches.workers
 
     monkeypatch.setattr(loader, "room", lambda device: 0)
@@ -173,7 +173,7 @@ def test_the_cpu_wants_no_workers_and_a_gpu_one_for_each_core(monkeypatch):
 
 def test_what_there_is_room_for_is_held(drawn):
     data = open_data(f"folder:{drawn / 'folder'}", (3, 16, 16), 0)
-    with at_hand(data, CPU, 2) as batches:
+    with open_loader(data, CPU, 2) as batches:
         assert batches is data
 
 
@@ -184,7 +184,7 @@ def test_a_file_that_broke_is_named_and_no_hindrance_once_mended(drawn, workers,
         (tmp_path / file.name).write_bytes(file.read_bytes())
     data = open_data(f"folder:{tmp_path}", (3, 16, 16), 0)
     (tmp_path / files[7].name).write_bytes(b"no image")
-    with at_hand(data, CPU, workers) as batches:
+    with open_loader(data, CPU, workers) as batches:
         with pytest.raises(ValueError, match=files[7].name) as raised:
             batches.batch(0, 12)
         assert "Traceback" not in str(raised.value)
@@ -197,10 +197,10 @@ def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
     drawn, name, source, tmp_path, monkeypatch
 ):
     def last(folder: str, **run: object) -> dict[str, torch.Tensor]:
-        card = small_card(name, tmp_path / folder, data=f"{source}:{drawn / source}", **run)
+        config = small_config(name, tmp_path / folder, data=f"{source}:{drawn / source}", **run)
         if name == "dcgan":
-            card = dataclasses.replace(card, entry=dataclasses.replace(card.entry, image_size=16))
-        train(card)
+            config = dataclasses.replace(config, entry=dataclasses.replace(config.entry, image_size=16))
+        train(config)
         return checkpoint.load(tmp_path / folder / "checkpoints")[1]["generators"]
 
     held = last("held", steps=5)
@@ -208,7 +208,7 @@ def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
     monkeypatch.setenv("GANZOO_DATA_MEMORY", "0")
     told = []
     monkeypatch.setattr(
-        "training.loop.train.at_hand", lambda *given: told.append(given[2]) or at_hand(*given)
+        "training.loop.train.at_hand", lambda *given: told.append(given[2]) or open_loader(*given)
     )
     assert same(held, last("ahead", steps=5, workers=2, checkpoint_every=3))
     (tmp_path / "ahead" / "checkpoints" / final(tmp_path / "ahead")).unlink()
@@ -219,9 +219,9 @@ def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
 @pytest.mark.gpu
 def test_a_gpu_gets_the_same_bits_held_and_read(drawn, monkeypatch):
     cuda, spec = torch.device("cuda"), f"folder:{drawn / 'folder'}"
-    with at_hand(open_data(spec, (3, 16, 16), 0), cuda) as held:
+    with open_loader(open_data(spec, (3, 16, 16), 0), cuda) as held:
         monkeypatch.setenv("GANZOO_DATA_MEMORY", "0")
-        with at_hand(open_data(spec, (3, 16, 16), 0), cuda, 2) as read:
+        with open_loader(open_data(spec, (3, 16, 16), 0), cuda, 2) as read:
             for step in range(6):
                 one, other = held.batch(step, 5)["real"], read.batch(step, 5)["real"]
                 assert one.device.type == other.device.type == "cuda"
@@ -252,7 +252,7 @@ def test_a_signal_saves_and_stops_a_run_whose_batches_are_made_ahead(drawn, numb
 
 def test_files_are_pools_too(drawn, no_room):
     data = open_data(f"folder:{drawn / 'folder'}", (1, 16, 16), 0)
-    assert isinstance(data, Pool) and isinstance(data.real, ImageFiles)
+    assert isinstance(data, ShuffledDataset) and isinstance(data.real, ImageFiles)
     assert data.to(CPU).real is data.real
     assert len(data) == 12
 
@@ -279,24 +279,24 @@ def test_half_of_the_memory_a_container_s_limit_or_what_is_told(limit, told, byt
         (tmp_path / "memory.max").write_text(limit)
     if told:
         monkeypatch.setenv("GANZOO_DATA_MEMORY", told)
-    assert room(CPU) == bytes_
+    assert available_memory(CPU) == bytes_
 
 
 @pytest.mark.parametrize("told", ["lots", "-1", "nan", "1 GiB"])
 def test_what_is_no_number_is_refused(told, monkeypatch):
     monkeypatch.setenv("GANZOO_DATA_MEMORY", told)
     with pytest.raises(ValueError, match="GANZOO_DATA_MEMORY"):
-        room(CPU)
+        available_memory(CPU)
 
 
 def test_the_processes_of_a_run_share_a_machine_s_memory(monkeypatch):
     monkeypatch.delenv("GANZOO_DATA_MEMORY", raising=False)
-    alone = room(CPU)
+    alone = available_memory(CPU)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
-    assert room(CPU) == alone / 8
+    assert available_memory(CPU) == alone / 8
 
 
 @pytest.mark.gpu
 def test_half_of_what_a_gpu_has_free():
     free, whole = torch.cuda.mem_get_info()
-    assert 0.4 * free < room(torch.device("cuda")) <= whole / 2
+    assert 0.4 * free < available_memory(torch.device("cuda")) <= whole / 2

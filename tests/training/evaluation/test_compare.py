@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.conftest import small_card
+from tests.conftest import small_config
 from training.evaluation.compare import compare, table
 from training.loop.train import train
 
@@ -16,8 +16,8 @@ def scored(tmp_path_factory):
     options = {"data": "ring8", "steps": 4, "score_every": 2, "score_samples": 500}
     for seed, every in ((0, 1), (1, 3)):
         bookkeeping = {"seed": seed, "log_every": every, "checkpoint_every": every}
-        train(small_card("mlp-gan-vector", root / f"plain-{seed}", **options | bookkeeping))
-    other = small_card("mlp-gan-vector", root / "hinge", **options)
+        train(small_config("mlp-gan-vector", root / f"plain-{seed}", **options | bookkeeping))
+    other = small_config("mlp-gan-vector", root / "hinge", **options)
     train(dataclasses.replace(other, entry=dataclasses.replace(other.entry, objective="hinge")))
     return root
 
@@ -38,7 +38,7 @@ def test_rows_are_methods_over_their_seeds(scored):
     assert row.last == pytest.approx(sum(run[-1] for run in runs) / 2)
     assert row.last_by_best == pytest.approx(max(run[-1] / min(run) for run in runs))
     assert row.spread == pytest.approx(abs(runs[0][-1] - runs[1][-1]) / 2**0.5)
-    assert 0 < row.floor < 0.2
+    assert 0 < row.reference < 0.2
     assert row.samples_per_second > 0
     text = table(rows)
     assert text.count("\n") == 3
@@ -57,7 +57,7 @@ def test_one_method_alone_needs_no_name(scored):
 
 def test_runs_of_other_lengths_stand_apart(tmp_path, scored):
     options = {"data": "ring8", "score_every": 2, "score_samples": 500}
-    train(small_card("mlp-gan-vector", tmp_path / "short", **options | {"steps": 2}))
+    train(small_config("mlp-gan-vector", tmp_path / "short", **options | {"steps": 2}))
     rows = compare([scored / "plain-0", tmp_path / "short"])
     assert sorted(row.steps for row in rows) == [2, 4]
 
@@ -71,7 +71,7 @@ def test_a_run_that_is_not_finished_is_refused(scored, tmp_path):
 
 
 def test_runs_without_scores_are_refused(tmp_path, scored):
-    train(small_card("linear-gan", tmp_path / "run"))
+    train(small_config("linear-gan", tmp_path / "run"))
     with pytest.raises(ValueError, match="--score-every"):
         compare([tmp_path / "run"])
     with pytest.raises(ValueError, match="holds no run"):
@@ -81,6 +81,6 @@ def test_runs_without_scores_are_refused(tmp_path, scored):
 def test_a_precision_is_a_method(tmp_path):
     options = {"data": "ring8", "steps": 2, "score_every": 2, "score_samples": 500}
     for precision in ("fp32", "bf16"):
-        train(small_card("mlp-gan-vector", tmp_path / precision, precision=precision, **options))
+        train(small_config("mlp-gan-vector", tmp_path / precision, precision=precision, **options))
     rows = compare([tmp_path / "fp32", tmp_path / "bf16"])
     assert sorted(row.changes.get("precision", "") for row in rows) == ["", "bf16"]

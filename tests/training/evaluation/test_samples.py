@@ -22,22 +22,22 @@ def scorer(tmp_path_factory):
 def test_fresh_real_images_score_as_the_floor_does(scorer):
     real = to_pixels(open_data("glyphs", SHAPE, 7).batch(0, 1000)["real"]).numpy()
     scores = scorer.score([real])
-    assert set(scores) | {"label_accuracy"} == set(scorer.floor)
-    assert scores["frechet"] < 3 * scorer.floor["frechet"]
+    assert set(scores) | {"label_accuracy"} == set(scorer.reference)
+    assert scores["frechet"] < 3 * scorer.reference["frechet"]
     assert scores["entropy"] > 0.98
     assert scores["coverage"] > 0.8
-    assert scorer.watch([real]) == pytest.approx(scores["frechet"])
-    assert scorer.floor["label_accuracy"] > 0.9
+    assert scorer.headline_score([real]) == pytest.approx(scores["frechet"])
+    assert scorer.reference["label_accuracy"] > 0.9
 
 
 def test_noise_scores_badly_in_every_metric(scorer):
     """The control: what knows nothing of the data is far from them by each of the scores."""
     noise = np.random.default_rng(0).integers(0, 256, (1000, 16, 16, 1), dtype=np.uint8)
-    bad, floor = scorer.score([noise]), scorer.floor
-    assert bad["frechet"] > 20 * floor["frechet"]
-    assert bad["kernel"] > 20 * abs(floor["kernel"])
+    bad, reference = scorer.score([noise]), scorer.reference
+    assert bad["frechet"] > 20 * reference["frechet"]
+    assert bad["kernel"] > 20 * abs(reference["kernel"])
     for name in ("precision", "recall", "density", "coverage"):
-        assert bad[name] < 0.5 * floor[name], name
+        assert bad[name] < 0.5 * reference[name], name
     assert bad["entropy"] < 0.8
     assert bad["classes_covered"] < 10
 
@@ -48,7 +48,7 @@ def test_one_picture_over_and_over_scores_badly_too(scorer):
     bad = scorer.score([one])
     assert bad["classes_covered"] == 1
     assert bad["coverage"] < 0.1
-    assert bad["frechet"] > 20 * scorer.floor["frechet"]
+    assert bad["frechet"] > 20 * scorer.reference["frechet"]
 
 
 def test_labels_are_held_against_what_was_told(scorer):
@@ -87,7 +87,7 @@ def test_a_folder_is_scored_against_its_test_images_or_against_its_other_half(tm
     scorer = open_scorer(f"folder:{tmp_path / 'split'}", SHAPE, 1000, "auto", torch.device("cpu"))
     assert scorer.samples == 12
     assert scorer.data == "folder:split"
-    assert "entropy" not in scorer.floor
+    assert "entropy" not in scorer.reference
     folder_of_noise(tmp_path / "few", 2 * metrics.NEIGHBOURS)
     with pytest.raises(ValueError, match="too few"):
         open_scorer(f"folder:{tmp_path / 'few'}", SHAPE, 1000, "auto", torch.device("cpu"))
@@ -104,5 +104,5 @@ def test_points_are_scored_by_their_truth():
     scorer = open_scorer("ring8", (2,), 5000, "auto", torch.device("cpu"))
     assert (scorer.samples, scorer.headline, scorer.describe()) == (5000, "total_variation", None)
     noise = [np.zeros((100, 2), np.float32)] * 3
-    assert scorer.watch(noise) == 1
-    assert scorer.floor["modes_covered"] == 8
+    assert scorer.headline_score(noise) == 1
+    assert scorer.reference["modes_covered"] == 8

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from serving.runtime import manifest
+from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.pipeline import Pipeline
 from training.data.dataset import open_data
 from training.data.styled_glyphs import plain, restyle
@@ -15,10 +15,10 @@ from training.graphs.pixels import as_fed, as_served
 
 SHAPE = (3, 32, 32)
 CPU = torch.device("cpu")
-IMAGE = manifest.Tensor(dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", range=(0, 255))
+IMAGE = TensorSpec(dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", range=(0, 255))
 
 
-def graphs(**translators) -> Pipeline:
+def pipeline(**translators) -> Pipeline:
     """Translators, functions of uint8 (N, H, W, C), by their directions."""
     inputs = {name: {"image": IMAGE} for name in translators}
     return Pipeline(inputs, lambda name, fed: translators[name](fed["image"]))
@@ -38,7 +38,7 @@ def scorer():
 
 
 def test_the_truth_scores_best(scorer):
-    scores = scorer.score(graphs(a2b=by(restyle), b2a=by(plain)))
+    scores = scorer.score(pipeline(a2b=by(restyle), b2a=by(plain)))
     assert scores["a2b_l1"] == 0
     assert scores["a2b_ssim"] == pytest.approx(1)
     assert scores["a2b_psnr"] == pytest.approx(100)
@@ -49,12 +49,12 @@ def test_the_truth_scores_best(scorer):
 
 
 def test_the_untranslated_image_scores_as_the_control_of_that_name(scorer):
-    untranslated = graphs(a2b=same, b2a=same)
+    untranslated = pipeline(a2b=same, b2a=same)
     scores = scorer.score(untranslated)
     control = scorer.controls["untranslated"]
     assert {name: scores[name] for name in control} == pytest.approx(control)
     assert scores["a2b_cycle"] == 0, "there and back again alone says nothing"
-    assert scorer.watch(untranslated) == pytest.approx((scores["a2b_l1"] + scores["b2a_l1"]) / 2)
+    assert scorer.headline_score(untranslated) == pytest.approx((scores["a2b_l1"] + scores["b2a_l1"]) / 2)
 
 
 def test_recolouring_is_better_than_nothing_and_worse_than_the_truth(scorer):
@@ -65,7 +65,7 @@ def test_recolouring_is_better_than_nothing_and_worse_than_the_truth(scorer):
 
 
 def test_one_direction_alone_has_no_way_back(scorer):
-    scores = scorer.score(graphs(a2b=same))
+    scores = scorer.score(pipeline(a2b=same))
     assert set(scores) == {"a2b_l1", "a2b_psnr", "a2b_ssim"}
 
 
@@ -94,7 +94,7 @@ def test_the_right_change_of_season_scores_as_real_ones_and_none_as_the_control(
     def swap(pixels):
         return pixels[..., ::-1].copy()
 
-    right, none = seasons.score(graphs(a2b=swap, b2a=swap)), seasons.score(graphs(a2b=same, b2a=same))
+    right, none = seasons.score(pipeline(a2b=swap, b2a=swap)), seasons.score(pipeline(a2b=same, b2a=same))
     untranslated, real = seasons.controls["untranslated"], seasons.controls["real"]
     for direction in ("a2b", "b2a"):
         assert none[f"{direction}_frechet"] == pytest.approx(untranslated[f"{direction}_frechet"], rel=1e-3)
@@ -102,8 +102,10 @@ def test_the_right_change_of_season_scores_as_real_ones_and_none_as_the_control(
         assert right[f"{direction}_frechet"] < 3 * real[f"{direction}_frechet"]
         assert right[f"{direction}_kernel"] < 0.1 * none[f"{direction}_kernel"]
         assert right[f"{direction}_cycle"] == 0
-    assert seasons.watch(graphs(a2b=swap, b2a=swap)) < 0.3 * seasons.watch(graphs(a2b=same, b2a=same))
-    assert seasons.floor == pytest.approx((real["a2b_frechet"] + real["b2a_frechet"]) / 2)
+    assert seasons.headline_score(pipeline(a2b=swap, b2a=swap)) < 0.3 * seasons.headline_score(
+        pipeline(a2b=same, b2a=same)
+    )
+    assert seasons.reference == pytest.approx((real["a2b_frechet"] + real["b2a_frechet"]) / 2)
 
 
 def test_without_held_out_images_there_are_two_halves(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-from training.evaluation.validator import Yardstick, by
+from training.evaluation.validator import Validator, by
 
 
 def test_the_best_may_be_nothing():
@@ -8,7 +8,7 @@ def test_the_best_may_be_nothing():
 
 
 def test_a_yardstick_tells_last_best_and_floor():
-    yardstick = Yardstick("frechet", 0.01, lambda: 1.5)
+    yardstick = Validator("frechet", 0.01, lambda: 1.5)
     assert yardstick.measure() == {"frechet": 1.5, "frechet_floor": 0.01}
     said = yardstick.standing([(10, 0.5), (20, 0.25), (30, 0.3)])
     assert "last 0.3, best 0.25 at step 20, last/best 1.2" in said

@@ -11,7 +11,7 @@ from torch import nn
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_inputs
-from tests.conftest import small_card
+from tests.conftest import small_config
 from training.artifacts.evaluate import evaluate
 from training.artifacts.export import export
 from training.artifacts.verify import verify
@@ -20,7 +20,7 @@ from training.graphs import parity
 from training.graphs.parity import ParityError
 from training.graphs.variants import Half
 from training.loop.train import train
-from training.run.config import Card, Run
+from training.run.config import RunConfig, TrainConfig
 from zoo.models.cdcgan import CDCGAN
 
 
@@ -29,7 +29,13 @@ def wide(runs, tmp_path_factory):
     """A run of a conditional DCGAN with enough channels to be worth it."""
     folder = tmp_path_factory.mktemp("runs") / "wide"
     entry = CDCGAN(image_size=16, channels=1, width=8, latent_size=8, batch_size=8, classes=3)
-    train(Card(name="cdcgan", entry=entry, run=Run(data="glyphs:ABC", steps=20, device="cpu", out=folder)))
+    train(
+        RunConfig(
+            name="cdcgan",
+            entry=entry,
+            train=TrainConfig(data="glyphs:ABC", steps=20, device="cpu", out=folder),
+        )
+    )
     return folder
 
 
@@ -60,7 +66,7 @@ def test_too_few_images_to_measure_with_are_counted_before_anything_is_written(t
         for index in range(3):
             (tmp_path / "few" / domain).mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (32, 32), (index, 0, 9)).save(tmp_path / "few" / domain / f"{index}.png")
-    train(small_card("cyclegan", tmp_path / "run", data=f"unpaired:{tmp_path / 'few'}"))
+    train(small_config("cyclegan", tmp_path / "run", data=f"unpaired:{tmp_path / 'few'}"))
     with pytest.raises(ValueError, match=r"images of unpaired:few; there are \d$"):
         export(tmp_path / "run", tmp_path / "artifact", ("int8",))
     assert not (tmp_path / "artifact").exists()

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from tests.training.loop.test_train import final
-from training.loop.distributed import Processes
+from training.loop.distributed import World
 from training.loop.train import train
 from training.run import checkpoint
-from training.run.config import Card
+from training.run.config import RunConfig
 from zoo.translation import TranslationEntry
 
 NARROW = ["--width", "8", "--image-size", "16", "--channels", "1", "--latent-size", "8", "--batch-size", "8"]
@@ -63,8 +63,8 @@ def run(*arguments: object, **options: object) -> str:
 
 def alone(folder: Path, of: Path) -> Path:
     """Train the same on one process."""
-    card = Card.read(of)
-    train(replace(card, run=replace(card.run, out=folder)))
+    config = RunConfig.read(of)
+    train(replace(config, train=replace(config.train, out=folder)))
     return folder
 
 
@@ -165,7 +165,7 @@ def test_a_batch_that_cannot_be_parted_is_refused(tmp_path):
         "batch_size is that of all processes together and must be a multiple of their number, 2; got 7"
         in (done.stderr)
     )
-    Processes(0, 7).must_share(7)
+    World(0, 7).must_divide(7)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from training.loop.monitor import PATIENCE, Diverged, Watch, must_be_finite
-from training.run.config import Run
+from training.loop.monitor import PATIENCE, Diverged, Monitor, must_be_finite
+from training.run.config import TrainConfig
 
-CALM = Run(log_every=1, checkpoint_every=10)
+CALM = TrainConfig(log_every=1, checkpoint_every=10)
 STERN = dataclasses.replace(CALM, on_collapse="rollback")
 
 
@@ -29,7 +29,7 @@ def test_weights_and_statistics_that_are_none_are_neither(part):
 
 
 def test_a_discriminator_that_stays_sure_is_told_once(capsys):
-    watch = Watch(CALM)
+    watch = Monitor(CALM)
     for step in range(3 * PATIENCE):
         watch.losses(step, {"saturation": 0.999})
     said = capsys.readouterr().err
@@ -40,7 +40,7 @@ def test_a_discriminator_that_stays_sure_is_told_once(capsys):
 
 def test_a_discriminator_that_is_sure_now_and_then_is_well(capsys):
     """The control: what happens in any healthy run is no trouble."""
-    watch = Watch(STERN)
+    watch = Monitor(STERN)
     for step in range(5 * PATIENCE):
         watch.losses(step, {"saturation": 0.999 if step % PATIENCE else 0.7})
     watch.losses(0, {"a_loss_alone": 0.0})
@@ -48,7 +48,7 @@ def test_a_discriminator_that_is_sure_now_and_then_is_well(capsys):
 
 
 def test_sternly_the_onset_is_where_it_began():
-    watch = Watch(STERN)
+    watch = Monitor(STERN)
     with pytest.raises(Diverged, match="saturated") as found:
         watch.losses(40, {"saturation": 0.5})
         for step in range(50, 50 + PATIENCE):
@@ -57,14 +57,14 @@ def test_sternly_the_onset_is_where_it_began():
 
 
 def test_samples_that_grow_alike_have_lost_their_diversity(capsys):
-    watch, spread = Watch(CALM), torch.randn(64, 1, 4, 4)
+    watch, spread = Monitor(CALM), torch.randn(64, 1, 4, 4)
     watch.samples(10, 0.01 * spread)
     watch.samples(20, spread)
     watch.samples(30, 0.5 * spread + 0.5)
     assert not capsys.readouterr().err
     watch.samples(40, 0.1 * spread)
     assert "diversity" in capsys.readouterr().err
-    stern = Watch(STERN)
+    stern = Monitor(STERN)
     stern.samples(20, spread)
     with pytest.raises(Diverged) as found:
         stern.samples(40, 0.1 * spread)
@@ -72,20 +72,20 @@ def test_samples_that_grow_alike_have_lost_their_diversity(capsys):
 
 
 def test_a_score_far_from_its_best_is_told(capsys):
-    watch = Watch(CALM)
-    watch.score(20, [(10, 30.0), (20, 55.0)], floor=2.0)
-    watch.score(20, [(10, 0.1), (20, 3.0)], floor=2.0)
+    watch = Monitor(CALM)
+    watch.score(20, [(10, 30.0), (20, 55.0)], reference=2.0)
+    watch.score(20, [(10, 0.1), (20, 3.0)], reference=2.0)
     assert not capsys.readouterr().err, "less than twice the best, or near the floor"
-    watch.score(30, [(10, 30.0), (20, 20.0), (30, 41.0)], floor=2.0)
+    watch.score(30, [(10, 30.0), (20, 20.0), (30, 41.0)], reference=2.0)
     assert "twice its best" in capsys.readouterr().err
     with pytest.raises(Diverged) as found:
-        Watch(STERN).score(30, [(10, 30.0), (20, 20.0), (30, 41.0)], floor=2.0)
+        Monitor(STERN).score(30, [(10, 30.0), (20, 20.0), (30, 41.0)], reference=2.0)
     assert found.value.onset == 20
 
 
 def test_what_an_interruption_shows_is_not_looked_at():
     """Else a run would see something else than the same run without it."""
-    watch = Watch(dataclasses.replace(STERN, log_every=50))
+    watch = Monitor(dataclasses.replace(STERN, log_every=50))
     before = watch.state_dict()
     for step in range(51, 99):
         watch.losses(step, {"saturation": 1.0})
@@ -93,6 +93,6 @@ def test_what_an_interruption_shows_is_not_looked_at():
     assert watch.state_dict() == before
     watch.losses(100, {"saturation": 1.0})
     assert watch.state_dict() != before
-    other = Watch(CALM)
+    other = Monitor(CALM)
     other.load_state_dict(watch.state_dict())
     assert other.state_dict() == watch.state_dict()

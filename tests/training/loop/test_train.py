@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import small_card
+from tests.conftest import small_config
 from training.evaluation import features
-from training.loop.monitor import Diverged, Watch
+from training.loop.monitor import Diverged, Monitor
 from training.loop.state import restore
-from training.loop.train import MOST_ROLLBACKS, Interrupted, Training, _roll_back, train
+from training.loop.train import MOST_ROLLBACKS, Interrupted, TrainState, _roll_back, train
 from training.run import checkpoint
-from training.run.config import Card, Run
+from training.run.config import RunConfig, TrainConfig
 from zoo import registry
 from zoo.adversarial import TwoPlayer
 from zoo.models.cyclegan import CycleTrainer
@@ -31,17 +31,17 @@ def final(folder: Path) -> str:
     return max(path.name for path in (folder / "checkpoints").iterdir())
 
 
-def interrupted(name: str, folder: Path) -> Card:
+def interrupted(name: str, folder: Path) -> RunConfig:
     """Train to step 4, and take the last checkpoint away as a crash would: step 2 is what is left."""
-    card = small_card(name, folder, steps=4, checkpoint_every=2)
-    train(card)
+    config = small_config(name, folder, steps=4, checkpoint_every=2)
+    train(config)
     (folder / "checkpoints" / final(folder)).unlink()
-    return card
+    return config
 
 
 @pytest.mark.parametrize("name", registry.ENTRIES)
 def test_every_entry_resumes_equal_to_the_bit(name, tmp_path):
-    train(small_card(name, tmp_path / "whole", steps=4, checkpoint_every=2))
+    train(small_config(name, tmp_path / "whole", steps=4, checkpoint_every=2))
     train(interrupted(name, tmp_path / "resumed"))
     assert final(tmp_path / "resumed") == final(tmp_path / "whole")
     lines = (tmp_path / "resumed" / "metrics.jsonl").read_text().splitlines()
@@ -51,13 +51,13 @@ def test_every_entry_resumes_equal_to_the_bit(name, tmp_path):
 @pytest.mark.parametrize("forgotten", ["random", "optimizers"])
 def test_a_resume_that_forgets_something_is_not_equal(forgotten, tmp_path, monkeypatch):
     """The control: without the random state, or the optimizers' moments, the bits differ."""
-    train(small_card("mlp-gan", tmp_path / "whole", steps=4))
-    card = interrupted("mlp-gan", tmp_path / "resumed")
+    train(small_config("mlp-gan", tmp_path / "whole", steps=4))
+    config = interrupted("mlp-gan", tmp_path / "resumed")
     if forgotten == "random":
         monkeypatch.setattr(checkpoint, "restore_random_state", lambda state, device: None)
     else:
         monkeypatch.setattr(torch.optim.Adam, "load_state_dict", lambda self, state: None)
-    train(card)
+    train(config)
     assert final(tmp_path / "resumed") != final(tmp_path / "whole")
 
 
@@ -79,7 +79,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(number, tmp_p
 
     step, _ = checkpoint.load(tmp_path / "stopped" / "checkpoints")
     for folder in ("stopped", "whole"):
-        train(small_card("mlp-gan", tmp_path / folder, steps=step + 5))
+        train(small_config("mlp-gan", tmp_path / folder, steps=step + 5))
     assert final(tmp_path / "stopped") == final(tmp_path / "whole")
 
 
@@ -93,54 +93,66 @@ def test_a_signal_in_a_step_ends_the_run_after_it(tmp_path, monkeypatch):
     monkeypatch.setattr(TwoPlayer, "step", interrupted)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted) as raised:
-        train(small_card("mlp-gan", tmp_path, steps=10))
+        train(small_config("mlp-gan", tmp_path, steps=10))
     assert raised.value.signal == signal.SIGTERM
     assert checkpoint.load(tmp_path / "checkpoints")[0] == 1
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_finished_run_is_left_alone(tmp_path):
-    card = small_card("linear-gan", tmp_path)
-    train(card)
+    config = small_config("linear-gan", tmp_path)
+    train(config)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").iterdir()}
-    train(card)
+    train(config)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").iterdir()}
 
 
 def test_a_second_run_in_the_folder_is_refused_and_the_holder_named(tmp_path):
     (tmp_path / "holder").write_text("4711")
     with filelock.FileLock(tmp_path / "lock"), pytest.raises(ValueError, match="4711"):
-        train(small_card("linear-gan", tmp_path))
-    train(small_card("linear-gan", tmp_path))
+        train(small_config("linear-gan", tmp_path))
+    train(small_config("linear-gan", tmp_path))
 
 
 def test_other_hyperparameters_are_refused_with_the_differences(tmp_path):
-    train(small_card("linear-gan", tmp_path))
+    train(small_config("linear-gan", tmp_path))
     entry = registry.load("linear-gan")(batch_size=4, learning_rate=0.5)
-    other = Card(name="linear-gan", entry=entry, run=Run(data="gaussian2d", seed=9, out=tmp_path))
+    other = RunConfig(
+        name="linear-gan", entry=entry, train=TrainConfig(data="gaussian2d", seed=9, out=tmp_path)
+    )
     with pytest.raises(ValueError, match=r"learning_rate: 0\.003 there, 0\.5 here.*seed: 0 there, 9 here"):
         train(other)
 
 
 def test_steps_and_intervals_may_be_others(tmp_path):
-    train(small_card("linear-gan", tmp_path, steps=2))
-    train(small_card("linear-gan", tmp_path, steps=5, log_every=2, sheet_every=3, checkpoint_every=4, keep=3))
+    train(small_config("linear-gan", tmp_path, steps=2))
+    train(
+        small_config(
+            "linear-gan",
+            tmp_path,
+            steps=5,
+            log_every=2,
+            sheet_every=3,
+            checkpoint_every=4,
+            keep_checkpoints=3,
+        )
+    )
     assert checkpoint.steps(tmp_path / "checkpoints") == [5, 4, 2]
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "letter.partial").write_text("dear")
     with pytest.raises(ValueError, match="letter"):
-        train(small_card("linear-gan", tmp_path))
+        train(small_config("linear-gan", tmp_path))
     assert (tmp_path / "letter.partial").read_text() == "dear"
 
 
 def test_what_a_killed_run_left_half_written_is_swept(tmp_path):
-    train(small_card("linear-gan", tmp_path, steps=1))
+    train(small_config("linear-gan", tmp_path, steps=1))
     left = [tmp_path / "checkpoints" / "00000002-0.safetensors.partial", tmp_path / "run.json.partial"]
     for path in left:
         path.touch()
-    train(small_card("linear-gan", tmp_path, steps=2))
+    train(small_config("linear-gan", tmp_path, steps=2))
     assert not any(path.exists() for path in left)
 
 
@@ -158,9 +170,9 @@ def poison(monkeypatch, *steps):
 
 def test_numbers_that_are_none_stop_the_run_before_they_are_saved(tmp_path, monkeypatch):
     poison(monkeypatch, 5)
-    card = small_card("linear-gan", tmp_path, steps=8, checkpoint_every=4)
+    config = small_config("linear-gan", tmp_path, steps=8, checkpoint_every=4)
     with pytest.raises(Diverged, match="generator_loss is nan at step 5"):
-        train(card)
+        train(config)
     assert checkpoint.load(tmp_path / "checkpoints")[0] == 4
 
 
@@ -175,37 +187,41 @@ def test_weights_that_are_none_are_not_saved_either(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TwoPlayer, "step", poisoned)
     with pytest.raises(Diverged, match="not finite"):
-        train(small_card("linear-gan", tmp_path, steps=1))
+        train(small_config("linear-gan", tmp_path, steps=1))
     assert checkpoint.load(tmp_path / "checkpoints") is None
 
 
 def test_the_learning_rate_follows_the_entry(monkeypatch):
-    card = Card(
-        name="mlp-gan", entry=MLPGAN(shape=(2,), batch_size=2), run=Run(data="ring8", steps=10, device="cpu")
+    config = RunConfig(
+        name="mlp-gan",
+        entry=MLPGAN(shape=(2,), batch_size=2),
+        train=TrainConfig(data="ring8", steps=10, device="cpu"),
     )
     monkeypatch.setattr(MLPGAN, "learning_rate_at", lambda self, progress: 1 - progress)
-    training = Training(card)
+    state = TrainState(config)
     from training.data.dataset import open_data
 
     data = open_data("ring8", (2,), 0)
     rates = []
     for _ in range(3):
-        training.step(data)
-        rates.append(training.trainer.optimizers["generator"].param_groups[0]["lr"])
+        state.step(data)
+        rates.append(state.trainer.optimizers["generator"].param_groups[0]["lr"])
     assert rates == pytest.approx([2e-4, 1.8e-4, 1.6e-4])
 
 
 def test_the_probe_does_not_disturb_what_follows():
-    card = Card(name="mlp-gan", entry=MLPGAN(shape=(2,), batch_size=2), run=Run(data="ring8", device="cpu"))
+    config = RunConfig(
+        name="mlp-gan", entry=MLPGAN(shape=(2,), batch_size=2), train=TrainConfig(data="ring8", device="cpu")
+    )
     from training.data.dataset import open_data
 
     data = open_data("ring8", (2,), 0)
-    with_probe, without = Training(card), None
-    with_probe.draw_probe(data)
+    with_probe, without = TrainState(config), None
+    with_probe.draw_preview(data)
     one = torch.rand(3)
-    without = Training(card)
+    without = TrainState(config)
     assert torch.equal(one, torch.rand(3))
-    assert with_probe.probe["generator"]["latent"].shape == (64, 100)
+    assert with_probe.preview["generator"]["latent"].shape == (64, 100)
     assert without.done == 0
 
 
@@ -213,7 +229,7 @@ def test_the_probe_does_not_disturb_what_follows():
 @pytest.mark.parametrize("name", ["cyclegan", "pix2pix", "dcgan"])
 def test_a_run_on_cuda_gives_the_same_bits_again(name, tmp_path):
     for folder in ("one", "other"):
-        train(small_card(name, tmp_path / folder, steps=4, device="cuda"))
+        train(small_config(name, tmp_path / folder, steps=4, device="cuda"))
     assert final(tmp_path / "one") == final(tmp_path / "other")
 
 
@@ -222,27 +238,27 @@ def test_a_run_on_cuda_gives_the_same_bits_again(name, tmp_path):
 )
 def test_data_that_are_made_up_otherwise_are_refused(name, data, tmp_path):
     with pytest.raises(ValueError, match=r"learns from .* is made up of|images of|colour"):
-        train(small_card(name, tmp_path, data=data))
+        train(small_config(name, tmp_path, data=data))
 
 
 def test_pairs_are_domains_too(tmp_path):
-    train(small_card("cyclegan", tmp_path, data="glyphs-pairs", steps=1))
+    train(small_config("cyclegan", tmp_path, data="glyphs-pairs", steps=1))
 
 
 def test_a_resume_that_forgets_the_pools_is_not_equal(tmp_path, monkeypatch):
     """The control of CycleGAN's: its pools are full at step 2, and what they hold is shown at step 4."""
 
-    def card(folder: Path) -> Card:
-        whole = small_card("cyclegan", folder, steps=6, checkpoint_every=3)
+    def config(folder: Path) -> RunConfig:
+        whole = small_config("cyclegan", folder, steps=6, checkpoint_every=3)
         return dataclasses.replace(whole, entry=dataclasses.replace(whole.entry, pool_size=4))
 
     def resumed(folder: Path) -> str:
-        train(card(folder))
+        train(config(folder))
         (folder / "checkpoints" / final(folder)).unlink()
-        train(card(folder))
+        train(config(folder))
         return final(folder)
 
-    train(card(tmp_path / "whole"))
+    train(config(tmp_path / "whole"))
     assert resumed(tmp_path / "remembered") == final(tmp_path / "whole")
     monkeypatch.setattr(CycleTrainer, "load_state_dict", lambda self, state: None)
     assert resumed(tmp_path / "forgotten") != final(tmp_path / "whole")
@@ -251,10 +267,10 @@ def test_a_resume_that_forgets_the_pools_is_not_equal(tmp_path, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", registry.ENTRIES)
 def test_every_entry_trains_and_resumes_on_cuda(name, tmp_path):
-    card = small_card(name, tmp_path, steps=4, checkpoint_every=2, device="cuda")
-    train(card)
+    config = small_config(name, tmp_path, steps=4, checkpoint_every=2, device="cuda")
+    train(config)
     (tmp_path / "checkpoints" / final(tmp_path)).unlink()
-    train(card)
+    train(config)
     step, state = checkpoint.load(tmp_path / "checkpoints")
     assert step == 4
     assert state["random"]["cuda"] is not None
@@ -264,41 +280,43 @@ def test_the_sheet_of_a_conditional_entry_has_a_row_a_class(runs):
     sheet = runs / "classes" / "sheets" / "00000003-generator.png"
     with Image.open(sheet) as image:
         assert image.size == (22 * 18 + 2, 3 * 18 + 2), "at least 64 in all"
-    probe = restore(runs / "classes").probe["generator"]
-    assert probe["label"].tolist() == [0] * 22 + [1] * 22 + [2] * 22
+    preview = restore(runs / "classes").preview["generator"]
+    assert preview["label"].tolist() == [0] * 22 + [1] * 22 + [2] * 22
 
 
 @pytest.mark.parametrize("data", ["glyphs", "gaussian2d"])
 def test_data_without_the_classes_are_refused(tmp_path, data):
     shape = {"image_size": 16, "channels": 1, "width": 4}
     entry = registry.load("cdcgan")(classes=3, **shape)
-    card = Card(name="cdcgan", entry=entry, run=Run(data=data, steps=1, out=tmp_path / "run", device="cpu"))
+    config = RunConfig(
+        name="cdcgan", entry=entry, train=TrainConfig(data=data, steps=1, out=tmp_path / "run", device="cpu")
+    )
     with pytest.raises(ValueError, match=r"classes|vectors"):
-        train(card)
+        train(config)
 
 
 def test_a_collapse_is_undone_from_the_checkpoint_before_it(tmp_path, monkeypatch, capsys):
     """Back to step 4 at half the rates, with other random numbers, and on to the end."""
     poison(monkeypatch, 6)
-    card = small_card("linear-gan", tmp_path, steps=8, checkpoint_every=2, on_collapse="rollback")
-    train(card)
+    config = small_config("linear-gan", tmp_path, steps=8, checkpoint_every=2, on_collapse="rollback")
+    train(config)
     assert "back to step 4 at half the learning rates" in capsys.readouterr().err
     step, state = checkpoint.load(tmp_path / "checkpoints")
     assert (step, state["rollbacks"]) == (8, 1)
     for optimizer in state["optimizers"].values():
-        assert optimizer["param_groups"][0]["initial_lr"] == card.entry.learning_rate / 2
+        assert optimizer["param_groups"][0]["initial_lr"] == config.entry.learning_rate / 2
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 9)), "each step once"
 
 
 def test_the_way_back_has_other_random_numbers(tmp_path):
-    card = small_card("linear-gan", tmp_path, steps=4, checkpoint_every=2, keep=5)
-    train(card)
+    config = small_config("linear-gan", tmp_path, steps=4, checkpoint_every=2, keep_checkpoints=5)
+    train(config)
     (before,) = (tmp_path / "checkpoints").glob("00000002-*")
     _, state = checkpoint.load(tmp_path / "checkpoints", latest=2)
-    training = Training(card)
-    training.restore(*checkpoint.load(tmp_path / "checkpoints"))
-    _roll_back(training, tmp_path / "checkpoints", Diverged("a bad day", onset=3))
+    state = TrainState(config)
+    state.load_state_dict(*checkpoint.load(tmp_path / "checkpoints"))
+    _roll_back(state, tmp_path / "checkpoints", Diverged("a bad day", onset=3))
     step, undone = checkpoint.load(tmp_path / "checkpoints")
     assert step == 2
     assert not before.exists(), "what it was is replaced"
@@ -319,27 +337,27 @@ def test_a_signal_during_a_collapse_is_not_forgotten(tmp_path, monkeypatch):
         return scalars | {"generator_loss": torch.tensor(float("nan"))}
 
     monkeypatch.setattr(TwoPlayer, "step", poisoned)
-    card = small_card("linear-gan", tmp_path, steps=50, checkpoint_every=1, on_collapse="rollback")
+    config = small_config("linear-gan", tmp_path, steps=50, checkpoint_every=1, on_collapse="rollback")
     with pytest.raises(Interrupted):
-        train(card)
+        train(config)
     assert checkpoint.load(tmp_path / "checkpoints")[1]["rollbacks"] == 1
 
 
 def test_what_the_watch_has_seen_is_remembered(tmp_path):
-    card = small_card("dcgan", tmp_path, steps=2, checkpoint_every=2)
-    train(card)
-    resumed = Training(card)
+    config = small_config("dcgan", tmp_path, steps=2, checkpoint_every=2)
+    train(config)
+    resumed = TrainState(config)
     resumed.restore(*checkpoint.load(tmp_path / "checkpoints"))
-    assert resumed.watch.greatest > 0
-    assert resumed.watch.state_dict()["diverse"] == 2
+    assert resumed.monitor.greatest > 0
+    assert resumed.monitor.state_dict()["diverse"] == 2
 
 
 def test_the_way_back_differs_from_the_way_there(tmp_path, monkeypatch):
     """The control: with a run that never went wrong it shares what was before the fall, and no more."""
-    well = small_card("linear-gan", tmp_path / "well", steps=8, checkpoint_every=2)
+    well = small_config("linear-gan", tmp_path / "well", steps=8, checkpoint_every=2)
     train(well)
     poison(monkeypatch, 6)
-    train(small_card("linear-gan", tmp_path / "ill", steps=8, checkpoint_every=2, on_collapse="rollback"))
+    train(small_config("linear-gan", tmp_path / "ill", steps=8, checkpoint_every=2, on_collapse="rollback"))
     records = [
         [
             json.loads(line)["fake_score"]
@@ -359,35 +377,39 @@ def test_where_all_that_is_kept_is_from_after_the_onset_the_oldest_has_to_do(tmp
             told.append(step)
             raise Diverged("it began long ago", onset=1)
 
-    monkeypatch.setattr(Watch, "losses", gloomy)
-    train(small_card("linear-gan", tmp_path, steps=10, checkpoint_every=2, keep=3, on_collapse="rollback"))
+    monkeypatch.setattr(Monitor, "losses", gloomy)
+    train(
+        small_config(
+            "linear-gan", tmp_path, steps=10, checkpoint_every=2, keep_checkpoints=3, on_collapse="rollback"
+        )
+    )
     assert "back to step 4" in capsys.readouterr().err
 
 
 def test_going_back_has_an_end(tmp_path, monkeypatch):
     poison(monkeypatch, *range(3, 100))
-    card = small_card("linear-gan", tmp_path, steps=8, checkpoint_every=2, on_collapse="rollback")
+    config = small_config("linear-gan", tmp_path, steps=8, checkpoint_every=2, on_collapse="rollback")
     with pytest.raises(Diverged, match="generator_loss is nan"):
-        train(card)
+        train(config)
     assert checkpoint.load(tmp_path / "checkpoints")[1]["rollbacks"] == MOST_ROLLBACKS
 
 
 def test_without_a_checkpoint_there_is_no_way_back(tmp_path, monkeypatch):
     poison(monkeypatch, 1)
     with pytest.raises(Diverged):
-        train(small_card("linear-gan", tmp_path, on_collapse="rollback"))
+        train(small_config("linear-gan", tmp_path, on_collapse="rollback"))
 
 
 def test_a_run_after_a_fall_resumes_equal_to_the_bit(tmp_path, monkeypatch):
     options = {"steps": 8, "checkpoint_every": 2, "on_collapse": "rollback"}
     with monkeypatch.context() as patch:
         poison(patch, 6)
-        train(small_card("linear-gan", tmp_path / "whole", **options))
+        train(small_config("linear-gan", tmp_path / "whole", **options))
     with monkeypatch.context() as patch:
         poison(patch, 6)
-        train(small_card("linear-gan", tmp_path / "parts", **options | {"steps": 6}))
+        train(small_config("linear-gan", tmp_path / "parts", **options | {"steps": 6}))
     # The schedule of the linear GAN is constant, so that a shorter run is the beginning of a longer one.
-    train(small_card("linear-gan", tmp_path / "parts", **options))
+    train(small_config("linear-gan", tmp_path / "parts", **options))
     assert final(tmp_path / "parts") == final(tmp_path / "whole")
 
 
@@ -406,8 +428,8 @@ def test_scores_along_the_way_do_not_disturb_the_run(
     monkeypatch.setattr(features, "STEPS", 5)
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     options = {"data": data, "steps": 4, "device": device}
-    train(small_card(name, tmp_path / "plain", **options))
-    train(small_card(name, tmp_path / "scored", score_every=2, score_samples=100, **options))
+    train(small_config(name, tmp_path / "plain", **options))
+    train(small_config(name, tmp_path / "scored", score_every=2, score_samples=100, **options))
     assert final(tmp_path / "plain") == final(tmp_path / "scored")
     lines = map(json.loads, (tmp_path / "scored" / "metrics.jsonl").read_text().splitlines())
     scores = [(line["step"], line[score]) for line in lines if score in line]
@@ -424,17 +446,17 @@ def test_a_real_collapse_is_seen_and_undone(tmp_path, capsys):
     rates = {"well": 2e-4, "warned": 0.02, "undone": 0.02}
     for name, rate in rates.items():
         entry = registry.load("dcgan")(**small, learning_rate=1e-5, discriminator_learning_rate=rate)
-        run = Run(
+        run = TrainConfig(
             steps=60,
             log_every=1,
             checkpoint_every=5,
-            keep=20,
+            keep_checkpoints=20,
             device="cpu",
             out=tmp_path / name,
             on_collapse="rollback" if name == "undone" else "warn",
         )
         try:
-            train(Card(name="dcgan", entry=entry, run=run))
+            train(RunConfig(name="dcgan", entry=entry, train=run))
         except Diverged:
             assert name == "undone"
         said = capsys.readouterr().err

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.loop.compute import find_device
-from training.run.config import Card, Run, software
+from training.loop.compute import device_named
+from training.run.config import RunConfig, TrainConfig, software
 from zoo.models.dcgan import DCGAN
 
 
@@ -14,7 +14,7 @@ from zoo.models.dcgan import DCGAN
     ("field", "value"),
     [
         ("steps", 0),
-        ("keep", 0),
+        ("keep_checkpoints", 0),
         ("log_every", -1),
         ("ema", 1.0),
         ("ema", -0.1),
@@ -27,22 +27,24 @@ from zoo.models.dcgan import DCGAN
 )
 def test_impossible_decisions_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
-        Run(**{field: value})
+        TrainConfig(**{field: value})
 
 
 def test_a_card_comes_back_as_it_was(tmp_path):
-    card = Card(name="dcgan", entry=DCGAN(width=8), run=Run(out=tmp_path, ema=0.5), licence="MIT")
-    card.write()
-    assert Card.read(tmp_path) == card
-    assert Card.read(tmp_path).differences(card) == []
+    config = RunConfig(
+        name="dcgan", entry=DCGAN(width=8), train=TrainConfig(out=tmp_path, ema=0.5), licence="MIT"
+    )
+    config.write()
+    assert RunConfig.read(tmp_path) == config
+    assert RunConfig.read(tmp_path).differences(config) == []
 
 
 def test_differences_are_those_that_matter(tmp_path):
-    card = Card(name="dcgan", entry=DCGAN(), run=Run(out=tmp_path))
-    longer = dataclasses.replace(card, run=Run(out=tmp_path, steps=9, log_every=1, device="cpu"))
-    other = dataclasses.replace(card, entry=DCGAN(width=8), run=Run(out=tmp_path, data="mnist"))
-    assert card.differences(longer) == []
-    assert card.differences(other) == ["data: mnist there, glyphs here", "width: 8 there, 64 here"]
+    config = RunConfig(name="dcgan", entry=DCGAN(), train=TrainConfig(out=tmp_path))
+    longer = dataclasses.replace(config, train=TrainConfig(out=tmp_path, steps=9, log_every=1, device="cpu"))
+    other = dataclasses.replace(config, entry=DCGAN(width=8), train=TrainConfig(out=tmp_path, data="mnist"))
+    assert config.differences(longer) == []
+    assert config.differences(other) == ["data: mnist there, glyphs here", "width: 8 there, 64 here"]
 
 
 @pytest.mark.parametrize(
@@ -54,11 +56,11 @@ def test_differences_are_those_that_matter(tmp_path):
     ],
 )
 def test_a_card_that_cannot_be_read_is_named(change, said, tmp_path):
-    Card(name="dcgan", entry=DCGAN(), run=Run(out=tmp_path)).write()
+    RunConfig(name="dcgan", entry=DCGAN(), train=TrainConfig(out=tmp_path)).write()
     path = tmp_path / "run.json"
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=rf"run\.json.*{said}"):
-        Card.read(tmp_path)
+        RunConfig.read(tmp_path)
 
 
 def test_no_git_and_no_package_are_no_obstacle(monkeypatch):
@@ -83,12 +85,12 @@ def test_no_git_and_no_package_are_no_obstacle(monkeypatch):
     ],
 )
 def test_a_run_has_a_folder_without_being_told(name, data, folder):
-    assert Card(name=name, entry=DCGAN(), run=Run(data=data)).folder == Path(folder)
+    assert RunConfig(name=name, entry=DCGAN(), train=TrainConfig(data=data)).folder == Path(folder)
 
 
 def test_devices():
-    assert find_device("cpu") == torch.device("cpu")
-    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert device_named("cpu") == torch.device("cpu")
+    assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("abacus", "cuda:99"):
         with pytest.raises(ValueError, match=name):
-            find_device(name)
+            device_named(name)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from training.data.dataset import open_data
-from training.loop.train import Training
-from training.run.config import Card, Run
+from training.loop.train import TrainState
+from training.run.config import RunConfig, TrainConfig
 from zoo.models.linear_gan import LinearGAN, LinearGANSoftmax
 from zoo.objectives import OBJECTIVES, Objective
 
@@ -15,14 +15,14 @@ TOLERANCE = 0.05
 
 def distance(entry: LinearGAN, seed: int) -> float:
     """Train for 8,000 steps, and give the distance of 50,000 samples to the truth."""
-    run = Run(data="gaussian2d", seed=seed, device="cpu", steps=8000)
-    training = Training(Card(name="linear-gan", entry=entry, run=run))
+    run = TrainConfig(data="gaussian2d", seed=seed, device="cpu", steps=8000)
+    state = TrainState(RunConfig(name="linear-gan", entry=entry, train=run))
     data = open_data("gaussian2d", entry.sample_shape, seed)
-    training.draw_probe(data)
+    state.draw_preview(data)
     for _ in range(run.steps):
-        training.step(data)
+        state.step(data)
     latent = torch.randn(50_000, 2, generator=torch.Generator().manual_seed(1)).numpy()
-    return data.truth.score(training.graphs.run("generator", {"latent": latent}))["wasserstein2"]
+    return data.truth.score(state.pipeline.run("generator", {"latent": latent}))["wasserstein2"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

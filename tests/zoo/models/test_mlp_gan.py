@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from training.data.dataset import open_data
-from training.loop.train import Training
-from training.run.config import Card, Run
+from training.loop.train import TrainState
+from training.run.config import RunConfig, TrainConfig
 from zoo.models.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep, MLPGANVector, MLPGANVectorSGD
 
 
@@ -55,13 +55,13 @@ def test_vectors_are_points_of_the_plane_unless_asked_otherwise():
 
 def scores(entry: MLPGANVector, steps: int) -> dict[str, float]:
     """Train on the ring, and score 10,000 samples against its truth."""
-    run = Run(data="ring8", device="cpu", steps=steps)
-    training = Training(Card(name="mlp-gan-vector", entry=entry, run=run))
+    run = TrainConfig(data="ring8", device="cpu", steps=steps)
+    state = TrainState(RunConfig(name="mlp-gan-vector", entry=entry, train=run))
     data = open_data("ring8", (2,), 0)
-    training.draw_probe(data)
+    state.draw_preview(data)
     for _ in range(steps):
-        training.step(data)
-    return data.truth.score(np.concatenate(list(training.graphs.draw(range(10_000)))))
+        state.step(data)
+    return data.truth.score(np.concatenate(list(state.pipeline.draw(range(10_000)))))
 
 
 def test_the_vector_gan_finds_every_mode_of_the_ring():
