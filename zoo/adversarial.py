@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.augment import Augmented
-from zoo.entry import Batch, DistributionName, Entry, Inputs
+from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
@@ -133,7 +133,28 @@ class TwoPlayerEntry(Entry):
         return SCHEDULES[self.schedule](progress)
 
 
-class TwoPlayer:
+@dataclass(frozen=True, kw_only=True)
+class ImageGANEntry(TwoPlayerEntry):
+    """Hyperparameters that every GAN of square images shares."""
+
+    image_size: int = 32
+    """Height and width of an image: a power of two, at least 16."""
+
+    channels: int = 3
+    """Channels of an image: 1 for grey, 3 for colour."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        doublings(self.image_size)
+        must_be_positive(self, "channels")
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Square images."""
+        return (self.channels, self.image_size, self.image_size)
+
+
+class TwoPlayer(Trainer):
     """Train a generator against a discriminator by alternate updates, the discriminator first.
 
     The generator maps `latent`, (N, latent_size), to samples of the data's shape; the discriminator maps
@@ -210,13 +231,6 @@ class TwoPlayer:
             "real_score": real_scores.detach()[:, -1].mean(),
             "fake_score": fake_scores.detach()[:, -1].mean(),
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the players and the optimizers are all there is."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back nothing."""
 
 
 def split(batch: Batch, parts: int) -> Iterator[Batch]:

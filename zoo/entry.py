@@ -40,12 +40,12 @@ class Trainer(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Give whatever a resumed run needs beside the players and the optimizers."""
-        ...
+        """Return what a resumed run needs beside the players and the optimizers: by default nothing."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        ...
+        """Restore what `state_dict` returned."""
+        return
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The routes that describe the server: its models, health, metrics and the contract itself."""
 
+import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from serving.api.openapi import PAGE, document
 from serving.api.responses import json_response, model_for
+from serving.api.schemas import Alive, GraphSummary, Limits, ModelList, ModelSummary, Ready
 from serving.metrics import report
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
@@ -26,13 +27,9 @@ class Catalogue:
     async def list_models(self, request: Request) -> Response:
         """Describe every model in short, and how much a request may ask for."""
         settings = self.repository.settings
-        limits = {
-            "images": settings.max_images,
-            "upload": settings.max_upload,
-            "pixels": settings.max_pixels,
-        }
         models = [_summary(model) for model in self.repository.models.values()]
-        return json_response({"models": models, "limits": limits})
+        limits = Limits(images=settings.max_images, upload=settings.max_upload, pixels=settings.max_pixels)
+        return json_response(ModelList(models=models, limits=limits))
 
     async def show_model(self, request: Request) -> Response:
         """Give one model's manifest."""
@@ -40,14 +37,14 @@ class Catalogue:
 
     async def alive(self, request: Request) -> Response:
         """Say that the process answers."""
-        return json_response({"status": "alive"})
+        return json_response(Alive(status="alive"))
 
     async def ready(self, request: Request) -> Response:
         """Say that the models are loaded, where they run, and which artifacts are refused."""
         providers = {model.name: model.engine.provider for model in self.repository.models.values()}
         state = self.repository.state
-        said = {"status": state, "models": providers, "refused": self.repository.faults}
-        return json_response(said, 200 if state == "ready" else 503)
+        ready = Ready(status=state, models=providers, refused=dict(self.repository.faults))
+        return json_response(ready, 200 if state == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Report to Prometheus."""
@@ -56,29 +53,27 @@ class Catalogue:
 
     async def openapi(self, request: Request) -> Response:
         """Describe this contract."""
-        return json_response(document(self.routes, bool(self.repository.settings.all_keys)))
+        content = document(self.routes, bool(self.repository.settings.all_keys))
+        return Response(json.dumps(content), media_type="application/json")
 
     async def docs(self, request: Request) -> Response:
         """Show this contract as a page."""
         return Response(PAGE, media_type="text/html")
 
 
-def _summary(model: ServedModel) -> dict[str, Any]:
+def _summary(model: ServedModel) -> ModelSummary:
     manifest = model.manifest
-    return {
-        "name": model.name,
-        "version": model.version,
-        "entry": manifest.entry,
-        "task": manifest.task,
-        "provider": model.engine.provider,
-        "files": {name: variant.file for name, variant in model.engine.variants.items()},
-        "graphs": {
-            name: {
-                "inputs": {key: tensor.model_dump() for key, tensor in graph.inputs.items()},
-                "output": graph.output.model_dump(),
-            }
+    return ModelSummary(
+        name=model.name,
+        version=model.version,
+        entry=manifest.entry,
+        task=manifest.task,
+        provider=model.engine.provider,
+        files={name: variant.file for name, variant in model.engine.variants.items()},
+        graphs={
+            name: GraphSummary(inputs=graph.inputs, output=graph.output)
             for name, graph in manifest.graphs.items()
         },
-        "labels": manifest.labels,
-        "metrics": [evaluation.model_dump() for evaluation in manifest.metrics],
-    }
+        labels=manifest.labels,
+        metrics=manifest.metrics,
+    )

@@ -1,15 +1,15 @@
 """What models' routes answer with: encoded beside the event loop, with their headers."""
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
-from typing import Any
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.formats import MEDIA_TYPES, Format, Result, encode
+from serving.api.schemas import Failure, Problem
 from serving.errors import APIError
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
@@ -61,14 +61,12 @@ async def respond(
     return Response(body, headers={**said, **(headers or {})}, media_type=MEDIA_TYPES[format])
 
 
-def json_response(content: dict[str, Any], status: int = 200) -> Response:
-    """Answer with JSON."""
-    return Response(json.dumps(content), status, media_type="application/json")
+def json_response(content: BaseModel, status: int = 200) -> Response:
+    """Return a response of JSON, of a type in `serving.api.schemas`."""
+    return Response(content.model_dump_json(), status, media_type="application/json")
 
 
-def error_body(refusal: APIError, request_id: str) -> bytes:
-    """Write a refusal as the one JSON shape of every error."""
-    error = {"code": refusal.code, "message": str(refusal)}
-    if refusal.field is not None:
-        error["field"] = refusal.field
-    return json.dumps({"error": error, "request_id": request_id}).encode()
+def error_body(error: APIError, request_id: str) -> bytes:
+    """Return an API error in the JSON format that all errors share."""
+    problem = Problem(code=error.code, message=str(error), field=error.field)
+    return Failure(error=problem, request_id=request_id).model_dump_json(exclude_none=True).encode()

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from serving.repository.repository import State
 from serving.runtime.manifest import Evaluation, Tensor
 
 
@@ -97,7 +98,7 @@ class Alive(_Said):
 class Ready(_Said):
     """The models that are served, and where they run."""
 
-    status: Literal["ready", "empty", "out of memory", "leaving"]
+    status: State
     models: dict[str, Literal["cpu", "cuda"]]
     refused: dict[str, str]
     """Artifacts that came or changed and can't be served, and why."""

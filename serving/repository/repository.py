@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from serving.errors import APIError, EngineError
 from serving.metrics import MODELS, RELOADS
@@ -17,6 +17,9 @@ from serving.settings import Settings
 logger = logging.getLogger("ganzoo")
 
 Item = TypeVar("Item")
+
+State = Literal["ready", "empty", "out of memory", "leaving"]
+"""Whether there is a model to ask; leaving is a server that shuts down."""
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """What tells a folder's content from what it was: name, inode, size and time of every file."""
@@ -61,11 +64,12 @@ class ModelRepository:
             raise EngineError(next(iter(self.faults.values())))
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         """Say whether there is something to ask: `ready`, or `empty`, `out of memory` or `leaving`."""
         starved = any(model.engine.is_starved for model in self.models.values())
-        state = "out of memory" if starved else "ready" if self.models else "empty"
-        return "leaving" if self._shutting_down else state
+        if self._shutting_down:
+            return "leaving"
+        return "out of memory" if starved else "ready" if self.models else "empty"
 
     def shut_down(self) -> None:
         """Say from now on that the server is not ready: it is about to end."""

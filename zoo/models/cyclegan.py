@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import descend, frozen
-from zoo.entry import Batch, DataKind, Inputs
+from zoo.entry import Batch, DataKind, Inputs, Trainer
 from zoo.fields import must_be_at_least
 from zoo.translation import TranslationEntry
 
@@ -41,7 +41,7 @@ class CycleGAN(TranslationEntry):
         return min(1.0, 2 * (1 - progress))
 
 
-class CycleTrainer:
+class CycleTrainer(Trainer):
     """Train two translators and the discriminators of their domains, the translators first.
 
     `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b, `b2a` back; each discriminator maps

@@ -8,27 +8,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.adversarial import ObjectiveName, RegularizerName, ScheduleName, TwoPlayer, TwoPlayerEntry
+from zoo.adversarial import ImageGANEntry, ObjectiveName, RegularizerName, ScheduleName, TwoPlayer
 from zoo.entry import doublings
-from zoo.errors import ConfigError
 from zoo.fields import must_be_positive
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "none": nn.Identity}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DCGAN(TwoPlayerEntry):
+class DCGAN(ImageGANEntry):
     """Deep convolutional GAN for square images of any power-of-two size from 16 (Radford et al. 2015).
 
     The networks are the paper's; the game and the rates are those that measured best, a regularised
     relativistic one (Huang et al. 2024). `DCGAN2015` has the paper's own.
     """
-
-    image_size: int = 64
-    """Height and width of an image: a power of two, at least 16."""
-
-    channels: int = 3
-    """Channels of an image: 1 for grey, 3 for colour."""
 
     width: int = 64
     """Channels of the feature maps at half the image's size; each further halving doubles them."""
@@ -36,6 +29,7 @@ class DCGAN(TwoPlayerEntry):
     discriminator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the discriminator, from its second layer on."""
 
+    image_size: int = 64
     objective: ObjectiveName = "relativistic"
     regularizer: RegularizerName = "r1+r2"
     regularizer_weight: float = 0.02
@@ -45,17 +39,7 @@ class DCGAN(TwoPlayerEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        doublings(self.image_size)
-        if self.discriminator_norm not in NORMS:
-            raise ConfigError(
-                f"discriminator_norm must be {' or '.join(NORMS)}; got {self.discriminator_norm}"
-            )
-        must_be_positive(self, "channels", "width")
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Square images."""
-        return (self.channels, self.image_size, self.image_size)
+        must_be_positive(self, "width")
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -1,14 +1,14 @@
 """pix2pix (Isola et al. 2017): pairs, a discriminator that sees both, and the distance to the truth."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import descend, frozen
-from zoo.entry import Batch, DataKind, Inputs
+from zoo.entry import Batch, DataKind, Inputs, Trainer
 from zoo.fields import must_be_at_least
 from zoo.objectives import OBJECTIVES, Objective
 from zoo.translation import TranslationEntry
@@ -38,7 +38,7 @@ class Pix2Pix(TranslationEntry):
         return PairTrainer(self, device)
 
 
-class PairTrainer:
+class PairTrainer(Trainer):
     """Train a translator against a discriminator of pairs, the discriminator first.
 
     `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b; the discriminator sees both, joined
@@ -80,10 +80,3 @@ class PairTrainer:
             "distance": distance.detach(),
             "discriminator_loss": loss.detach(),
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: the players and the optimizers are all there is."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back nothing."""

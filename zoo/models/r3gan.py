@@ -7,26 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.adversarial import ObjectiveName, RegularizerName, ScheduleName, TwoPlayer, TwoPlayerEntry
+from zoo.adversarial import ImageGANEntry, ObjectiveName, RegularizerName, ScheduleName, TwoPlayer
 from zoo.entry import doublings
 from zoo.errors import ConfigError
 from zoo.fields import must_be_positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class R3GAN(TwoPlayerEntry):
+class R3GAN(ImageGANEntry):
     """Regularised relativistic GAN on residual networks without normalisation (Huang et al. 2024).
 
     From the paper's formulas: every scale has residual blocks of grouped convolutions, resized bilinearly,
     weights started so that a block is at first the identity. The learning rate follows a cosine to 0; gamma
     and Adam's second beta, which the paper anneals too, stay.
     """
-
-    image_size: int = 32
-    """Height and width of an image: a power of two, at least 16."""
-
-    channels: int = 3
-    """Channels of an image: 1 for grey, 3 for colour."""
 
     width: int = 64
     """Channels of the feature maps at the image's size; each halving doubles them, up to 512."""
@@ -46,16 +40,10 @@ class R3GAN(TwoPlayerEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        doublings(self.image_size)
-        must_be_positive(self, "channels", "width", "blocks", "group_width")
+        must_be_positive(self, "width", "blocks", "group_width")
         if any(width % self.group_width for width in self.widths):
             widths = ", ".join(map(str, self.widths))
             raise ConfigError(f"widths, {widths}, must be multiples of group_width {self.group_width}")
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Square images."""
-        return (self.channels, self.image_size, self.image_size)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -6,20 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from zoo.adversarial import ObjectiveName, ScheduleName, TwoPlayer, TwoPlayerEntry
+from zoo.adversarial import ImageGANEntry, ObjectiveName, ScheduleName, TwoPlayer
 from zoo.entry import doublings
 from zoo.fields import must_be_positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class SNGAN(TwoPlayerEntry):
+class SNGAN(ImageGANEntry):
     """Residual networks, spectral normalisation, hinge objective (Miyato et al. 2018, tables 4 and 5)."""
-
-    image_size: int = 32
-    """Height and width of an image: a power of two, at least 16."""
-
-    channels: int = 3
-    """Channels of an image: 1 for grey, 3 for colour."""
 
     generator_width: int = 256
     """Channels of the generator's feature maps."""
@@ -36,13 +30,7 @@ class SNGAN(TwoPlayerEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        doublings(self.image_size)
-        must_be_positive(self, "channels", "generator_width", "discriminator_width")
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Square images."""
-        return (self.channels, self.image_size, self.image_size)
+        must_be_positive(self, "generator_width", "discriminator_width")
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
         """Make both players; weights by Glorot and Bengio 2010, biases 0."""

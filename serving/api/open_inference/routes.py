@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +19,16 @@ from serving.api.open_inference.tensors import (
     write_output,
 )
 from serving.api.responses import json_response
+from serving.api.schemas import (
+    IndexedModel,
+    InferFailure,
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    TensorMetadata,
+)
 from serving.errors import APIError
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
@@ -58,21 +67,21 @@ class OpenInference:
     async def server_metadata(self, request: Request) -> Response:
         """Say who serves, and which extensions of the protocol it knows."""
         extensions = ["binary_tensor_data"]
-        return json_response({"name": "ganzoo", "version": _version(), "extensions": extensions})
+        return json_response(ServerMetadata(name="ganzoo", version=_version(), extensions=extensions))
 
     async def server_live(self, request: Request) -> Response:
         """Say that the process answers."""
-        return json_response({"live": True})
+        return json_response(ServerLive(live=True))
 
     async def server_ready(self, request: Request) -> Response:
         """Say whether there are models that can be asked."""
         ready = self.repository.state == "ready"
-        return json_response({"ready": ready}, 200 if ready else 503)
+        return json_response(ServerReady(ready=ready), 200 if ready else 503)
 
     async def repository_index(self, request: Request) -> Response:
         """List the models."""
         models = [
-            {"name": name, "version": model.version, "state": "READY", "reason": ""}
+            IndexedModel(name=name, version=model.version, state="READY", reason="").model_dump()
             for name, (model, _) in self._graphs().items()
         ]
         return Response(json.dumps(models), media_type="application/json")
@@ -82,20 +91,20 @@ class OpenInference:
         name, model, graph = self._find(request)
         spec = model.manifest.graphs[graph]
         return json_response(
-            {
-                "name": name,
-                "versions": [model.version],
-                "platform": "onnxruntime_onnx",
-                "inputs": [_describe(key, tensor) for key, tensor in spec.inputs.items()],
-                "outputs": [_describe(OUTPUT, spec.output)],
-            }
+            ModelMetadata(
+                name=name,
+                versions=[model.version],
+                platform="onnxruntime_onnx",
+                inputs=[_describe(key, tensor) for key, tensor in spec.inputs.items()],
+                outputs=[_describe(OUTPUT, spec.output)],
+            )
         )
 
     async def model_ready(self, request: Request) -> Response:
         """Say whether a model can be asked."""
         name, model, _ = self._find(request)
         ready = not model.engine.is_starved
-        return json_response({"name": name, "ready": ready}, 200 if ready else 503)
+        return json_response(ModelReady(name=name, ready=ready), 200 if ready else 503)
 
     async def infer(self, request: Request) -> Response:
         """Run a graph on tensors."""
@@ -141,13 +150,14 @@ class OpenInference:
         return name, model, graph
 
 
-def error_body(refusal: APIError, request_id: str) -> bytes:
+def error_body(error: APIError, request_id: str) -> bytes:
     """Write a refusal as the protocol does: the error is a text."""
-    return json.dumps({"error": str(refusal), "code": refusal.code, "request_id": request_id}).encode()
+    failure = InferFailure(error=str(error), code=error.code, request_id=request_id)
+    return failure.model_dump_json().encode()
 
 
-def _describe(name: str, tensor: Tensor) -> dict[str, Any]:
-    return {"name": name, "datatype": DATATYPES[tensor.dtype], "shape": shape_of(tensor)}
+def _describe(name: str, tensor: Tensor) -> TensorMetadata:
+    return TensorMetadata(name=name, datatype=DATATYPES[tensor.dtype], shape=shape_of(tensor))
 
 
 def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> None:

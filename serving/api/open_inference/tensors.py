@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +19,11 @@ from serving.runtime.manifest import Tensor
 HEADER_LENGTH = "inference-header-content-length"
 """The header that says where JSON ends and binary tensors begin."""
 
-DATATYPES = {"float32": "FP32", "uint8": "UINT8", "int64": "INT64"}
+DATATYPES: dict[str, Literal["FP32", "UINT8", "INT64"]] = {
+    "float32": "FP32",
+    "uint8": "UINT8",
+    "int64": "INT64",
+}
 """What the protocol calls our types."""
 
 OUTPUT = "output"
