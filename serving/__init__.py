@@ -1,6 +1,6 @@
-"""What a user gets: artifacts loaded by ONNX Runtime and served over HTTP, without torch."""
+"""Inference with exported artifacts on ONNX Runtime, offline and over HTTP, without PyTorch."""
 
 import os
 
-# ONNX Runtime reports to its makers unless it is told not to before it is loaded.
+# ONNX Runtime sends telemetry unless this variable is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""The types of arrays that pass between the parts."""
+"""Array types that all modules share."""
 
 from typing import Any
 

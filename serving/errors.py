@@ -1,23 +1,24 @@
-"""What people get wrong: at a terminal and from Python (`UserError`), over HTTP (`APIError`)."""
+"""Errors that users can correct: `UserError` at a terminal and from Python, `APIError` over HTTP."""
 
 from collections.abc import Mapping
 
 
 class UserError(ValueError):
-    """Something that the user can correct: the message says what was wrong, what was given and what would do.
+    """An error that the user can correct.
 
-    Command lines print it as one line and exit with status 2; every other exception is a bug.
+    The message says what was wrong, what was given and what is valid. The command line prints it as one line
+    and exits with status 2. Every other exception is a bug.
     """
 
 
 class APIError(ValueError):
-    """What was asked can't be done: an HTTP status, a code for programs and a sentence for people.
+    """An error response to an HTTP request.
 
     Attributes:
-        status: HTTP status, 4xx where the request is at fault and 503 where the server is.
-        code: one lower-case word or two, stable, such as `too_large`.
-        field: the part of the request at fault, where there is one.
-        headers: that the answer has.
+        status: HTTP status: 4xx for errors in the request, 5xx for errors of the server.
+        code: stable code for programs, in lower case, such as `body_too_large`.
+        field: the invalid field of the request, if there is one.
+        headers: additional headers of the response.
     """
 
     def __init__(
@@ -33,9 +34,9 @@ class APIError(ValueError):
 
 
 def busy() -> APIError:
-    """Make the refusal of what is too much at once."""
+    """Return the error of a server that is at its limits: `busy` (429)."""
     return APIError(429, "busy", "there is more work than the server will hold; try again shortly")
 
 
 class EngineError(UserError):
-    """An artifact can't be run: its files are not what its manifest says, or the provider is not there."""
+    """An artifact can't be run: its files do not match its manifest, or the provider is not available."""

@@ -1,4 +1,4 @@
-"""The server as a process of its own: how it is started, waited for and asked."""
+"""The server as a subprocess: starting it, waiting until it is ready, sending requests."""
 
 import json
 import os
@@ -14,18 +14,18 @@ from pathlib import Path
 from serving.settings import Settings
 
 PATIENCE = 60.0
-"""Seconds that the server has to come up, to answer and to go."""
+"""Timeout in seconds for the server to start, to respond and to stop."""
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""The server is on this machine: no proxy stands between."""
+"""URL opener without a proxy, because the server runs on this machine."""
 
 
 @contextmanager
 def serving(settings: Settings, log: Path) -> Iterator[str]:
-    """Serve artifacts on a free port while the block runs: the server's address.
+    """Serve artifacts on a free port while the block runs, and yield the server's URL.
 
     Raises:
-        OSError: the server ended, or was not ready in a minute; its last words are given.
+        OSError: the server exited or was not ready in time; the message has the last line of its log.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -42,10 +42,18 @@ def running(
     folder: Path | None = None,
     ready: str = "/readyz",
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server's command, in a folder, while the block runs, which begins when the path `ready` answers.
+    """Run a server's command while the block runs; the block starts when the server is ready.
+
+    Args:
+        command: the command and its arguments.
+        url: the server's URL, without a path.
+        log: file for the server's output.
+        environment: environment variables of the server.
+        folder: working directory of the server.
+        ready: path that responds as soon as the server is ready.
 
     Raises:
-        OSError: the server ended, or was not ready in a minute; its last words are given.
+        OSError: the server exited or was not ready in time; the message has the last line of its log.
     """
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -63,19 +71,19 @@ def running(
 
 
 def serve_command(host: str, port: int) -> list[str]:
-    """Give the command that serves: BentoML's own."""
+    """Return the BentoML command that starts the server."""
     service = "serving.service:GANZoo"
     return [sys.executable, "-m", "bentoml", "serve", service, "--host", host, "--port", str(port)]
 
 
 def serve_environment(settings: Settings) -> dict[str, str]:
-    """Give the environment that the server runs in: settings made absolute, BentoML's telemetry off."""
+    """Return the server's environment: the settings with an absolute path, and BentoML's telemetry off."""
     artifacts = {"GANZOO_ARTIFACTS": str(settings.artifacts.resolve())}
     return {"BENTOML_DO_NOT_TRACK": "True"} | dict(os.environ) | settings.to_environment() | artifacts
 
 
 def post(url: str, content: dict[str, object]) -> bytes:
-    """Post JSON and give the answer's body."""
+    """Send a POST request with a JSON body, and return the body of the response."""
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(content).encode(), headers)
     with _direct.open(request, timeout=PATIENCE) as answer:
@@ -84,7 +92,7 @@ def post(url: str, content: dict[str, object]) -> bytes:
 
 
 def free_port() -> int:
-    """Find a TCP port that nothing listens on."""
+    """Return a TCP port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,7 +1,8 @@
-"""What Prometheus is told: counts and times, of as many series as there are models, whatever is asked.
+"""Prometheus metrics of requests, batches and models.
 
-Where several processes serve, each writes its own into the folder that BentoML names
-(PROMETHEUS_MULTIPROC_DIR), and any of them reports the sum.
+The number of series depends on the number of models, not on what clients send. With several worker
+processes, each writes its metrics to the folder PROMETHEUS_MULTIPROC_DIR, which BentoML sets, and each
+reports the sum.
 """
 
 import functools
@@ -40,19 +41,19 @@ RELOADS = Counter("ganzoo_reloads", "Artifacts loaded or refused while serving",
 
 @functools.lru_cache(4096)
 def _series(route: str, model: str, status: int) -> tuple[Counter, Histogram]:
-    """Find the series that a request counts in; Prometheus's client takes longer to."""
+    """Return the series of a request; the cache is faster than the lookup of Prometheus's client."""
     return REQUESTS.labels(route, model, status), REQUEST_SECONDS.labels(route)
 
 
 def count_request(route: str, model: str, status: int, seconds: float) -> None:
-    """Count a request that was answered."""
+    """Count a completed request and record its duration in seconds."""
     requests, times = _series(route, model, status)
     requests.inc()
     times.observe(seconds)
 
 
 def report() -> tuple[bytes, str]:
-    """Write everything as Prometheus reads it: the text and its media type."""
+    """Return all metrics in Prometheus's text format, and its media type."""
     registry: CollectorRegistry = REGISTRY
     if SHARED in os.environ:
         registry = CollectorRegistry()
@@ -61,7 +62,7 @@ def report() -> tuple[bytes, str]:
 
 
 def forget_the_dead() -> None:
-    """Take the gauges of processes that are gone out of the sums."""
+    """Remove the gauges of dead processes from the sums."""
     if SHARED not in os.environ:
         return
     for file in Path(os.environ[SHARED]).glob("gauge_live*_*.db"):

@@ -1,4 +1,4 @@
-"""The HTTP door: `bentoml serve serving.service:GANZoo` serves every artifact of a folder."""
+"""The BentoML service: `bentoml serve serving.service:GANZoo` serves every artifact of a folder."""
 
 import asyncio
 import base64
@@ -43,24 +43,24 @@ BENTOML_CALLS, BENTOML_PAGES = ("/sample", "/translate"), ("/schema.json",)
 BENTOML_FILES = "/static_content/"
 
 repository = ModelRepository(Settings())
-"""A process has one service and so one zoo; it gets its settings and models when the service starts."""
+"""The model repository of this process; the service configures and loads it when it starts."""
 
 sampling, translation = SamplingRoutes(repository), TranslationRoutes(repository)
-"""What BentoML's typed calls are answered with."""
+"""The routes that BentoML's typed calls use."""
 
 
 class Dispatcher:
-    """Give each request to the contract or to BentoML, by its path.
+    """ASGI app that routes each request to the API or to BentoML, by its path.
 
-    BentoML's own layers take longer than a model; what they are needed for is little. Of the typed calls they
-    get JSON of known length alone: a form's text where a file belongs would be fetched as a URL.
+    BentoML's middleware takes longer than a small model, so only BentoML's own paths go through it. Its typed
+    calls accept only JSON with a Content-Length: BentoML fetches the text of a form's file field as a URL.
     """
 
     def __init__(self, bentoml: ASGIApp, contract: ASGIApp) -> None:
         self.bentoml, self.contract = bentoml, contract
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
+        """Forward one request."""
         path = scope["path"]
         if path in BENTOML_CALLS:
             self._must_be_plain(Headers(scope=scope))
@@ -81,10 +81,10 @@ class Dispatcher:
 
 
 class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
-    """A service whose contract stands before BentoML's layers."""
+    """A BentoML service with the API in front of BentoML's own middleware."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """Make the app that the server runs."""
+        """Return the ASGI app that the server runs."""
         settings = Settings.from_environment()
         inner, log = super().to_asgi(is_main), AccessLog() if settings.access_log else None
         guard = RequestMiddleware(
@@ -105,7 +105,7 @@ class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
 
 
 def _workers() -> int:
-    """Give the number of processes; what is wrong with the settings, `check` says."""
+    """Return the number of worker processes; 1 if the settings are invalid, which `check` reports."""
     try:
         return Settings.from_environment().workers
     except UserError:
@@ -114,7 +114,7 @@ def _workers() -> int:
 
 @contextlib.contextmanager
 def _as_bentoml_errors() -> Iterator[None]:
-    """Turn what a call can't do into what BentoML tells its clients."""
+    """Convert the errors of a typed call to BentoML's exceptions."""
     try:
         yield
     except APIError as refusal:
@@ -136,7 +136,7 @@ def _as_bentoml_errors() -> Iterator[None]:
     service_class=DirectService,
 )
 class GANZoo:
-    """Sampling and translation by every artifact under GANZOO_ARTIFACTS."""
+    """Sampling and translation with every artifact of the folder GANZOO_ARTIFACTS."""
 
     def __init__(self) -> None:
         repository.configure(Settings.from_environment())
@@ -147,7 +147,7 @@ class GANZoo:
             threading.Thread(
                 target=repository.keep_fresh, args=(self._stop,), name="reload", daemon=True
             ).start()
-        # The collector's pauses are what slow requests are made of: what is loaded by now stays.
+        # Garbage collection causes the longest latencies: exclude everything loaded so far.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 1_000)
@@ -161,7 +161,7 @@ class GANZoo:
         label: int | str | None = None,
         truncation: float | None = None,
     ) -> Png:
-        """Draw pictures from seeds: a PNG of one, or of a sheet of them."""
+        """Sample images from seeds, as a PNG of one image or of a sheet of n."""
         with _as_bentoml_errors():
             asked = SampleRequest(n=n, seed=seed, label=label, truncation=truncation)
             found = repository.find(model, "sample")
@@ -171,7 +171,7 @@ class GANZoo:
 
     @bentoml.api(route="/translate")  # type: ignore[untyped-decorator]
     async def translate(self, model: str, image: str, direction: str | None = None) -> Png:
-        """Translate an image, a PNG, JPEG or WebP in base64, to a PNG of the same size."""
+        """Translate a PNG, JPEG or WebP image in base64 to a PNG of the same size."""
         with _as_bentoml_errors(), repository.uploads.hold():
             data = base64.b64decode(image, validate=True)
             asked = TranslateRequest(direction=direction)
@@ -181,10 +181,10 @@ class GANZoo:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Refuse to start at all, in one line and with status 2, where a worker could not serve.
+        """Exit with one line and status 2 if a worker could not serve.
 
-        The artifacts are tried on the CPU: a GPU's memory is for the worker alone. What the worker will load
-        is read and held against its hash.
+        The artifacts are loaded on the CPU, which leaves the GPU's memory to the workers. The files that the
+        workers will load are read and checked against their hashes.
         """
         try:
             settings = Settings.from_environment()
@@ -202,5 +202,5 @@ class GANZoo:
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
-        """Look for new artifacts no more."""
+        """Stop looking for new artifacts."""
         self._stop.set()

@@ -1,4 +1,4 @@
-"""The server's configuration: environment variables with one prefix, checked when it starts."""
+"""Settings of the server: environment variables with the prefix GANZOO_, checked at startup."""
 
 import dataclasses
 import math
@@ -17,70 +17,70 @@ from serving.runtime.manifest import Precision, ProviderName
 PREFIX = "GANZOO_"
 
 RENAMED = {"patience": "max_queue_seconds", "keys": "api_keys", "batches": "concurrent_batches"}
-"""Former names of settings, which go on working for a version."""
+"""Former names of settings, which still work for one version."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an operator decides; each field is also the environment variable GANZOO_FIELD."""
+    """Settings of the server; each field is also the environment variable GANZOO_<FIELD>."""
 
     artifacts: Path = Path("artifacts")
-    """Folder whose subfolders are the artifacts to serve; where there is none here, the package's own."""
+    """Folder whose subfolders are the artifacts to serve; if there is none here, the one beside the package."""
 
     provider: ProviderName = "auto"
-    """Where graphs run: auto, cpu or cuda; cuda refuses to start where it can't be used."""
+    """Where graphs run: auto, cpu or cuda; with cuda the server starts only if CUDA can be used."""
 
     precision: Precision = "fp32"
-    """Of the arithmetic: fp32, fp16 or int8; where an artifact has none such, it is fp32."""
+    """Precision of the graphs: fp32, fp16 or int8; fp32 for artifacts without such a graph."""
 
     threads: int = 0
-    """Threads that run a model on the CPU; 0 is one for each core."""
+    """CPU threads for each model; 0 means one per core."""
 
     concurrent_batches: int = 0
-    """Batches of a model that run at once on the CPU, each on its share of the threads; 0 is one a thread for
-    models that sample, and one on all threads for models that translate."""
+    """Batches of a model that run at once on the CPU, each on its share of the threads; 0 means one per thread
+    for models that sample, and one on all threads for models that translate."""
 
     workers: int = 1
-    """Processes that serve, each with all models; one is best for a GPU, and for cores that run batches."""
+    """Worker processes, each with all models; 1 is best with a GPU, or if batches use all cores."""
 
     api_keys: str = dataclasses.field(default="", repr=False)
-    """API keys that open the server, parted by commas; without any it is open to all."""
+    """API keys, separated by commas; without any, no key is required."""
 
     access_log: bool = True
-    """Whether each request has a line of JSON on standard output."""
+    """Whether each request is logged on standard output as a line of JSON."""
 
     reload: float = 2.0
-    """Seconds between two looks for artifacts that came, changed or went; 0 never looks."""
+    """Seconds between checks for new, changed and removed artifacts; 0 turns reloading off."""
 
     drain: float = 0.0
-    """Seconds from SIGTERM, when /readyz begins to say 503, until no more is taken; what was, is answered."""
+    """Seconds from SIGTERM until the server stops accepting requests; meanwhile /readyz returns 503."""
 
     max_images: int = 64
-    """Pictures in one request at most."""
+    """Maximum number of images in one request."""
 
     max_batch: int = 64
-    """Pictures in one batch of the engine at most."""
+    """Maximum number of images in one batch."""
 
     max_queue_seconds: float = 1.0
     """Maximum estimated queueing time in seconds; requests that would wait longer get 429."""
 
     max_queue: int = 2048
-    """Pictures that may wait for a model; beyond them requests get 429."""
+    """Maximum number of images waiting for a model; further requests get 429."""
 
     max_body: int = 4 * 2**20
-    """Bytes in a request's body at most, where it is JSON."""
+    """Maximum size of a JSON request body in bytes."""
 
     max_upload: int = 8 * 2**20
-    """Bytes in a request's body at most, where it has an image."""
+    """Maximum size of a request body with an image in bytes."""
 
     max_uploads: int = 64
-    """Images that may be read, decoded and translated at once; beyond them requests get 429."""
+    """Maximum number of images being read, decoded and translated; further requests get 429."""
 
     max_pixels: int = 2**21
-    """Pixels in an image to translate at most, mirrored to what the graph takes: full HD by default."""
+    """Maximum number of pixels of an image to translate, after padding; full HD by default."""
 
     max_batch_pixels: int = 2**18
-    """Pixels in one batch of images at most, an image alone apart; 16 times as many may wait for a model."""
+    """Maximum number of pixels in a batch of several images; 16 times as many may wait for a model."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -96,10 +96,10 @@ class Settings:
 
     @staticmethod
     def from_environment(environment: MutableMapping[str, str] = os.environ) -> "Settings":
-        """Read the settings that are set; variables with former names are renamed, with a warning.
+        """Read the settings from environment variables; former names are renamed, with a warning.
 
         Raises:
-            UserError: a value is not of its field's type or range; the variable is named.
+            UserError: a value has the wrong type or is out of range; the message names the variable.
         """
         _rename(environment)
         given: dict[str, object] = {}
@@ -114,17 +114,17 @@ class Settings:
 
     @property
     def all_keys(self) -> list[str]:
-        """The API keys, one by one."""
+        """The API keys as a list."""
         return [key.strip() for key in self.api_keys.split(",") if key.strip()]
 
     def to_environment(self) -> dict[str, str]:
-        """Return the settings as the environment variables that give them."""
+        """Return the settings as environment variables."""
         values = {name: str(value) for name, value in vars(self).items()}
         return {PREFIX + name.upper(): text for name, text in values.items() if text}
 
 
 def _rename(environment: MutableMapping[str, str]) -> None:
-    """Give variables their present names; processes that are started later inherit them, and do not warn."""
+    """Rename variables with former names in place, so that child processes do not warn again."""
     for old, new in RENAMED.items():
         before, now = PREFIX + old.upper(), PREFIX + new.upper()
         if before in environment:
@@ -134,8 +134,8 @@ def _rename(environment: MutableMapping[str, str]) -> None:
 
 
 def _read(variable: str, text: str, kind: Any) -> object:
-    """Read a variable's text as a field's type."""
-    if not text.strip(" ,"):  # a secret that was not filled in must not leave the server open
+    """Parse a variable's text as a field's type."""
+    if not text.strip(" ,"):  # an empty secret must not leave the server open
         raise UserError(f"{variable} is set and empty; unset it or give it a value")
     try:
         return TypeAdapter(kind).validate_strings(text)

@@ -2,15 +2,12 @@
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from zoo.errors import ConfigError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-
-def must_be_choices(config: "DataclassInstance") -> None:
+def must_be_choices(config: Any) -> None:
     """Check every field that is typed as a Literal, or as a tuple of one.
 
     Raises:
@@ -30,7 +27,7 @@ def _choices(kind: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def must_be_positive(config: "DataclassInstance", *names: str) -> None:
+def must_be_positive(config: Any, *names: str) -> None:
     """Check that fields are above 0 and finite.
 
     Raises:
@@ -41,7 +38,7 @@ def must_be_positive(config: "DataclassInstance", *names: str) -> None:
             raise ConfigError(f"{name} must be positive; got {getattr(config, name)}")
 
 
-def must_be_at_least(config: "DataclassInstance", least: float, *names: str) -> None:
+def must_be_at_least(config: Any, least: float, *names: str) -> None:
     """Check that fields are no less than a number, and finite.
 
     Raises:

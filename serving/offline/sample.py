@@ -74,7 +74,7 @@ def write_samples(
             else.
         OSError: a file can't be written.
     """
-    _must_be_a_place(out, shard_size, ray)
+    must_be_a_place(out, shard_size, ray)
     _must_be_seeds(n, seed)
     pipeline.must_do("sample")
     if out.suffix in (".png", ".npy"):
@@ -94,7 +94,7 @@ def write_samples(
     return write_folder(plan, out, write)
 
 
-def _must_be_a_place(out: Path, shard_size: int | None, ray: bool) -> None:
+def must_be_a_place(out: Path, shard_size: int | None, ray: bool) -> None:
     """Refuse a path that samples can't be written to; a folder whose name has a suffix must be asked for."""
     is_file, in_shards = out.suffix in (".png", ".npy", ".tar"), shard_size is not None or ray
     if shard_size is not None and shard_size < 1:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.settings import Settings
+from serving.settings import RENAMED, Settings
 
 
 def test_defaults_and_what_is_set():
@@ -52,3 +52,14 @@ def test_without_artifacts_here_those_beside_the_package_are_served(tmp_path, mo
 def test_what_makes_no_sense_is_named(variable, value):
     with pytest.raises(ValueError, match=variable):
         Settings.from_environment({variable: value})
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_variable_of_before_goes_on_working_with_one_warning(old, new, capsys):
+    before, now = f"GANZOO_{old.upper()}", f"GANZOO_{new.upper()}"
+    environment = {before: "3"}
+    settings = Settings.from_environment(environment)
+    assert settings == Settings.from_environment({now: "3"}) != Settings()
+    assert environment == {now: "3"}, "so that processes that are started later do not warn again"
+    assert capsys.readouterr().err == f"warning: {before} is now called {now}; the old name will go\n"
+    assert Settings.from_environment({before: "3", now: "4"}) == Settings.from_environment({now: "4"})

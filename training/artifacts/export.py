@@ -12,7 +12,8 @@ from serving.runtime.manifest import Manifest, Training
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.data.dataset import Dataset, generator, open_data
 from training.graphs.variants import EXAMPLES, Smaller, SmallPrecision
-from training.loop.state import TrainState, restore
+from training.loop.averaged import Averaged, open_averaged
+from training.loop.state import preview_columns
 
 
 def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ()) -> Manifest:
@@ -34,11 +35,11 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
     """
     artifact = artifact.resolve()
     must_be_replaceable(artifact)
-    state = restore(run)
-    config = state.config
+    averaged = open_averaged(run)
+    config = averaged.config
     provenance = Training(
         data=config.data_name,
-        steps=state.done,
+        steps=averaged.steps,
         seed=config.train.seed,
         ema=config.train.ema,
         software=config.software,
@@ -49,10 +50,10 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
             config.name,
             config.entry,
             config.data_name,
-            state.average.generators,
-            state.preview,
-            state.columns,
-            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, state, _open(state)))
+            averaged.generators,
+            averaged.preview,
+            preview_columns(config.entry),
+            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, averaged, _open(averaged)))
             if precisions
             else None,
         ),
@@ -64,15 +65,15 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
     )
 
 
-def _open(state: TrainState) -> Dataset:
+def _open(averaged: Averaged) -> Dataset:
     """Open a run's data again, to draw as many as in the probe, each time others.
 
     Raises:
         UserError: there are too few images.
     """
-    config = state.config
+    config = averaged.config
     data = open_data(config.train.data, config.entry.sample_shape, config.train.seed)
-    images = max((len(fed["image"]) for fed in state.preview.values() if "image" in fed), default=0)
+    images = max((len(fed["image"]) for fed in averaged.preview.values() if "image" in fed), default=0)
     if data.size < 2 * EXAMPLES * images:
         raise UserError(
             f"smaller types are calibrated and measured with {2 * EXAMPLES * images} images of {data.name}; "
@@ -81,9 +82,9 @@ def _open(state: TrainState) -> Dataset:
     return data
 
 
-def _inputs(state: TrainState, data: Dataset, name: str, number: int) -> dict[str, Tensor]:
+def _inputs(averaged: Averaged, data: Dataset, name: str, number: int) -> dict[str, Tensor]:
     """Draw what a generator is fed, as many as in the probe: others for each number, the same each time."""
-    rows = len(next(iter(state.preview[name].values())))
+    rows = len(next(iter(averaged.preview[name].values())))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator(state.config.train.seed, number).initial_seed())
-        return state.trainer.inputs(data.batch(number, rows))[name]
+        torch.manual_seed(generator(averaged.config.train.seed, number).initial_seed())
+        return averaged.inputs(data.batch(number, rows))[name]

@@ -31,8 +31,9 @@ def sample(
         shard_size: Samples in each tar of a folder; by default 10000.
         ray: Have a folder written by a Ray cluster: that of RAY_ADDRESS, or one on this machine.
     """
-    from serving.offline.sample import write_samples
+    from serving.offline.sample import must_be_a_place, write_samples
 
+    must_be_a_place(out, shard_size, ray)  # before anything is loaded
     write_samples(open_model(source), n, seed, out, label, shard_size, ray)
     print(out)
 
@@ -69,6 +70,6 @@ def open_model(source: Path) -> "Pipeline":
 
     if is_artifact(source):
         return open_pipeline(source)
-    from training.loop.state import open_run
+    from training.loop.averaged import open_averaged
 
-    return open_run(source)
+    return open_averaged(source).pipeline

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from training.run.config import RunConfig
-
 if TYPE_CHECKING:
-    pass
+    from training.run.config import RunConfig
 
 
 def train(entry: Positional[str]) -> None:
@@ -27,7 +25,6 @@ def train(entry: Positional[str]) -> None:
 
 def run_train(name: str, arguments: list[str]) -> None:
     """Train an entry by name; its own fields are flags beside the run's."""
-    from training.cli.train import parse
     from training.loop.train import train
 
     config, dry_run = parse(name, arguments)

@@ -1,16 +1,11 @@
 """A run in memory: the trainer and all that a bit-equal continuation needs."""
 
-import dataclasses
-import hashlib
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
-import safetensors.torch
 import torch
 
 from serving.arrays import Pixels
-from serving.errors import UserError
 from serving.runtime.pipeline import Pipeline
 from training.data.dataset import Loader
 from training.graphs.pixels import all_as_served
@@ -21,7 +16,7 @@ from training.loop.ema import MovingAverage
 from training.loop.monitor import Monitor
 from training.run import checkpoint
 from training.run.config import RunConfig
-from zoo.entry import Inputs, Trainer
+from zoo.entry import Entry, Inputs, Trainer
 
 PREVIEW_SIZES = {"sample": 64, "translate": 6}
 """Examples that a run is watched through, by its task; those of a translation are images themselves."""
@@ -45,18 +40,13 @@ class TrainState:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
 
-    @property
-    def columns(self) -> int:
-        """Examples in a row of the probe's sheet, which is a class where there are classes."""
-        size, classes = PREVIEW_SIZES[self.config.entry.task], self.config.entry.classes
-        return math.ceil(size / (classes or math.ceil(math.sqrt(size))))
-
     def draw_preview(self, data: Loader) -> None:
         """Draw the probe for the data, on any device; torch's random state is as before."""
         before = checkpoint.random_state(self.device)
-        rows = self.config.entry.classes or math.ceil(PREVIEW_SIZES[self.config.entry.task] / self.columns)
-        batch = data.batch(0, rows * self.columns)
-        batch["label"] = torch.arange(rows).repeat_interleave(self.columns)
+        entry, columns = self.config.entry, preview_columns(self.config.entry)
+        rows = entry.classes or math.ceil(PREVIEW_SIZES[entry.task] / columns)
+        batch = data.batch(0, rows * columns)
+        batch["label"] = torch.arange(rows).repeat_interleave(columns)
         self.preview = self._here(self.trainer.inputs(batch))
         checkpoint.restore_random_state(before, self.device)
 
@@ -93,7 +83,7 @@ class TrainState:
         """Draw what the averaged generators make of the probe: a name and a picture each."""
         pipeline = self.pipeline
         for name, fed in self.preview.items():
-            yield name, pipeline.picture(name, all_as_served(fed), self.columns)
+            yield name, pipeline.picture(name, all_as_served(fed), preview_columns(self.config.entry))
 
     def state_dict(self) -> checkpoint.State:
         """Take everything that a bit-equal continuation needs."""
@@ -124,28 +114,7 @@ class TrainState:
         checkpoint.restore_random_state(saved["random"], self.device)
 
 
-def restore(run: Path) -> TrainState:
-    """Bring a run's newest checkpoint back, on the CPU.
-
-    Raises:
-        UserError: the folder holds no run or no checkpoint.
-    """
-    config = RunConfig.read(run)
-    found = checkpoint.load(run / "checkpoints")
-    if found is None:
-        raise UserError(f"{run} has no checkpoint yet; train it first")
-    state = TrainState(dataclasses.replace(config, train=dataclasses.replace(config.train, device="cpu")))
-    state.load_state_dict(*found)
-    return state
-
-
-def open_run(run: Path) -> Pipeline:
-    """Load a run's averaged generators as a pipeline, by torch, on the CPU.
-
-    Raises:
-        UserError: the folder holds no run or no checkpoint.
-    """
-    state = restore(run)
-    weights = safetensors.torch.save(state.average.generators.state_dict())
-    version = hashlib.sha256(weights).hexdigest()[:12]
-    return state.pipeline._replace(version=version, provider="cpu")
+def preview_columns(entry: Entry) -> int:
+    """Return how many examples stand in a row of the preview's sheet; with classes, each has its row."""
+    size = PREVIEW_SIZES[entry.task]
+    return math.ceil(size / (entry.classes or math.ceil(math.sqrt(size))))

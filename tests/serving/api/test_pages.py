@@ -42,8 +42,17 @@ def test_nothing_names_another_host(name):
 
 
 def test_only_what_is_there_can_be_asked_for(ask):
-    assert {path.name for path in FOLDER.iterdir()} == FILES.keys()
-    for name in ("nothing.js", "../pages.py", "..%2fpages.py", "%2e%2e/settings.py", ".", ""):
+    assert {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.*")} == FILES.keys()
+    for name in (
+        "nothing.js",
+        "../pages.py",
+        "..%2fpages.py",
+        "%2e%2e/settings.py",
+        ".",
+        "",
+        "views",
+        "views/../../pages.py",
+    ):
         assert ask("GET", f"/playground/{name}").status_code in (401, 404)
 
 

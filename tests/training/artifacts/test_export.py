@@ -25,7 +25,7 @@ from training.graphs import parity
 from training.graphs.parity import ParityError, measure, solve
 from training.graphs.pixels import to_pixels
 from training.graphs.trace import GraphError, finish, only, trace
-from training.loop.state import restore
+from training.loop.averaged import open_averaged
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def test_the_cards_command_trains_the_like(name, artifacts):
 
 def test_the_engine_gives_what_torch_gives(artifacts, runs):
     latents = draw_latents(8, list(range(50)))
-    state = restore(runs / "pictures")
+    averaged = open_averaged(runs / "pictures")
     with torch.no_grad():
-        expected = to_pixels(state.average.generators.generator(torch.from_numpy(latents))).numpy()
+        expected = to_pixels(averaged.generators.generator(torch.from_numpy(latents))).numpy()
     output = Engine(artifacts / "pictures", "cpu").run("generator", {"latent": latents})
     assert output.shape == (50, 16, 16, 1)
     assert output.dtype == np.uint8
@@ -182,8 +182,8 @@ def test_no_run_and_no_checkpoint_are_said_so(tmp_path):
 
 
 def test_a_finished_graph_is_labelled(runs):
-    state = restore(runs / "points")
-    model = trace(state.average.generators.generator, state.preview["generator"])
+    averaged = open_averaged(runs / "points")
+    model = trace(averaged.generators.generator, averaged.preview["generator"])
     finished = onnx.load_from_string(finish(only(model, "output"), {"entry": "linear-gan"}))
     assert [value.name for value in finished.graph.output] == ["output"]
     assert {prop.key: prop.value for prop in finished.metadata_props} == {"entry": "linear-gan"}

@@ -162,7 +162,7 @@ def test_the_cpu_wants_no_workers_and_a_gpu_one_for_each_core(monkeypatch):
             assert isinstance(batches, PrefetchLoader)
             return batches.workers
 
-    monkeypatch.setattr(loader, "room", lambda device: 0)
+    monkeypatch.setattr(loader, "available_memory", lambda device: 0)
     assert (workers("cpu"), workers("cpu", 3)) == (0, 3)
     for cores, runs, wanted in [(64, 1, 8), (6, 1, 6), (6, 2, 3), (2, 8, 1)]:
         monkeypatch.setattr(loader, "cores", lambda cores=cores: cores)
@@ -208,7 +208,7 @@ def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
     monkeypatch.setenv("GANZOO_DATA_MEMORY", "0")
     told = []
     monkeypatch.setattr(
-        "training.loop.train.at_hand", lambda *given: told.append(given[2]) or open_loader(*given)
+        "training.loop.train.open_loader", lambda *given: told.append(given[2]) or open_loader(*given)
     )
     assert same(held, last("ahead", steps=5, workers=2, checkpoint_every=3))
     (tmp_path / "ahead" / "checkpoints" / final(tmp_path / "ahead")).unlink()

@@ -120,7 +120,7 @@ def test_half_precision_that_overflows_is_refused():
 def test_too_few_images_are_refused(runs, tmp_path, monkeypatch):
     def few(*arguments):
         data = open_data(*arguments)
-        data.size = 40
+        monkeypatch.setattr(type(data), "size", 40)
         return data
 
     monkeypatch.setattr("training.artifacts.export.open_data", few)

@@ -58,7 +58,7 @@ def test_a_run_in_bf16_resumes_equal_to_the_bit(name, tmp_path):
     (tmp_path / "resumed" / "checkpoints" / final(tmp_path / "resumed")).unlink()
     train(small_config(name, tmp_path / "resumed", **options))
     assert final(tmp_path / "resumed") == final(tmp_path / "whole")
-    assert RunConfig.read(tmp_path / "resumed").run.precision == "bf16", "and is remembered"
+    assert RunConfig.read(tmp_path / "resumed").train.precision == "bf16", "and is remembered"
 
 
 def test_another_precision_is_another_run(tmp_path):

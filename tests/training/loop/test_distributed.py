@@ -134,10 +134,10 @@ def test_two_processes_translate_as_one_does(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "fault",
     [
-        "processes.Processes.add_up_gradients = lambda self, trainer: None",
-        "processes._Drawing.__torch_function__ = lambda self, function, types, given=(), named=None: "
+        "distributed.World.all_reduce_gradients = lambda self, trainer: None",
+        "distributed._SharedRandom.__torch_function__ = lambda self, function, types, given=(), named=None: "
         "function(*given, **(named or {}))",
-        "processes.Processes.mean = lambda self, value: value",
+        "distributed.World.average = lambda self, value: value",
     ],
     ids=["gradients", "draws", "statistics"],
 )
@@ -191,10 +191,11 @@ def test_a_signal_saves_once_and_the_run_goes_on(number, tmp_path):
 
 def test_an_error_of_one_ends_all(tmp_path):
     fault = """
+from serving.errors import UserError
 def broken(self, trainer):
     if self.rank == 1:
-        raise ValueError("a bad day")
-processes.Processes.add_up_gradients = broken
+        raise UserError("a bad day")
+distributed.World.all_reduce_gradients = broken
 """
     start = time.monotonic()
     done = torchrun(2, "mlp-gan", tmp_path / "run", program=changed(tmp_path, fault))

@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.conftest import small_config
 from training.evaluation import features
+from training.loop.averaged import open_averaged
 from training.loop.monitor import Diverged, Monitor
-from training.loop.state import restore
 from training.loop.train import MOST_ROLLBACKS, Interrupted, TrainState, _roll_back, train
 from training.run import checkpoint
 from training.run.config import RunConfig, TrainConfig
@@ -280,7 +280,7 @@ def test_the_sheet_of_a_conditional_entry_has_a_row_a_class(runs):
     sheet = runs / "classes" / "sheets" / "00000003-generator.png"
     with Image.open(sheet) as image:
         assert image.size == (22 * 18 + 2, 3 * 18 + 2), "at least 64 in all"
-    preview = restore(runs / "classes").preview["generator"]
+    preview = open_averaged(runs / "classes").preview["generator"]
     assert preview["label"].tolist() == [0] * 22 + [1] * 22 + [2] * 22
 
 
@@ -313,7 +313,7 @@ def test_the_way_back_has_other_random_numbers(tmp_path):
     config = small_config("linear-gan", tmp_path, steps=4, checkpoint_every=2, keep_checkpoints=5)
     train(config)
     (before,) = (tmp_path / "checkpoints").glob("00000002-*")
-    _, state = checkpoint.load(tmp_path / "checkpoints", latest=2)
+    _, saved = checkpoint.load(tmp_path / "checkpoints", latest=2)
     state = TrainState(config)
     state.load_state_dict(*checkpoint.load(tmp_path / "checkpoints"))
     _roll_back(state, tmp_path / "checkpoints", Diverged("a bad day", onset=3))
@@ -321,8 +321,8 @@ def test_the_way_back_has_other_random_numbers(tmp_path):
     assert step == 2
     assert not before.exists(), "what it was is replaced"
     weight = "generator.linear.weight"
-    assert torch.equal(undone["generators"][weight], state["generators"][weight])
-    assert not torch.equal(undone["random"]["cpu"], state["random"]["cpu"])
+    assert torch.equal(undone["generators"][weight], saved["generators"][weight])
+    assert not torch.equal(undone["random"]["cpu"], saved["random"]["cpu"])
 
 
 def test_a_signal_during_a_collapse_is_not_forgotten(tmp_path, monkeypatch):
@@ -347,7 +347,7 @@ def test_what_the_watch_has_seen_is_remembered(tmp_path):
     config = small_config("dcgan", tmp_path, steps=2, checkpoint_every=2)
     train(config)
     resumed = TrainState(config)
-    resumed.restore(*checkpoint.load(tmp_path / "checkpoints"))
+    resumed.load_state_dict(*checkpoint.load(tmp_path / "checkpoints"))
     assert resumed.monitor.greatest > 0
     assert resumed.monitor.state_dict()["diverse"] == 2
 

@@ -39,6 +39,15 @@ def test_a_card_comes_back_as_it_was(tmp_path):
     assert RunConfig.read(tmp_path).differences(config) == []
 
 
+def test_a_config_of_before_is_read(tmp_path):
+    """With the names that its fields had."""
+    config = RunConfig(name="dcgan", entry=DCGAN(), train=TrainConfig(out=tmp_path, keep_checkpoints=7))
+    config.write()
+    path = tmp_path / "run.json"
+    path.write_text(path.read_text().replace('"keep_checkpoints": 7', '"keep": 7'))
+    assert RunConfig.read(tmp_path) == config
+
+
 def test_differences_are_those_that_matter(tmp_path):
     config = RunConfig(name="dcgan", entry=DCGAN(), train=TrainConfig(out=tmp_path))
     longer = dataclasses.replace(config, train=TrainConfig(out=tmp_path, steps=9, log_every=1, device="cpu"))

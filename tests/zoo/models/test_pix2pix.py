@@ -51,9 +51,9 @@ def test_every_forward_is_computed_once():
     game = trainer()
     calls = []
     game.a2b.register_forward_hook(lambda *_: calls.append("a2b"))
-    game.judge.register_forward_hook(lambda *_: calls.append("judge"))
+    game.discriminator.register_forward_hook(lambda *_: calls.append("discriminator"))
     game.step(open_data("glyphs-pairs", (3, 32, 32), 0).batch(0, 4))
-    assert calls == ["a2b", "judge", "judge", "judge"]
+    assert calls == ["a2b", "discriminator", "discriminator", "discriminator"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("objective", "hinge"), ("distance_weight", -1.0)])
