@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test check serve gpu-check bench-ablation bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
+.PHONY: install demo test test-all check serve gpu-check bench-ablation bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
 
 # Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
 install: .venv/installed
@@ -23,9 +23,16 @@ install: .venv/installed
 demo: install
 	$(BIN)/ganzoo demo
 
-# Lint, types, and every test; the coverage is printed.
+# Lint, types, and the tests that every change wants, in two processes: ten minutes on two cores.
+# One thread a process: several would wait for one another.
+PROCESSES ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(PROCESSES) --dist loadscope
 test: check
-	$(BIN)/python -m pytest --cov --cov-report=term -q
+	$(PYTEST) -m "not slow"
+
+# Every test, and the coverage.
+test-all: check
+	$(PYTEST) --cov --cov-report=term
 
 check: install
 	$(BIN)/ruff check .

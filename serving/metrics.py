@@ -26,17 +26,17 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 REQUESTS = Counter("ganzoo_requests", "Requests answered", ["route", "model", "status"])
 REQUEST_SECONDS = Histogram(
-    "ganzoo_request_seconds", "From a request's arrival to its answer's end", ["route"], buckets=SECONDS
+    "ganzoo_request_seconds", "Seconds from a request to the end of its response", ["route"], buckets=SECONDS
 )
-BATCH_ROWS = Histogram("ganzoo_batch_rows", "Rows in a batch", ["model", "graph"], buckets=ROWS)
+BATCH_ROWS = Histogram("ganzoo_batch_rows", "Rows per batch", ["model", "graph"], buckets=ROWS)
 ENGINE_SECONDS = Histogram(
-    "ganzoo_engine_seconds", "One batch in the engine", ["model", "graph"], buckets=SECONDS
+    "ganzoo_engine_seconds", "Seconds per batch in the engine", ["model", "graph"], buckets=SECONDS
 )
 QUEUE_ROWS = Gauge(
-    "ganzoo_queue_rows", "Rows that wait for the engine", ["model", "graph"], multiprocess_mode="livesum"
+    "ganzoo_queue_rows", "Rows waiting for the engine", ["model", "graph"], multiprocess_mode="livesum"
 )
-MODELS = Gauge("ganzoo_models", "Models being served", multiprocess_mode="livemax")
-RELOADS = Counter("ganzoo_reloads", "Artifacts loaded or refused while serving", ["outcome"])
+MODELS = Gauge("ganzoo_models", "Served models", multiprocess_mode="livemax")
+RELOADS = Counter("ganzoo_reloads", "Artifacts loaded, or rejected, by the server", ["outcome"])
 
 
 @functools.lru_cache(4096)

@@ -25,7 +25,7 @@ class Settings:
     """Settings of the server; each field is also the environment variable GANZOO_<FIELD>."""
 
     artifacts: Path = Path("artifacts")
-    """Folder whose subfolders are the artifacts to serve; if there is none here, the one beside the package."""
+    """Folder whose subfolders are the artifacts to serve; if there is none here, the package's own."""
 
     provider: ProviderName = "auto"
     """Where graphs run: auto, cpu or cuda; with cuda the server starts only if CUDA can be used."""
@@ -37,8 +37,8 @@ class Settings:
     """CPU threads for each model; 0 means one per core."""
 
     concurrent_batches: int = 0
-    """Batches of a model that run at once on the CPU, each on its share of the threads; 0 means one per thread
-    for models that sample, and one on all threads for models that translate."""
+    """Batches of a model that run at once on the CPU, each on its share of the threads; 0 means one per
+    thread for models that sample, and one on all threads for models that translate."""
 
     workers: int = 1
     """Worker processes, each with all models; 1 is best with a GPU, or if batches use all cores."""
@@ -53,7 +53,8 @@ class Settings:
     """Seconds between checks for new, changed and removed artifacts; 0 turns reloading off."""
 
     drain: float = 0.0
-    """Seconds from SIGTERM until the server stops accepting requests; meanwhile /readyz returns 503."""
+    """Seconds from SIGTERM until the server stops accepting requests, while /readyz returns 503; accepted
+    requests are completed."""
 
     max_images: int = 64
     """Maximum number of images in one request."""

@@ -3,9 +3,10 @@
 import dataclasses
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
@@ -77,13 +78,29 @@ def flips(whole: bytes, count: int) -> Iterator[bytes]:
         yield bytes(flipped)
 
 
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """Build a folder once for all processes of a test session: the first that wants it builds it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with filelock.FileLock(root / f"{name}.lock"):
+        if not (root / f"{name}.built").exists():
+            build(folder)
+            (root / f"{name}.built").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs: `pictures` of a 16x16 DCGAN, `classes` of a conditional one, `points` of a linear GAN.
 
     And `styles` of a CycleGAN with both directions, `pairs` of a pix2pix with one.
     """
-    root = tmp_path_factory.mktemp("runs")
+    return once(tmp_path_factory, "runs", _train_runs)
+
+
+def _train_runs(root: Path) -> None:
     small = {"image_size": 16, "channels": 1, "width": 4, "latent_size": 8, "batch_size": 8}
     styles = {"image_size": (16, 24), "width": 4, "discriminator_width": 4, "discriminator_layers": 1}
     styles |= {"translator": "resnet-6"}
@@ -102,16 +119,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 train=TrainConfig(data=data, steps=steps, device="cpu", out=root / run),
             )
         )
-    return root
 
 
 @pytest.fixture(scope="session")
 def artifacts(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifacts of the runs."""
-    root = tmp_path_factory.mktemp("artifacts")
-    for run in runs.iterdir():
-        export(run, root / run.name)
-    return root
+
+    def export_all(root: Path) -> None:
+        for run in runs.iterdir():
+            export(run, root / run.name)
+
+    return once(tmp_path_factory, "artifacts", export_all)
 
 
 @pytest.fixture(scope="session")

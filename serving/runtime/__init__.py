@@ -1,1 +1,1 @@
-"""An artifact at work: its manifest, its sessions in ONNX Runtime, arrays in and arrays out."""
+"""Loaded artifacts: manifest, ONNX Runtime sessions, and pipelines from arrays to arrays."""

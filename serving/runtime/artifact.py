@@ -1,4 +1,4 @@
-"""An artifact's files: the manifest read and checked, every other file held against its hash."""
+"""An artifact's files: reading the manifest, and checking the other files against their hashes."""
 
 import hashlib
 import json
@@ -11,15 +11,15 @@ from serving.runtime.manifest import FORMAT, MANIFEST_FILE, Golden, Manifest, Ma
 
 
 def is_artifact(source: Path) -> bool:
-    """Tell an artifact from a run."""
+    """Return whether a folder is an artifact; the folder of a run has no manifest."""
     return (source / MANIFEST_FILE).exists()
 
 
 def read_file(folder: Path, part: Variant | Golden) -> bytes:
-    """Read a file of an artifact, and hold it against the manifest's hash.
+    """Read a file of an artifact and check it against the manifest's hash.
 
     Raises:
-        EngineError: it is missing or damaged.
+        EngineError: the file is missing or damaged.
     """
     try:
         data = (folder / part.file).read_bytes()
@@ -34,7 +34,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read an artifact's manifest.
 
     Raises:
-        ManifestError: there is none, or it is not one of this format.
+        ManifestError: the manifest is missing or not of this format.
     """
     path = folder / MANIFEST_FILE
     try:

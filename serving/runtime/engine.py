@@ -1,4 +1,4 @@
-"""An artifact loaded by ONNX Runtime: arrays in, arrays out."""
+"""The inference engine: an artifact's graphs loaded by ONNX Runtime."""
 
 import dataclasses
 import logging
@@ -20,30 +20,32 @@ logger = logging.getLogger("ganzoo")
 
 
 PIXELS, PIXEL_BYTES = 2**16, 512
-"""Of images that are translated at once on the CPU: more leave its caches, and eight of 256x256 then take a
-third longer. A graph whose weights are larger than what so many make of them, at so many bytes each, has
-more: every part reads the weights anew."""
+"""Pixels per run when images are translated on the CPU, and the activations' bytes per pixel.
+
+Larger runs exceed the CPU's caches: eight images of 256x256 then take a third longer. A graph whose file is
+larger than the activations of one run gets larger runs, because each run reads all weights again."""
 
 
 NO_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "bad_alloc")
-"""What ONNX Runtime, CUDA, cuBLAS and C++ say where there is no memory."""
+"""Parts of the out-of-memory messages of ONNX Runtime, CUDA, cuBLAS and C++."""
 
 
 class OutOfMemory(RuntimeError):
-    """The provider has no memory for a batch."""
+    """The provider does not have enough memory for a batch."""
 
 
 class Engine:
-    """The sessions of one artifact, one a graph, loaded from the very bytes that were hashed.
+    """The ONNX Runtime sessions of one artifact, one per graph.
 
-    Of a graph's variants, the one made for the provider is taken; the other files are not read.
+    Each session is created from the same bytes whose hash was checked. Of a graph's variants, only the file
+    for the provider is read.
 
     Args:
-        folder: the artifact.
-        provider: `cpu`; `cuda`, refused if any part of a graph would run elsewhere; or `auto`, CUDA where
-            there is an NVIDIA GPU and ONNX Runtime can use it, else the CPU.
-        precision: of the arithmetic, where the artifact has such a variant for the provider; else fp32.
-        options: ONNX Runtime's.
+        folder: the artifact's folder.
+        provider: `cpu`; `cuda`, which fails if any part of a graph would run elsewhere; or `auto`, which is
+            CUDA if there is an NVIDIA GPU that ONNX Runtime can use, else the CPU.
+        precision: precision of the graphs; fp32 where the artifact has no such variant for the provider.
+        options: options of ONNX Runtime.
 
     Raises:
         ManifestError: the manifest is missing or not of this format.
@@ -90,14 +92,14 @@ class Engine:
         self.sessions[name] = open_session(data, self.provider, options)
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
-        """Run a graph on inputs whose first dimension is the batch; give its output.
+        """Run a graph on inputs whose first dimension is the batch, and return its output.
 
-        Batches are filled up to the next bucket, where there are any and the images have one size.
-        Shapes and types are those of the manifest; ONNX Runtime raises where they are not.
+        If there are buckets and the images have a fixed size, the batch is padded to the next bucket. Shapes
+        and types must be those of the manifest; otherwise ONNX Runtime raises an error.
 
         Raises:
-            OutOfMemory: the provider has none for such a batch; if it had for the one before, the graph's
-                session has been opened anew.
+            OutOfMemory: the provider does not have enough memory for the batch. After the first such error
+                in a row, the graph's session is opened again.
         """
         with self._lock:
             session = self.sessions.get(graph)
@@ -110,17 +112,17 @@ class Engine:
             said = str(error)
             if not any(words in said.lower() for words in NO_MEMORY):
                 raise
-        del session  # by here nothing holds it: an error does, by its traceback
+        del session  # the last reference: the error's traceback, which held one too, is gone by now
         self._start_anew(graph, failed)
         raise OutOfMemory(said)
 
     @property
     def is_starved(self) -> bool:
-        """Tell whether a graph's new session too had no memory, and has run nothing since."""
+        """Whether a reopened session ran out of memory too and has run no batch since."""
         return any(count > 1 for count in self._starved.values())
 
     def _start_anew(self, graph: str, failed: int) -> None:
-        """Open a graph's session again, once, unless another thread has: what it held is then free."""
+        """Reopen a graph's session to free its memory, once, unless another thread has done so."""
         with self._lock:
             if id(self.sessions.get(graph)) != failed:
                 return
@@ -151,7 +153,7 @@ class Engine:
         return output[:rows]
 
     def _translate(self, session: Any, images: Array, pixels: int) -> Array:
-        """Run images of any size: on the CPU only so many pixels at once."""
+        """Run images of any size, on the CPU in parts of at most `pixels` pixels or one image."""
         _, height, width, _ = images.shape
         rows = max(1, pixels // (height * width)) if self.provider == "cpu" else len(images)
         parts = [images[first : first + rows] for first in range(0, len(images), rows)]
@@ -160,7 +162,7 @@ class Engine:
 
 
 def must_match(session: Any, name: str, graph: Graph) -> None:
-    """Hold a loaded graph against its manifest: names and types of its ends.
+    """Check the names and types of a loaded graph's inputs and output against its manifest.
 
     Raises:
         EngineError: they differ.
@@ -176,7 +178,7 @@ def must_match(session: Any, name: str, graph: Graph) -> None:
 
 
 def _fill(array: Array, rows: int) -> Array:
-    """Repeat the last row until there are so many."""
+    """Pad an array to a number of rows by repeating its last row."""
     if len(array) == rows:
         return array
     return np.concatenate([array, np.repeat(array[-1:], rows - len(array), 0)])

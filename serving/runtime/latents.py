@@ -1,4 +1,4 @@
-"""What a generator is fed: latents and classes, drawn from seeds, so that a seed names a picture."""
+"""Inputs of a generator: latents and labels, drawn deterministically from seeds."""
 
 import math
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ Latents = NDArray[np.float32]
 Distribution = Literal["normal", "uniform"]
 
 MAX_SEED = 2**53 - 1
-"""Seeds are whole numbers that every JSON reader carries exactly."""
+"""The largest seed: up to it, every JSON parser represents integers exactly."""
 
 
 def draw_inputs(specs: Mapping[str, Tensor], seeds: list[int], label: int | None = None) -> dict[str, Array]:
-    """Draw what a generator wants for some seeds, a row each: `latent`, and `label` where it is told one.
+    """Draw a generator's inputs for some seeds, one row per seed: `latent`, and `label` if it takes one.
 
     Args:
         specs: the graph's inputs, by name.
-        seeds: whole numbers from 0 to MAX_SEED.
-        label: the class of every row; by default a seed's class is its remainder by the number of classes.
+        seeds: integers from 0 to MAX_SEED.
+        label: the class of every row; by default a seed's class is the seed modulo the number of classes.
 
     Raises:
-        EngineError: an input is nothing that can be drawn.
+        EngineError: an input is neither a latent nor a label.
     """
     return {name: _draw(spec, seeds, label) for name, spec in specs.items()}
 
@@ -45,22 +45,25 @@ def _draw(spec: Tensor, seeds: list[int], label: int | None) -> Array:
 
 
 class Key(ISeedSequence):
-    """A seed as Philox's very key, as `Philox(key=seed)` has it; that asks the system for entropy first."""
+    """A seed sequence that makes the seed the key of Philox, like `Philox(key=seed)`.
+
+    `Philox(key=seed)` itself reads entropy from the system first, which this class avoids.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
-        """Give the key, of two words."""
+        """Return the key as two 64-bit words."""
         return np.array([self.seed, 0], np.uint64)
 
 
 def draw_latents(size: int, seeds: list[int], distribution: Distribution = "normal") -> Latents:
-    """Draw one latent a seed: float32 (len(seeds), size).
+    """Draw one latent per seed: float32 (len(seeds), size).
 
-    The latent of a seed is the first `size` float32 numbers of NumPy's Philox keyed by the seed, standard
-    normal, or uniform from 0 to 1 and stretched to -sqrt(3) to sqrt(3); so a seed names a picture, whatever
-    batch it is in, and any client can draw the same.
+    The latent of a seed is the first `size` float32 numbers of NumPy's Philox generator with the seed as its
+    key. The numbers are standard normal, or uniform from 0 to 1 and rescaled to -sqrt(3) to sqrt(3). A seed
+    has the same latent in any batch, and any client can draw the same latents.
     """
     latents = np.empty((len(seeds), size), np.float32)
     for row, seed in zip(latents, seeds, strict=True):
@@ -73,28 +76,29 @@ def draw_latents(size: int, seeds: list[int], distribution: Distribution = "norm
 
 
 def truncate(latents: Latents, truncation: float) -> Latents:
-    """Draw latents towards their mean, which is 0: pictures more alike, and more like the usual ones.
+    """Scale latents towards their mean, 0, which makes samples more alike and more typical.
 
-    Source: Karras et al. 2019, appendix B, whose truncation trick this is, in the latents' own space.
+    Source: the truncation trick of Karras et al. 2019, appendix B, here in the space of the latents.
 
     Args:
         latents: float32 (N, D).
-        truncation: what is left of a latent's distance from the mean, above 0; 1 leaves all.
+        truncation: factor for a latent's distance from the mean, above 0; 1 changes nothing.
     """
     return latents * np.float32(truncation)
 
 
 def walk(corners: Latents, count: int, distribution: Distribution = "normal") -> Latents:
-    """Walk from latent to latent, evenly: float32 (count, D), each corner among them where the count allows.
+    """Interpolate in even steps from latent to latent: float32 (count, D).
 
-    Normal latents go along the great circle between two, as straight lines would leave the shell that such
-    latents lie in: the length changes evenly, and the direction by an even angle. Uniform ones go straight.
+    Every corner is in the result if `count - 1` is a multiple of `M - 1`. Normal latents are interpolated
+    along great circles, because straight lines leave the shell in which such latents lie: the length changes
+    linearly, and the direction by equal angles. Uniform latents are interpolated linearly.
     Source: White 2016, section 2.
 
     Args:
-        corners: float32 (M, D), two at least.
-        count: latents of the walk, both ends included, two at least.
-        distribution: what the corners were drawn from.
+        corners: float32 (M, D), at least two.
+        count: number of latents to return, both ends included, at least two.
+        distribution: the distribution of the corners.
     """
     places = np.linspace(0, len(corners) - 1, count)
     firsts = np.minimum(places.astype(int), len(corners) - 2)
@@ -113,7 +117,7 @@ def _slerp(start: Latents, end: Latents, part: float) -> Latents:
         return _lerp(start, end, part)
     directions = start / lengths[0], end / lengths[1]
     angle = math.acos(float(np.clip(np.dot(*directions), -1, 1)))
-    if math.sin(angle) < 1e-4:  # nowhere to turn to, or everywhere
+    if math.sin(angle) < 1e-4:  # parallel or opposite: no unique great circle
         return _lerp(start, end, part)
     turned = directions[0] * math.sin((1 - part) * angle) + directions[1] * math.sin(part * angle)
     length = (1 - part) * lengths[0] + part * lengths[1]

@@ -1,4 +1,4 @@
-"""A loaded model as functions of arrays: an artifact's graphs, or networks that stand in for them."""
+"""The pipeline: a loaded artifact, or networks in memory, as functions from arrays to arrays."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,46 +15,46 @@ from serving.runtime.manifest import Precision, ProviderName, Tensor
 from serving.runtime.sessions import Options
 
 CHUNK = 64
-"""Samples in a batch."""
+"""Samples per batch."""
 
 BACK = {"a2b": "b2a", "b2a": "a2b"}
-"""The direction that undoes a direction."""
+"""The inverse of each direction."""
 
 
 class Samples(NamedTuple):
-    """Samples with their seeds."""
+    """A batch of samples with their seeds."""
 
     seeds: range
     values: Array
     """uint8 (N, H, W, C) or float32 vectors (N, D)."""
 
     classes: Sequence[int]
-    """A class each; none where the graph takes no label."""
+    """The class of each sample; empty if the graph takes no label."""
 
 
 class Pipeline(NamedTuple):
     """A loaded model: arrays in, arrays out."""
 
     inputs: Mapping[str, Mapping[str, Tensor]]
-    """The inputs of each graph, by the graph's name."""
+    """Inputs of each graph, by the graph's name."""
 
     run: Callable[[str, Mapping[str, Array]], Array]
-    """Runs a graph, by its name, on inputs: to uint8 (N, H, W, C) or float32 vectors (N, D)."""
+    """Function that runs a graph by name, and returns uint8 (N, H, W, C) or float32 vectors (N, D)."""
 
     labels: Sequence[str] = ()
-    """Names of the classes that `label` counts; empty where the graphs take no label."""
+    """Names of the classes, in the order of the labels; empty if the graphs take no label."""
 
     version: str = ""
     """Hash of the graphs' files, or of the networks' weights."""
 
     provider: ProviderName = "auto"
-    """Where the graphs run; another provider may draw a seed's sample a little differently."""
+    """Where the graphs run; the samples of a seed may differ slightly between providers."""
 
     artifact: Path | None = None
-    """The artifact's folder, from which other processes can open it; None for networks of this process."""
+    """The artifact's folder, from which other processes can load it; None for networks in memory."""
 
     def draw(self, seeds: range, label: int | None = None) -> Iterator[Array]:
-        """Yield the samples of some seeds, a few dozen at a time; without a label the classes take turns."""
+        """Yield the samples of some seeds in batches; without a label, the classes cycle with the seeds."""
         return (samples.values for samples in self.samples(seeds, label))
 
     def samples(self, seeds: range, label: int | None = None) -> Iterator[Samples]:
@@ -73,7 +73,7 @@ class Pipeline(NamedTuple):
         return self.run(direction, {"image": padded})[:, :height, :width]
 
     def look(self, graph: str, inputs: Mapping[str, Array]) -> list[Array]:
-        """Return what a graph shows: samples; or images, their translations, and those translated back."""
+        """Return a graph's samples; or the images, their translations, and those translated back."""
         if "image" not in inputs:
             return [self.run(graph, inputs)]
         real = inputs["image"]
@@ -89,13 +89,13 @@ class Pipeline(NamedTuple):
         columns: int,
         limits: tuple[float, float] | None = None,
     ) -> Pixels:
-        """Draw what a graph shows as one sheet; an image stands beside its translations.
+        """Draw the arrays of `look` as one sheet, each image beside its translations.
 
         Args:
-            graph: its name.
-            inputs: its inputs.
-            columns: examples in a row.
-            limits: of vectors, the values at the picture's edges.
+            graph: the graph's name.
+            inputs: the graph's inputs.
+            columns: examples per row.
+            limits: for vectors, the values at the edges of the plot.
         """
         seen = self.look(graph, inputs)
         side_by_side = np.stack(seen, 1).reshape(-1, *seen[0].shape[1:])
@@ -105,7 +105,7 @@ class Pipeline(NamedTuple):
         """Check that the model does a task.
 
         Raises:
-            UserError: it does the other one.
+            UserError: the model does the other task.
         """
         graphs = self.inputs.values()
         found = "translate" if any("image" in inputs for inputs in graphs) else "sample"
@@ -115,7 +115,7 @@ class Pipeline(NamedTuple):
 
 
 def pipeline_of(engine: Engine, artifact: Path | None = None) -> Pipeline:
-    """Wrap an engine's graphs."""
+    """Return a pipeline of an engine's graphs."""
     manifest = engine.manifest
     inputs = {name: graph.inputs for name, graph in manifest.graphs.items()}
     return Pipeline(inputs, engine.run, manifest.labels, manifest.version, engine.provider, artifact)
@@ -127,17 +127,17 @@ def open_pipeline(
     provider: ProviderName = "auto",
     threads: int = 0,
 ) -> Pipeline:
-    """Load an artifact.
+    """Load an artifact as a pipeline.
 
     Args:
-        artifact: its folder.
-        precision: of the graphs.
-        provider: where they run.
-        threads: on the CPU; 0 is one a core.
+        artifact: the artifact's folder.
+        precision: precision of the graphs.
+        provider: where the graphs run.
+        threads: CPU threads; 0 means one per core.
 
     Raises:
-        UserError: there is no artifact (`ManifestError`), it has no such precision, or it can't be run
-            (`EngineError`).
+        UserError: the folder is not an artifact (`ManifestError`), the artifact has no graph of this
+            precision, or it can't be run (`EngineError`).
     """
     engine = Engine(artifact, provider, precision, Options(threads=threads))
     for name, variant in engine.variants.items():

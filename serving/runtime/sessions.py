@@ -1,4 +1,4 @@
-"""ONNX Runtime's sessions: on which provider, and with which options."""
+"""ONNX Runtime sessions: choice of the provider, and session options."""
 
 import ctypes
 import os
@@ -16,66 +16,66 @@ from serving.runtime.manifest import ProviderName
 from serving.system.cpu import cores
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
-"""CUDA plans a convolution for one shape at a time; of so many batches it can keep the plans."""
+"""Batch sizes on CUDA: it plans each convolution per shape, and keeps the plans of this many shapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How ONNX Runtime runs a graph; the defaults are what measured best, or are needed for parity."""
+    """Options of ONNX Runtime; the defaults measured fastest, or are required for parity."""
 
     threads: int = 0
-    """Threads on the CPU; 0 is one for each core."""
+    """CPU threads; 0 means one per core."""
 
     batches: int = 1
-    """Batches that run at once on the CPU, each on its part of the threads; 0 is one for each thread, but one
-    alone of graphs that take images of any size."""
+    """Batches that run at once on the CPU, each on its share of the threads; 0 means one per thread, but only
+    one for graphs whose images may have any size."""
 
     spinning: bool = True
-    """Whether threads on the CPU wait for one another busily within a run; between two they never do."""
+    """Whether CPU threads busy-wait for one another within a run; they never do between runs."""
 
     convolutions: Literal["HEURISTIC", "EXHAUSTIVE", "DEFAULT"] = "HEURISTIC"
-    """How cuDNN's algorithms are chosen: EXHAUSTIVE tries them at every new shape."""
+    """How cuDNN's algorithms are chosen; EXHAUSTIVE tries all of them for every new shape."""
 
     tf32: bool = False
-    """Whether CUDA may round the factors of float32 products to 10 bits; parity is then lost."""
+    """Whether CUDA may use TF32, which rounds the factors of float32 products to 10 bits and breaks parity."""
 
     nhwc: bool = False
-    """Whether convolutions on CUDA run channels last."""
+    """Whether convolutions on CUDA run in channels-last layout."""
 
     memory: int | None = None
-    """Bytes that CUDA may hold at most."""
+    """Maximum number of bytes that CUDA may allocate; None is no limit."""
 
     rows: int = 64
-    """Rows in a batch at most."""
+    """Maximum number of rows in a batch."""
 
     buckets: tuple[int, ...] | None = None
-    """Sizes that batches are filled up to, ascending; by default none on the CPU, and BUCKETS on CUDA."""
+    """Ascending sizes that batches are padded to; by default none on the CPU, and BUCKETS on CUDA."""
 
     def threads_of(self, batches: int) -> int:
-        """Give the threads of one of so many batches."""
+        """Return the threads of each of so many concurrent batches; 0 leaves it to ONNX Runtime."""
         if batches > 1:
             return max(1, (self.threads or cores()) // batches)
         return self.threads or (cores() if cores() < (os.cpu_count() or 1) else 0)
 
     def batches_on(self, provider: Literal["cpu", "cuda"], any_size: bool) -> int:
-        """Give how many batches of a graph run at once."""
+        """Return the number of batches of a graph that run at once."""
         if provider == "cuda":
             return 1
         most = self.threads or cores()
         return min(self.batches, most) if self.batches else 1 if any_size else most
 
     def buckets_on(self, provider: Literal["cpu", "cuda"]) -> tuple[int, ...]:
-        """Give the sizes that batches are filled up to on a provider."""
+        """Return the sizes that batches are padded to on a provider."""
         if self.buckets is not None:
             return self.buckets
         return (*(size for size in BUCKETS if size < self.rows), self.rows) if provider == "cuda" else ()
 
 
 def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:
-    """Settle on a provider.
+    """Resolve a requested provider to `cpu` or `cuda`.
 
     Raises:
-        EngineError: CUDA is asked for and is not there.
+        EngineError: CUDA was requested and can't be used.
     """
     missing = _cuda_missing()
     match name:
@@ -88,7 +88,7 @@ def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:
 
 
 def _cuda_missing() -> str | None:
-    """Say what keeps CUDA from being used, None where nothing does."""
+    """Return why CUDA can't be used, or None if it can."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return "this ONNX Runtime is built without it (onnxruntime-gpu has it)"
     try:
@@ -102,7 +102,7 @@ def _cuda_missing() -> str | None:
 
 
 def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Options | None = None) -> Any:
-    """Open one graph on a provider, and only there.
+    """Open a session that runs all of a graph on one provider.
 
     Raises:
         EngineError: the provider can't be loaded, or can't run all of the graph.
@@ -117,8 +117,8 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     session_options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[Any] = ["CPUExecutionProvider"]
     if provider == "cuda":
-        ort.preload_dlls()  # the packages' CUDA and cuDNN, which then need not be torch's
-        # Without this, nodes that CUDA can't run, or all of them, fall to the CPU in silence.
+        ort.preload_dlls()  # loads CUDA and cuDNN from their packages, so that torch is not needed
+        # Without this, nodes that CUDA can't run, or all nodes, silently run on the CPU.
         session_options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         providers = [("CUDAExecutionProvider", cuda_options(options))]
     try:
@@ -128,16 +128,16 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise EngineError("CUDA could not be loaded; ONNX Runtime's message above says why")
     session.disable_fallback()
-    session._model_bytes = None  # the file, kept for the change of providers that is now disabled
+    session._model_bytes = None  # frees the file, which was kept for the fallback disabled above
     _give_back()
     return session
 
 
 @cache
 def bytes_saturate(processor: Path = Path("/proc/cpuinfo")) -> bool:
-    """Tell an x86 processor whose sums of products of bytes saturate: one without VNNI, or unknown.
+    """Return whether sums of int8 products saturate: on x86 processors without VNNI, or unknown ones.
 
-    There ONNX Runtime must take its exact way, which is half as fast.
+    On these, ONNX Runtime must use its exact int8 kernels, which are half as fast.
     """
     if platform.machine() not in ("x86_64", "AMD64"):
         return False
@@ -145,13 +145,13 @@ def bytes_saturate(processor: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _give_back() -> None:
-    """Let the C library return what loading a graph took: with the file, twice the weights."""
+    """Return the memory used for loading a graph to the system; with the file, it is twice the weights."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # glibc's
         library.malloc_trim(0)
 
 
 def cuda_options(options: Options) -> dict[str, str]:
-    """Name the options as ONNX Runtime does."""
+    """Return the options of ONNX Runtime's CUDA provider."""
     chosen = {
         "cudnn_conv_algo_search": options.convolutions,
         "use_tf32": str(int(options.tf32)),
