@@ -87,7 +87,7 @@ class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
         """Return the ASGI app that the server runs."""
         settings = Settings.from_environment()
         inner, log = super().to_asgi(is_main), AccessLog() if settings.access_log else None
-        guard = RequestMiddleware(
+        middleware = RequestMiddleware(
             Dispatcher(inner, router(repository)),
             ERROR_BODIES,
             APIKeyAuth(settings.all_keys),
@@ -97,7 +97,7 @@ class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":
                 shut_down_on_sigterm(settings.drain, repository.shut_down)
-            await (guard if scope["type"] == "http" else inner)(scope, receive, send)
+            await (middleware if scope["type"] == "http" else inner)(scope, receive, send)
             if scope["type"] == "lifespan" and log is not None:
                 log.flush()
 
@@ -117,8 +117,8 @@ def _as_bentoml_errors() -> Iterator[None]:
     """Convert the errors of a typed call to BentoML's exceptions."""
     try:
         yield
-    except APIError as refusal:
-        raise BentoMLException(str(refusal), error_code=HTTPStatus(refusal.status)) from None
+    except APIError as error:
+        raise BentoMLException(str(error), error_code=HTTPStatus(error.status)) from None
     except ValidationError as error:
         message = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise BentoMLException(message, error_code=HTTPStatus.BAD_REQUEST) from None

@@ -14,7 +14,9 @@ BUILD = "from setuptools import build_meta; build_meta.build_wheel('dist')"
 
 def wheel_of(tree: Path) -> set[str]:
     """Build a tree's wheel, and name its files."""
-    done = subprocess.run([sys.executable, "-c", BUILD], cwd=tree, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD], cwd=tree, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     (wheel,) = (tree / "dist").glob("*.whl")
     return set(zipfile.ZipFile(wheel).namelist())

@@ -36,5 +36,5 @@ def read_image(file: Path, channels: int) -> Pixels:
     """
     try:
         return decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)
-    except APIError as refusal:
-        raise UserError(f"{file}: {refusal}") from refusal
+    except APIError as error:
+        raise UserError(f"{file}: {error}") from error

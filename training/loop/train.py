@@ -67,18 +67,18 @@ def _run(state: TrainState, batches: Loader, folder: Path, received: list[int]) 
         Interrupted: a signal has been received.
     """
     run, world = state.config.train, state.world
-    yardstick = world.on_main(lambda: _open_yardstick(state))
+    validator = world.on_main(lambda: _open_validator(state))
     while state.done < run.steps:
         try:
-            with closing(RunLogger(folder, state.done)) if world.is_main else nullcontext() as record:
-                _train_on(state, batches, record, yardstick, received)
+            with closing(RunLogger(folder, state.done)) if world.is_main else nullcontext() as logger:
+                _train_on(state, batches, logger, validator, received)
         except Diverged as trouble:
             if run.on_collapse != "rollback":
                 raise
             _roll_back(state, folder / "checkpoints", trouble)
 
 
-def _open_yardstick(state: TrainState) -> Validator | None:
+def _open_validator(state: TrainState) -> Validator | None:
     config = state.config
     return open_validator(config, state.pipeline, state.device) if config.train.score_every else None
 
@@ -116,8 +116,8 @@ def _due(run: TrainConfig, done: int, stopping: bool) -> Due:
 def _train_on(
     state: TrainState,
     batches: Loader,
-    record: RunLogger | None,
-    yardstick: Validator | None,
+    logger: RunLogger | None,
+    validator: Validator | None,
     received: list[int],
 ) -> None:
     """Train to the end, a signal, or trouble; the first process looks at what comes of it."""
@@ -129,22 +129,22 @@ def _train_on(
             stopping = world.any(bool(received))
             due = _due(run, state.done, stopping)
             shown: dict[str, float] | None = None
-            if any(due) and record:
-                shown = world.on_main(partial(_look, state, scalars, record, yardstick, speed, due))
+            if any(due) and logger:
+                shown = world.on_main(partial(_look, state, scalars, logger, validator, speed, due))
             elif any(due):
                 world.wait_for_main()
             advance(**shown or {})
             if stopping:
                 raise Interrupted(received[0] if received else signal.SIGTERM, "a checkpoint is saved")
-    if yardstick and record:
-        print(yardstick.standing(record.history(yardstick.name)), file=sys.stderr)
+    if validator and logger:
+        print(validator.standing(logger.history(validator.name)), file=sys.stderr)
 
 
 def _look(
     state: TrainState,
     scalars: dict[str, torch.Tensor],
-    record: RunLogger,
-    yardstick: Validator | None,
+    logger: RunLogger,
+    validator: Validator | None,
     speed: Speed,
     due: Due,
 ) -> dict[str, float]:
@@ -153,26 +153,26 @@ def _look(
     Raises:
         Diverged: the run went wrong.
     """
-    done, watch, trainer, average = state.done, state.monitor, state.trainer, state.average
+    done, monitor, trainer, average = state.done, state.monitor, state.trainer, state.average
     shown: dict[str, float] = {}
     if due.logs or due.scores or due.saves:
         # Reading the scalars waits for the device, so it is not done at every step.
         shown = {name: float(value) for name, value in scalars.items()}
         must_be_finite(done, shown, trainer.generators, trainer.discriminators, average.generators)
-        watch.losses(done, shown)
+        monitor.losses(done, shown)
     if due.logs:
-        record.scalars(done, shown | speed.since(done))
-    if yardstick and due.scores:
-        record.scalars(done, yardstick.measure())
-        watch.score(done, record.history(yardstick.name), yardstick.reference)
+        logger.scalars(done, shown | speed.since(done))
+    if validator and due.scores:
+        logger.scalars(done, validator.measure())
+        monitor.score(done, logger.history(validator.name), validator.reference)
         speed.restart(done)
     if due.draws:
         for name, pixels in state.sheets():
-            record.sheet(done, name, pixels)
+            logger.sheet(done, name, pixels)
     if due.saves:
-        watch.samples(done, state.look())
+        monitor.samples(done, state.look())
         checkpoint.save(
-            record.folder / "checkpoints", done, state.state_dict(), state.config.train.keep_checkpoints
+            logger.folder / "checkpoints", done, state.state_dict(), state.config.train.keep_checkpoints
         )
     return shown
 

@@ -27,13 +27,13 @@ SAMPLE = "/v1/models/pictures/sample"
 
 def app_of(settings: Settings) -> RequestMiddleware:
     """The whole contract behind its guard."""
-    return RequestMiddleware(router(zoo_of(settings)), ERROR_BODIES)
+    return RequestMiddleware(router(repository_of(settings)), ERROR_BODIES)
 
 
-def zoo_of(settings: Settings) -> ModelRepository:
-    zoo = ModelRepository(settings)
-    zoo.load()
-    return zoo
+def repository_of(settings: Settings) -> ModelRepository:
+    repository = ModelRepository(settings)
+    repository.load()
+    return repository
 
 
 def asker(app: RequestMiddleware):
@@ -173,8 +173,8 @@ def test_vectors_are_numbers_and_a_plot(ask):
 
 def test_concurrent_requests_meet_in_batches_and_keep_their_pictures(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu")
-    zoo = zoo_of(settings)
-    models = zoo.models
+    repository = repository_of(settings)
+    models = repository.models
     run, sizes = models["pictures"].engine.run, []
 
     def slow(inputs):
@@ -183,7 +183,7 @@ def test_concurrent_requests_meet_in_batches_and_keep_their_pictures(artifacts):
         return run("generator", inputs)
 
     models["pictures"].batchers["generator"]._run = slow
-    transport = httpx.ASGITransport(app=RequestMiddleware(router(zoo), ERROR_BODIES))
+    transport = httpx.ASGITransport(app=RequestMiddleware(router(repository), ERROR_BODIES))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -400,11 +400,11 @@ def test_every_kind_of_image_is_one_to_translate(ask, mode):
 
 def test_images_of_one_size_meet_in_batches_and_keep_their_own(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu")
-    zoo = zoo_of(settings)
-    batcher = zoo.models["styles"].batchers["a2b"]
+    repository = repository_of(settings)
+    batcher = repository.models["styles"].batchers["a2b"]
     run, shapes = batcher._run, []
     batcher._run = lambda inputs: shapes.append(inputs["image"].shape) or run(inputs)
-    transport = httpx.ASGITransport(app=RequestMiddleware(router(zoo), ERROR_BODIES))
+    transport = httpx.ASGITransport(app=RequestMiddleware(router(repository), ERROR_BODIES))
     given = [noise(16 + 4 * (index % 2), 16 + index // 8, 3) for index in range(24)]
 
     async def go():
@@ -489,8 +489,8 @@ def test_an_image_is_what_its_content_says(ask):
 
 def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
     settings = Settings(artifacts=artifacts, provider="cpu", max_uploads=2)
-    zoo = zoo_of(settings)
-    transport = httpx.ASGITransport(app=RequestMiddleware(router(zoo), ERROR_BODIES))
+    repository = repository_of(settings)
+    transport = httpx.ASGITransport(app=RequestMiddleware(router(repository), ERROR_BODIES))
 
     async def go():
         async with httpx.AsyncClient(transport=transport, base_url="http://zoo") as client:
@@ -501,7 +501,7 @@ def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
     assert statuses.count(200) >= 2
     assert statuses.count(429) + statuses.count(200) == 8
     assert 429 in statuses
-    assert zoo.uploads.held == 0
+    assert repository.uploads.held == 0
 
 
 def test_a_task_is_asked_for_by_its_name(ask):
@@ -556,10 +556,10 @@ def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_read
         def run(self, outputs, inputs):
             raise RuntimeError("CUDA failure 2: out of memory")
 
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
-    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
+    repository = repository_of(Settings(artifacts=artifacts, provider="cpu"))
+    ask = asker(RequestMiddleware(router(repository), ERROR_BODIES))
     for said, path in (("pictures", SAMPLE), ("pictures", SAMPLE)):
-        zoo.models[said].engine.sessions["generator"] = Starved()
+        repository.models[said].engine.sessions["generator"] = Starved()
         monkeypatch.setattr("serving.runtime.engine.open_session", lambda *_: Starved())
         answer = ask("POST", path, json={"seed": 1})
         assert refused(answer, 503)["code"] == "out_of_memory"
@@ -569,10 +569,10 @@ def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_read
 
 
 def test_a_server_that_is_about_to_end_is_not_ready_and_goes_on_answering(artifacts):
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
-    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
+    repository = repository_of(Settings(artifacts=artifacts, provider="cpu"))
+    ask = asker(RequestMiddleware(router(repository), ERROR_BODIES))
     assert ask("GET", "/readyz").status_code == 200
-    zoo.shut_down()
+    repository.shut_down()
     assert ask("GET", "/readyz").json()["status"] == "leaving"
     Ready.model_validate_json(ask("GET", "/readyz").content)
     assert ask("GET", "/readyz").status_code == 503
@@ -580,15 +580,15 @@ def test_a_server_that_is_about_to_end_is_not_ready_and_goes_on_answering(artifa
 
 
 def test_images_that_would_wait_too_long_are_refused_before_they_are_read(artifacts):
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", max_queue_seconds=0.0))
-    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
-    for batcher in zoo.models["styles"].batchers.values():
+    repository = repository_of(Settings(artifacts=artifacts, provider="cpu", max_queue_seconds=0.0))
+    ask = asker(RequestMiddleware(router(repository), ERROR_BODIES))
+    for batcher in repository.models["styles"].batchers.values():
         batcher._rows, batcher._numbers, batcher._pace = 1, 1000, 0.001
     answer = ask(
         "POST", "/v1/models/styles/translate", content=b"no image", headers={"content-type": "image/png"}
     )
     assert refused(answer, 429)["code"] == "busy"
-    zoo.models["styles"].batchers["b2a"]._rows = 0
+    repository.models["styles"].batchers["b2a"]._rows = 0
     answer = ask(
         "POST", "/v1/models/styles/translate", content=b"no image", headers={"content-type": "image/png"}
     )
@@ -630,9 +630,9 @@ def test_too_much_work_is_refused_at_once_with_a_time_to_wait(artifacts):
 
 def test_a_folder_without_artifacts_is_refused(tmp_path):
     with pytest.raises(EngineError, match="no folder"):
-        zoo_of(Settings(artifacts=tmp_path / "none"))
+        repository_of(Settings(artifacts=tmp_path / "none"))
     with pytest.raises(EngineError, match="holds no artifact"):
-        zoo_of(Settings(artifacts=tmp_path))
+        repository_of(Settings(artifacts=tmp_path))
 
 
 def test_what_is_half_written_is_not_served(tmp_path):
@@ -800,20 +800,24 @@ def test_what_a_format_can_not_hold_is_refused():
 
 def test_vectors_that_are_no_numbers_are_refused(artifacts):
     """JSON has no word for them."""
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu"))
-    zoo.models["points"].batchers["generator"]._run = lambda inputs: np.full((1, 2), np.inf, np.float32)
-    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
+    repository = repository_of(Settings(artifacts=artifacts, provider="cpu"))
+    repository.models["points"].batchers["generator"]._run = lambda inputs: np.full(
+        (1, 2), np.inf, np.float32
+    )
+    ask = asker(RequestMiddleware(router(repository), ERROR_BODIES))
     assert refused(ask("POST", "/v1/models/points/sample", json={}), 400)["field"] == "latents"
 
 
 def test_too_many_pictures_at_work_are_refused_while_they_are_encoded(artifacts):
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", max_images=16, max_queue=16))
-    with zoo.models["pictures"].at_work.hold(10):
+    repository = repository_of(Settings(artifacts=artifacts, provider="cpu", max_images=16, max_queue=16))
+    with repository.models["pictures"].at_work.hold(10):
         assert refused(
-            asker(RequestMiddleware(router(zoo), ERROR_BODIES))("POST", SAMPLE, json={"n": 7}), 429
+            asker(RequestMiddleware(router(repository), ERROR_BODIES))("POST", SAMPLE, json={"n": 7}), 429
         )
         assert (
-            asker(RequestMiddleware(router(zoo), ERROR_BODIES))("POST", SAMPLE, json={"n": 6}).status_code
+            asker(RequestMiddleware(router(repository), ERROR_BODIES))(
+                "POST", SAMPLE, json={"n": 6}
+            ).status_code
             == 200
         )
-    assert zoo.models["pictures"].at_work.held == 0
+    assert repository.models["pictures"].at_work.held == 0

@@ -11,7 +11,7 @@ from serving.api.openapi import CALLS, document
 from serving.middleware.request import RequestMiddleware
 from serving.settings import Settings
 from tests.serving.api.open_inference.test_routes import latent
-from tests.serving.api.test_app import app_of, asker, noise, png, zoo_of
+from tests.serving.api.test_app import app_of, asker, noise, png, repository_of
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def spec(ask):
 
 def test_the_document_is_valid_and_has_every_route(spec, artifacts):
     validate(spec)
-    routes = router(zoo_of(Settings(artifacts=artifacts, provider="cpu"))).routes
+    routes = router(repository_of(Settings(artifacts=artifacts, provider="cpu"))).routes
     assert set(spec["paths"]) == {route.path for route in routes} - {"/", "/playground/{file:path}"}
     named = {operation["operationId"] for path in spec["paths"].values() for operation in path.values()}
     assert named >= CALLS.keys()
@@ -91,8 +91,8 @@ def test_an_answer_that_is_otherwise_would_be_seen(ask, spec):
 
 
 def test_where_there_are_keys_the_document_says_so(artifacts):
-    zoo = zoo_of(Settings(artifacts=artifacts, provider="cpu", api_keys="secret"))
-    spec = asker(RequestMiddleware(router(zoo), ERROR_BODIES))("GET", "/docs.json").json()
+    repository = repository_of(Settings(artifacts=artifacts, provider="cpu", api_keys="secret"))
+    spec = asker(RequestMiddleware(router(repository), ERROR_BODIES))("GET", "/docs.json").json()
     validate(spec)
     assert spec["security"] == [{"key": []}, {"header": []}]
     assert "401" in spec["paths"]["/v1/models"]["get"]["responses"]

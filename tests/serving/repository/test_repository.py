@@ -36,33 +36,33 @@ def replace(folder, version: str) -> None:
 
 
 @pytest.fixture
-def zoo(folder):
-    zoo = ModelRepository(Settings(artifacts=folder / "served", provider="cpu"))
-    zoo.load()
-    return zoo
+def repository(folder):
+    repository = ModelRepository(Settings(artifacts=folder / "served", provider="cpu"))
+    repository.load()
+    return repository
 
 
-def test_what_comes_changes_and_goes(folder, zoo):
-    first = zoo.models["changing"]
-    zoo.refresh()
-    assert zoo.models["changing"] is first, "what stays is not loaded again"
+def test_what_comes_changes_and_goes(folder, repository):
+    first = repository.models["changing"]
+    repository.refresh()
+    assert repository.models["changing"] is first, "what stays is not loaded again"
     replace(folder, "classes")
-    zoo.refresh()
-    assert zoo.models["changing"].manifest.version != first.manifest.version
+    repository.refresh()
+    assert repository.models["changing"].manifest.version != first.manifest.version
     shutil.copytree(folder / "versions" / "pictures", folder / "served" / "new")
-    zoo.refresh()
-    assert zoo.models["new"].manifest.version == first.manifest.version
+    repository.refresh()
+    assert repository.models["new"].manifest.version == first.manifest.version
     shutil.rmtree(folder / "served" / "new")
-    zoo.refresh()
-    assert "new" in zoo.models, "it may only be being replaced"
-    zoo.refresh()
-    assert list(zoo.models) == ["changing"]
+    repository.refresh()
+    assert "new" in repository.models, "it may only be being replaced"
+    repository.refresh()
+    assert list(repository.models) == ["changing"]
 
 
 @pytest.mark.parametrize("fault", ["damaged", "half there", "of a newer format"])
-def test_what_is_bad_is_refused_said_and_tried_again_when_it_changes(folder, zoo, fault):
-    ask, served = asker(RequestMiddleware(router(zoo), ERROR_BODIES)), folder / "served" / "changing"
-    version = zoo.models["changing"].manifest.version
+def test_what_is_bad_is_refused_said_and_tried_again_when_it_changes(folder, repository, fault):
+    ask, served = asker(RequestMiddleware(router(repository), ERROR_BODIES)), folder / "served" / "changing"
+    version = repository.models["changing"].manifest.version
     replace(folder, "classes")
     graph, label = served / "generator.cpu.fp32.onnx", served / "manifest.json"
     kept = {path: path.read_bytes() for path in (graph, label)}
@@ -73,64 +73,64 @@ def test_what_is_bad_is_refused_said_and_tried_again_when_it_changes(folder, zoo
             graph.unlink()
         case _:
             label.write_bytes(kept[label].replace(b'"format": 1', b'"format": 2'))
-    zoo.refresh()
+    repository.refresh()
     ready = ask("GET", "/readyz")
     assert (ready.status_code, list(ready.json()["refused"])) == (200, ["changing"])
-    assert zoo.models["changing"].manifest.version == version, "the old one goes on"
+    assert repository.models["changing"].manifest.version == version, "the old one goes on"
     for path, data in kept.items():
         path.write_bytes(data)
-    zoo.refresh()
+    repository.refresh()
     assert ask("GET", "/readyz").json()["refused"] == {}
-    assert zoo.models["changing"].manifest.version != version
+    assert repository.models["changing"].manifest.version != version
 
 
-def test_a_new_score_is_told_without_loading_the_graphs_again(folder, zoo):
-    served = zoo.models["changing"]
+def test_a_new_score_is_told_without_loading_the_graphs_again(folder, repository):
+    served = repository.models["changing"]
     label = folder / "served" / "changing" / "manifest.json"
     label.write_text(label.read_text().replace('"licence": "', '"licence": "new '))
-    zoo.refresh()
-    assert zoo.models["changing"] is served
+    repository.refresh()
+    assert repository.models["changing"] is served
     assert served.manifest.licence.startswith("new ")
 
 
 @pytest.mark.parametrize("label", [b"[" * 100_000, b"\xff", b"null", b"{}"])
-def test_whatever_lies_there_the_others_are_served(folder, zoo, label):
+def test_whatever_lies_there_the_others_are_served(folder, repository, label):
     (folder / "served" / "broken").mkdir()
     (folder / "served" / "broken" / "manifest.json").write_bytes(label)
-    zoo.refresh()
-    assert list(zoo.faults) == ["broken"]
-    assert str(folder) not in str(zoo.faults)
-    fresh = ModelRepository(zoo.settings)
+    repository.refresh()
+    assert list(repository.faults) == ["broken"]
+    assert str(folder) not in str(repository.faults)
+    fresh = ModelRepository(repository.settings)
     fresh.load()
     assert list(fresh.models) == ["changing"], "a worker that starts again serves what it can"
 
 
-def test_what_was_replaced_is_let_go(folder, zoo):
-    old = weakref.ref(zoo.models["changing"].engine)
-    asker(RequestMiddleware(router(zoo), ERROR_BODIES))("POST", "/v1/models/changing/sample", json={})
+def test_what_was_replaced_is_let_go(folder, repository):
+    old = weakref.ref(repository.models["changing"].engine)
+    asker(RequestMiddleware(router(repository), ERROR_BODIES))("POST", "/v1/models/changing/sample", json={})
     gc.collect()
     gc.disable()
     try:
         replace(folder, "classes")
-        zoo.refresh()
+        repository.refresh()
         assert old() is None, "without the collector, which a server hardly runs"
     finally:
         gc.enable()
 
 
-def test_a_server_without_models_is_not_ready(folder, zoo):
-    ask = asker(RequestMiddleware(router(zoo), ERROR_BODIES))
+def test_a_server_without_models_is_not_ready(folder, repository):
+    ask = asker(RequestMiddleware(router(repository), ERROR_BODIES))
     shutil.rmtree(folder / "served" / "changing")
     assert ask("GET", "/readyz").status_code == 200
-    zoo.refresh()
-    zoo.refresh()
+    repository.refresh()
+    repository.refresh()
     assert ask("GET", "/readyz").status_code == 503
     assert ask("GET", "/v2/health/ready").json() == {"ready": False}
 
 
-def test_every_answer_under_load_is_of_one_version(folder, zoo):
+def test_every_answer_under_load_is_of_one_version(folder, repository):
     """Replaced over and over while asked: no error, and each answer is what its version draws."""
-    app, stop, swaps = RequestMiddleware(router(zoo), ERROR_BODIES), threading.Event(), 12
+    app, stop, swaps = RequestMiddleware(router(repository), ERROR_BODIES), threading.Event(), 12
     expected = {}
     for version in ("pictures", "classes"):
         other = ModelRepository(Settings(artifacts=folder / "versions", provider="cpu"))
@@ -145,7 +145,7 @@ def test_every_answer_under_load_is_of_one_version(folder, zoo):
         for number in range(swaps):
             replace(folder, "classes" if number % 2 == 0 else "pictures")
             shutil.copytree(folder / "versions" / "classes", folder / "served" / f"more{number}")
-            zoo.refresh()
+            repository.refresh()
         stop.set()
 
     async def ask_on(client: httpx.AsyncClient) -> list[httpx.Response]:
@@ -175,26 +175,26 @@ def test_every_answer_under_load_is_of_one_version(folder, zoo):
     assert not np.array_equal(first, second), "the control: a mixture would be seen"
 
 
-def test_a_model_that_has_memory_again_is_found_to_have_it(zoo, monkeypatch):
+def test_a_model_that_has_memory_again_is_found_to_have_it(repository, monkeypatch):
     class Starved:
         def run(self, outputs, inputs):
             raise RuntimeError("std::bad_alloc")
 
-    engine = zoo.models["changing"].engine
+    engine = repository.models["changing"].engine
     session = engine.sessions["generator"]
     monkeypatch.setattr("serving.runtime.engine.open_session", lambda *_: Starved())
     engine.sessions["generator"] = Starved()
     for _ in range(2):
         with pytest.raises(OutOfMemory):
             engine.run("generator", {"latent": np.zeros((1, 8), np.float32)})
-    zoo.refresh()
-    assert zoo.state == "out of memory"
+    repository.refresh()
+    assert repository.state == "out of memory"
     engine.sessions["generator"] = session
-    zoo.refresh()
-    assert zoo.state == "ready"
+    repository.refresh()
+    assert repository.state == "ready"
 
 
-def test_looking_goes_on_after_a_fault(zoo, monkeypatch):
+def test_looking_goes_on_after_a_fault(repository, monkeypatch):
     looked, stop = [], threading.Event()
 
     def refresh():
@@ -203,7 +203,7 @@ def test_looking_goes_on_after_a_fault(zoo, monkeypatch):
             stop.set()
         raise OSError("the disk is away")
 
-    monkeypatch.setattr(zoo, "refresh", refresh)
-    monkeypatch.setattr(zoo, "settings", Settings(reload=0.01))
-    zoo.keep_fresh(stop)
+    monkeypatch.setattr(repository, "refresh", refresh)
+    monkeypatch.setattr(repository, "settings", Settings(reload=0.01))
+    repository.keep_fresh(stop)
     assert len(looked) == 3
