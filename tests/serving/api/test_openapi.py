@@ -10,8 +10,8 @@ from serving.api.app import ERROR_BODIES, router
 from serving.api.openapi import CALLS, document
 from serving.middleware.request import RequestMiddleware
 from serving.settings import Settings
+from tests.serving.api.asking import app_of, asker, noise, png, repository_of
 from tests.serving.api.open_inference.test_routes import latent
-from tests.serving.api.test_app import app_of, asker, noise, png, repository_of
 
 
 @pytest.fixture(scope="module")

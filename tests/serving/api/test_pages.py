@@ -7,7 +7,7 @@ import pytest
 
 from serving.api.pages import FILES, FOLDER
 from serving.settings import Settings
-from tests.serving.api.test_app import app_of, asker
+from tests.serving.api.asking import app_of, asker
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from serving.repository.repository import ModelRepository
 from serving.runtime.engine import OutOfMemory
 from serving.settings import Settings
 from tests.reliability.swaps import exchange
-from tests.serving.api.test_app import app_of, asker
+from tests.serving.api.asking import app_of, asker
 
 
 @pytest.fixture

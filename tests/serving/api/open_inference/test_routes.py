@@ -9,7 +9,7 @@ from serving.api.open_inference.tensors import HEADER_LENGTH
 from serving.offline.sample import sample
 from serving.runtime.latents import draw_latents
 from serving.runtime.pipeline import open_pipeline
-from tests.serving.api.test_app import app_of, asker
+from tests.serving.api.asking import app_of, asker
 
 INFER = "/v2/models/pictures/infer"
 
