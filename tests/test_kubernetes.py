@@ -283,6 +283,7 @@ def test_replicas_are_added_long_before_requests_are_refused():
     assert float(processor["value"]) < 80, "the rest is for the time that a replica takes to come"
 
 
+@pytest.mark.slow
 def test_a_server_answers_what_the_cluster_asks_of_it(artifacts, tmp_path):
     """Started with a pod's settings, asked by its probes and by Prometheus, and told to end."""
     pod, port = PODS["kubernetes"], free_port()

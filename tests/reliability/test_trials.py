@@ -24,6 +24,7 @@ def test_bad_requests_fail_nothing(artifacts, tmp_path):
         assert fuzz(url, 100, seed=1).failed, "the control"
 
 
+@pytest.mark.slow
 def test_every_answer_is_one_that_the_description_has(artifacts, tmp_path):
     with ours(Settings(artifacts=artifacts), tmp_path / "log") as (url, _):
         found = conform(f"{url}/docs.json", url, tmp_path / "ours.json", 10)

@@ -61,6 +61,7 @@ def test_a_disk_too_full_for_the_record_ends_the_run_in_one_line(tmp_path):
     assert checkpoint.load(tmp_path / "run" / "checkpoints") is None
 
 
+@pytest.mark.slow
 def test_a_disk_too_full_for_an_artifact_leaves_the_one_before(runs, tmp_path):
     artifact = tmp_path / "points"
     assert ganzoo("export", runs / "points", artifact, room=2**30).returncode == 0

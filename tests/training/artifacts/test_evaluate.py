@@ -14,10 +14,16 @@ from training.artifacts.evaluate import _keep, evaluate, table
 from training.evaluation import features
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where classifiers are kept, for all tests here."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def quick(monkeypatch, tmp_path_factory):
+def quick(monkeypatch, cache):
     monkeypatch.setattr(features, "STEPS", 100)
-    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("GANZOO_CACHE", str(cache))
 
 
 @pytest.fixture
@@ -37,9 +43,9 @@ def test_scores_go_into_the_manifest_and_the_card_and_nothing_else_changes(copie
     assert evaluation.features["name"] == "classifier"
     assert 0 < evaluation.features["accuracy"] <= 1
     assert evaluation.scores["frechet"] > evaluation.controls["real"]["frechet"]
-    config = (copies / "pictures" / "README.md").read_text()
-    assert f"| frechet | {evaluation.scores['frechet']:.4g} |" in config
-    assert "300 samples" in config
+    card = (copies / "pictures" / "README.md").read_text()
+    assert f"| frechet | {evaluation.scores['frechet']:.4g} |" in card
+    assert "300 samples" in card
     lines = table(evaluation).splitlines()
     assert len(lines) == 1 + len(evaluation.scores)
 
@@ -101,9 +107,9 @@ def test_translations_are_held_against_their_truth_beside_the_controls(copies):
     assert set(evaluation.controls) == {"untranslated", "recoloured"}
     assert "a2b_cycle" in evaluation.scores
     assert evaluation.controls["recoloured"]["a2b_l1"] < evaluation.scores["a2b_l1"], "3 steps are few"
-    config = (copies / "styles" / "README.md").read_text()
-    assert "| score | artifact | untranslated | recoloured |" in config
-    assert "20 translations a direction" in config
+    card = (copies / "styles" / "README.md").read_text()
+    assert "| score | artifact | untranslated | recoloured |" in card
+    assert "20 translations a direction" in card
     head, *lines = table(evaluation).splitlines()
     assert head.split() == ["artifact", "untranslated", "recoloured"]
     assert len(lines) == len(evaluation.scores)

@@ -228,7 +228,7 @@ def test_a_gpu_gets_the_same_bits_held_and_read(drawn, monkeypatch):
                 assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_stops_a_run_whose_batches_are_made_ahead(drawn, number, tmp_path):
     command = [sys.executable, "-m", "training", "train", "mlp-gan", "--shape", "3", "16", "16"]
     flags = ["--data", f"folder:{drawn / 'folder'}", "--workers", "2", "--device", "cpu", "--log-every", "1"]

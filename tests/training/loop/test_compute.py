@@ -119,6 +119,7 @@ def test_what_an_optimizer_remembers_is_laid_out_as_its_weights(tmp_path):
             assert state["exp_avg"].stride() == parameter.stride()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
 def test_a_compiled_run_learns_the_same_and_resumes_equal_to_the_bit(tmp_path):
     """It has gradients of gradients too, which compiled code can't have."""

@@ -84,7 +84,10 @@ def losses(folder: Path) -> list[dict[str, float]]:
     return [{name: line[name] for name in line.keys() - {"samples_per_second"}} for line in lines]
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name != "wgan-gp" else name for name in GAMES],
+)
 def test_two_processes_learn_what_one_learns(name, tmp_path):
     run(2, name, tmp_path / "two", *GAMES[name])
     alone(tmp_path / "one", tmp_path / "two")
@@ -110,6 +113,7 @@ def changed(folder: Path, change: str) -> tuple[str, ...]:
     return (str(program),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSLATIONS)
 def test_two_processes_translate_as_one_does(name, tmp_path, monkeypatch):
     # Where a distance is about 0 its gradient is a sign, which rounding turns: slow descent keeps that small.
@@ -131,6 +135,7 @@ def test_two_processes_translate_as_one_does(name, tmp_path, monkeypatch):
             assert (one - two).abs().max() < 0.05, "and the same images in the pools"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -148,6 +153,7 @@ def test_without_what_they_share_they_learn_something_else(fault, tmp_path):
     assert distance(tmp_path / "one", tmp_path / "two") > 1e-4
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on_where_one_stopped(tmp_path):
     """One process, then two; and two processes again, to the bit."""
     flags = [*GAMES["mlp-gan-vector"], "--schedule", "constant", "--steps"]
@@ -168,7 +174,7 @@ def test_a_batch_that_cannot_be_parted_is_refused(tmp_path):
     World(0, 7).must_divide(7)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_once_and_the_run_goes_on(number, tmp_path):
     flags = ["--data", "ring8", "--batch-size", "8", "--steps"]
     line = command(2, "mlp-gan-vector", tmp_path / "stopped", *flags, 100000)
@@ -204,6 +210,7 @@ distributed.World.all_reduce_gradients = broken
     assert time.monotonic() - start < 60
 
 
+@pytest.mark.slow
 def test_trouble_is_everybodys(tmp_path):
     """The first process finds numbers that are none; both go back, and on to the end."""
     fault = """

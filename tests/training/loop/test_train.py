@@ -415,7 +415,7 @@ def test_a_run_after_a_fall_resumes_equal_to_the_bit(tmp_path, monkeypatch):
 
 SCORED = [
     ("mlp-gan-vector", "ring8", "total_variation"),
-    ("dcgan", "glyphs", "frechet"),
+    pytest.param("dcgan", "glyphs", "frechet", marks=pytest.mark.slow),
     ("cyclegan", "glyphs-style", "l1"),
 ]
 

@@ -107,12 +107,14 @@ def distances(game: CycleTrainer, steps: int) -> tuple[float, float]:
     return translated.item(), sum(recoloured).item()
 
 
+@pytest.mark.slow
 def test_it_learns_a_hidden_translation_without_pairs():
     """Nearer to the truth than any change of colours alone: stripes or lean are found too."""
     translated, recoloured = distances(trainer(identity_weight=0.0, learning_rate=1e-3), 300)
     assert translated < recoloured
 
 
+@pytest.mark.slow
 def test_without_the_discriminators_it_does_not(monkeypatch):
     """The control: where every image is judged alike, the cycle alone says nothing of the style."""
     monkeypatch.setattr("zoo.models.cyclegan.least_squares", lambda scores, target: 0 * scores.sum())

@@ -64,12 +64,14 @@ def scores(entry: MLPGANVector, steps: int) -> dict[str, float]:
     return data.truth.score(np.concatenate(list(state.pipeline.draw(range(10_000)))))
 
 
+@pytest.mark.slow
 def test_the_vector_gan_finds_every_mode_of_the_ring():
     found = scores(MLPGANVector(), 5000)
     assert found["modes_covered"] == 8
     assert found["high_quality"] > 0.85
 
 
+@pytest.mark.slow
 def test_as_small_as_its_source_it_does_not():
     """The control: as many steps of the source's networks and descent."""
     found = scores(MLPGANVectorSGD(), 5000)
