@@ -37,7 +37,7 @@ class Options:
     """How cuDNN's algorithms are chosen; EXHAUSTIVE tries all of them for every new shape."""
 
     tf32: bool = False
-    """Whether CUDA may use TF32, which rounds the factors of float32 products to 10 bits and breaks parity."""
+    """Whether CUDA may use TF32: float32 products of factors rounded to 10 bits, which breaks parity."""
 
     nhwc: bool = False
     """Whether convolutions on CUDA run in channels-last layout."""
