@@ -34,10 +34,10 @@ GONE = 499
 GRACE = 0.25
 """Seconds that a request may take before anyone looks whether its client is still there."""
 
-LINGER, LITTLE = 1.0, 2**20
+DISCARD_SECONDS, DISCARD_BYTES = 1.0, 2**20
 """Seconds and bytes that what is left of a refused request may take."""
 
-Shape = Callable[[APIError, str], bytes]
+ErrorBody = Callable[[APIError, str], bytes]
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class Exchange:
     def __post_init__(self) -> None:
         self.read = self.scope["method"] in ("GET", "HEAD")  # whose bodies, if any, nobody reads
 
-    async def hear(self) -> Message:
+    async def receive_noting_end(self) -> Message:
         """Receive the request, and note its end."""
         message = await self.receive()
         self.read = not message.get("more_body", False)
@@ -72,12 +72,12 @@ class Exchange:
         """
         headers, size = Headers(scope=self.scope), 0
         declared = headers.get("content-length", "0")
-        if "expect" in headers or (declared.isdecimal() and int(declared[:20]) > LITTLE):
+        if "expect" in headers or (declared.isdecimal() and int(declared[:20]) > DISCARD_BYTES):
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER):
-                while not self.read and size < LITTLE:
-                    size += len((await self.hear()).get("body", b""))
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while not self.read and size < DISCARD_BYTES:
+                    size += len((await self.receive_noting_end()).get("body", b""))
 
     async def answer(self, message: Message) -> None:
         """Send the answer, with the request's id, and note what it is."""
@@ -102,22 +102,22 @@ class RequestMiddleware:
 
     Args:
         app: raises `APIError` for what it will not do.
-        keys: that requests must have one of, but for health, pages and their files.
+        auth: checks the API key of every request but those for health, pages and their files.
         deadline: seconds that an answer may take.
         log: takes a line for each request; None for no log.
-        shapes: how an error is written under a prefix of paths; the last is for all others.
+        error_bodies: how an error is written under a prefix of paths; the last is for all others.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        shapes: Mapping[str, Shape],
-        keys: APIKeyAuth | None = None,
+        error_bodies: Mapping[str, ErrorBody],
+        auth: APIKeyAuth | None = None,
         deadline: float = 25.0,
         log: AccessLog | None = None,
     ) -> None:
-        self.app, self.shapes, self.deadline, self.log = app, shapes, deadline, log
-        self.keys = keys or APIKeyAuth(())
+        self.app, self.error_bodies, self.deadline, self.log = app, error_bodies, deadline, log
+        self.auth = auth or APIKeyAuth(())
         process = secrets.token_hex(6)
         self._ids = (f"{process}{number:010x}" for number in itertools.count())
         self._under_way: set[Exchange] = set()
@@ -147,9 +147,9 @@ class RequestMiddleware:
         scope = exchange.scope
         try:
             if scope["path"] not in OPEN and not scope["path"].startswith(OPEN_FILES):
-                self.keys.check(Headers(scope=scope))
+                self.auth.check(Headers(scope=scope))
             async with asyncio.timeout(self.deadline):
-                await self.app(scope, exchange.hear, exchange.answer)
+                await self.app(scope, exchange.receive_noting_end, exchange.answer)
         except APIError as api_error:
             return api_error
         except HTTPException as error:
@@ -174,10 +174,10 @@ class RequestMiddleware:
         if not exchange.read:
             headers["Connection"] = "close"  # what is left of the request is not worth reading
         shape = next(
-            shape for prefix, shape in self.shapes.items() if exchange.scope["path"].startswith(prefix)
+            shape for prefix, shape in self.error_bodies.items() if exchange.scope["path"].startswith(prefix)
         )
         answer = Response(shape(api_error, exchange.id), api_error.status, headers, "application/json")
-        await answer(exchange.scope, exchange.hear, exchange.answer)
+        await answer(exchange.scope, exchange.receive_noting_end, exchange.answer)
 
     def _note(self, exchange: Exchange) -> None:
         """Tell the metrics and the log what became of a request."""
