@@ -18,6 +18,7 @@ from training.artifacts.pretrained import pretrained, table
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/training.md", "docs/export.md", "docs/serving.md")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 
 
@@ -148,11 +149,32 @@ def test_the_table_of_speeds_is_the_benchmark_s():
     assert not told
 
 
-def test_the_house_names_every_room():
-    (house,) = re.findall(r"^```\n(zoo/.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    for room in ("zoo", "training", "serving"):
-        for path in (ROOT / room).glob("*.py"):
-            assert path.name == "__init__.py" or path.name in house, path
+def tree() -> set[str]:
+    """The files that the tree of docs/architecture.md names, by their paths."""
+    (text,) = re.findall(r"^```\n(zoo/.*?)^```$", ARCHITECTURE, re.MULTILINE | re.DOTALL)
+    found, folders = set(), []
+    for line in text.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = folders[:depth]
+        for name in re.match(r"(\S+\.py|\S+/)(  \S+\.py)*", line.lstrip())[0].split():
+            if name.endswith("/"):
+                folders.append(name)
+            else:
+                found.add("".join(folders) + name)
+    return found
+
+
+def test_the_tree_of_the_house_is_the_house():
+    folders = ("zoo", "training", "serving")
+    modules = {path.relative_to(ROOT).as_posix() for name in folders for path in (ROOT / name).rglob("*.py")}
+    assert tree() == {module for module in modules if not module.endswith("__init__.py")}
+
+
+def test_the_walks_enter_files_that_there_are():
+    _, *walks = re.split(r"^## .* to .*$", ARCHITECTURE, flags=re.MULTILINE)
+    entered = [re.findall(r"`((?:zoo|training|serving)/[\w/]+\.py)`", walk) for walk in walks]
+    assert [len(files) for files in entered] == [19, 14, 25]
+    assert {file for files in entered for file in files} <= tree()
 
 
 def test_a_gan_of_your_own(tmp_path):

@@ -1,1 +1,1 @@
-"""What papers say: networks, objectives and the players' update, and nothing of machines or runs."""
+"""GAN definitions: networks, objectives, regularizers, augmentations and training steps."""

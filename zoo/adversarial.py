@@ -1,4 +1,4 @@
-"""The game of two players, latent in and sample out, whatever their networks are."""
+"""Adversarial training of one generator and one discriminator, for any pair of networks."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +29,7 @@ DISTRIBUTIONS: dict[str, Callable[[tuple[int, int], torch.device | str], Tensor]
     "normal": lambda size, device: torch.randn(size, device=device),
     "uniform": lambda size, device: torch.rand(size, device=device).sub(0.5).mul(math.sqrt(12)),
 }
-"""Ways to draw latents (N, latent_size), each of mean 0 and variance 1; uniform is -sqrt(3) to sqrt(3)."""
+"""Distributions of latents (N, latent_size) of mean 0 and variance 1; uniform is from -sqrt(3) to sqrt(3)."""
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float, tuple[float, float]], torch.optim.Optimizer]] = {
     "adam": lambda parameters, rate, betas: torch.optim.Adam(parameters, lr=rate, betas=betas),
@@ -45,52 +45,52 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TwoPlayerEntry(Entry):
-    """Hyperparameters that every game of a generator and a discriminator shares."""
+    """Hyperparameters shared by all entries with one generator and one discriminator."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
-    """What of a batch both players are told beside their own input, by name."""
+    """Names of the batch's tensors that are passed to both players as conditions."""
 
     latent_size: int = 100
-    """Numbers in a latent, the generator's random input."""
+    """Size of the latent, the generator's random input."""
 
     latent_distribution: DistributionName = "normal"
-    """What a latent's numbers are drawn from, mean 0 and variance 1: normal or uniform."""
+    """Distribution of the latent: normal or uniform, each with mean 0 and variance 1."""
 
     objective: ObjectiveName = "non_saturating"
-    """What the players play for."""
+    """Loss functions of the generator and the discriminator."""
 
     label_smoothing: float = 0.0
-    """How far below 1 the target of real examples lies, for the cross-entropy objectives (Salimans 2016)."""
+    """Amount subtracted from the target 1 of real examples, for cross-entropy objectives (Salimans 2016)."""
 
     regularizer: RegularizerName = "none"
-    """Penalty on the discriminator's gradient, added to its loss."""
+    """Gradient penalty added to the discriminator's loss."""
 
     regularizer_weight: float = 10.0
-    """Weight of the penalty: lambda of gradient_penalty, gamma of r1 and r2."""
+    """Weight of the gradient penalty: lambda for gradient_penalty, gamma for r1 and r2."""
 
     spectral_norm: bool = False
-    """Divide every weight of the discriminator by its largest singular value (Miyato 2018)."""
+    """Apply spectral normalisation to every layer of the discriminator (Miyato 2018)."""
 
     augment: tuple[TransformName, ...] = ()
-    """Random transforms of whatever image the discriminator sees (Zhao 2020)."""
+    """Random differentiable transforms of the discriminator's input images (Zhao 2020)."""
 
     discriminator_steps: int = 1
-    """Updates of the discriminator before each one of the generator, each on a batch of its own."""
+    """Discriminator updates for each generator update, each on its own batch."""
 
     optimizer: OptimizerName = "adam"
-    """How both players descend: adam, or sgd with momentum."""
+    """Optimizer of both players: adam, or sgd with momentum."""
 
     learning_rate: float = 2e-4
-    """The optimizer's learning rate, for both players."""
+    """Learning rate of both players."""
 
     discriminator_learning_rate: float | None = None
-    """The discriminator's own learning rate, where it has one (Heusel 2017)."""
+    """Learning rate of the discriminator; by default that of the generator (Heusel 2017)."""
 
     betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates of the first and the second moment; the first is sgd's momentum."""
+    """Adam's decay rates of the first and second moments; sgd uses the first as its momentum."""
 
     schedule: ScheduleName = "constant"
-    """How the learning rates go from their values, constant, or to 0 at the end, linear or cosine."""
+    """Learning rate schedule: constant, or linear or cosine decay to 0 at the end of the run."""
 
     def __post_init__(self) -> None:
         must_be_positive(self, "batch_size", "latent_size", "learning_rate", "discriminator_steps")
@@ -98,7 +98,7 @@ class TwoPlayerEntry(Entry):
         self._must_mean_something()
 
     def _must_mean_something(self) -> None:
-        """Refuse combinations whose parts contradict each other."""
+        """Check for combinations of values that contradict each other."""
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"label_smoothing must be at least 0 and below 0.5; got {self.label_smoothing}")
         if self.label_smoothing and self.objective not in ("non_saturating", "minimax"):
@@ -120,28 +120,28 @@ class TwoPlayerEntry(Entry):
 
     @property
     def score_size(self) -> int:
-        """Scores that the objective wants from the discriminator for each example."""
+        """Number of scores per example that the objective needs from the discriminator."""
         return OBJECTIVES[self.objective].score_size
 
     @property
     def examples_per_step(self) -> int:
-        """A batch for each update of the discriminator."""
+        """Number of examples in a step: one batch for each discriminator update."""
         return self.batch_size * self.discriminator_steps
 
     def learning_rate_at(self, progress: float) -> float:
-        """Follow the schedule."""
+        """Return the schedule's factor on the learning rates at `progress` (0 to 1)."""
         return SCHEDULES[self.schedule](progress)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageGANEntry(TwoPlayerEntry):
-    """Hyperparameters that every GAN of square images shares."""
+    """Hyperparameters shared by all GANs of square images."""
 
     image_size: int = 32
-    """Height and width of an image: a power of two, at least 16."""
+    """Height and width of the images: a power of two, at least 16."""
 
     channels: int = 3
-    """Channels of an image: 1 for grey, 3 for colour."""
+    """Channels of the images: 1 for greyscale, 3 for RGB."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,15 +150,15 @@ class ImageGANEntry(TwoPlayerEntry):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Square images."""
+        """Shape of an image: (channels, image_size, image_size)."""
         return (self.channels, self.image_size, self.image_size)
 
 
 class TwoPlayer(Trainer):
-    """Train a generator against a discriminator by alternate updates, the discriminator first.
+    """Trainer that updates a discriminator and then a generator in every step.
 
-    The generator maps `latent`, (N, latent_size), to samples of the data's shape; the discriminator maps
-    those to raw scores, (N, score_size). Both take the entry's conditions as named arguments.
+    The generator maps `latent`, (N, latent_size), to samples of the data's shape. The discriminator maps
+    samples to raw scores, (N, score_size). Both take the entry's conditions as keyword arguments.
     Source: Goodfellow et al. 2014, algorithm 1; Mirza and Osindero 2014 for the conditions.
     """
 
@@ -182,7 +182,7 @@ class TwoPlayer(Trainer):
         self.generators = nn.ModuleDict({"generator": self.generator})
         self.discriminators = nn.ModuleDict({"discriminator": self.discriminator})
         self.objective: Objective = OBJECTIVES[entry.objective]
-        # Where an undecided discriminator has no loss, its loss has no end either: it can't saturate.
+        # A loss of 0 at zero scores belongs to an unbounded objective, which can't saturate.
         self.undecided = self.objective.undecided or math.inf
         self.regularizer: Regularizer = REGULARIZERS[entry.regularizer]
         rates = {
@@ -196,7 +196,7 @@ class TwoPlayer(Trainer):
         }
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Draw a latent for every example of the batch, beside what the batch says of it."""
+        """Return a new latent for every example of the batch, with the batch's conditions."""
         size = (len(batch["real"]), self.entry.latent_size)
         latent = DISTRIBUTIONS[self.entry.latent_distribution](size, self.device)
         return {"generator": {"latent": latent, **self._told(batch)}}
@@ -205,7 +205,7 @@ class TwoPlayer(Trainer):
         return {name: batch[name] for name in self.entry.conditions}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Update the discriminator on each part of the batch, then the generator on the last part's fakes."""
+        """Update the discriminator on each part of the batch, then the generator on the last part."""
         for part in split(batch, self.entry.discriminator_steps):
             real, judge = part["real"], partial(self.discriminator, **self._told(part))
             fake = self.generator(**self.inputs(part)["generator"])
@@ -217,10 +217,10 @@ class TwoPlayer(Trainer):
         return {"generator_loss": generator_loss.detach(), **scalars}
 
     def _update_discriminator(self, judge: Discriminator, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        # Two forwards: batch normalisation must not see real and fake in one batch.
+        # Two forward passes: batch normalisation must not mix real and fake examples.
         real_scores, fake_scores = judge(real), judge(fake)
         loss = self.objective.discriminator(real_scores, fake_scores)
-        # Cross-entropy with the target 1 - s is that with the target 1, and s times the score.
+        # Cross-entropy with target 1 - s equals cross-entropy with target 1, plus s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()
         penalty = self.entry.regularizer_weight * self.regularizer(judge, real, fake)
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
@@ -234,14 +234,14 @@ class TwoPlayer(Trainer):
 
 
 def split(batch: Batch, parts: int) -> Iterator[Batch]:
-    """Cut every tensor of a batch into as many equal parts."""
+    """Yield `parts` equal parts of a batch."""
     chunks = {name: value.chunk(parts) for name, value in batch.items()}
     for index in range(parts):
         yield {name: value[index] for name, value in chunks.items()}
 
 
 def normalise_spectrally(player: nn.Module) -> None:
-    """Put spectral normalisation on every linear, convolutional and embedding layer."""
+    """Apply spectral normalisation to every linear, convolutional and embedding layer."""
     for module in list(player.modules()):
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
             nn.utils.parametrizations.spectral_norm(module)
@@ -252,7 +252,7 @@ def _ties_examples(player: nn.Module) -> bool:
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Take one step down the loss's gradient, computed afresh: nothing left over from elsewhere counts."""
+    """Zero the gradients, backpropagate the loss and take one optimizer step."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -260,7 +260,7 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
 @contextmanager
 def frozen(player: nn.Module) -> Iterator[None]:
-    """Keep gradients out of a player's parameters while they still flow through it to its input."""
+    """Disable gradients of a player's parameters within the block; gradients still reach its input."""
     player.requires_grad_(False)
     try:
         yield

@@ -1,7 +1,8 @@
-"""Differentiable augmentation: what the discriminator sees, real and fake alike, is transformed at random.
+"""Differentiable augmentation: random transforms of the discriminator's input, real and fake.
 
-Each transform maps images (N, C, H, W) to the same shape, drawing anew for every image, and lets gradients
-through. Source: Zhao et al. 2020, whose three policies these are; the flip is the usual one.
+Each transform maps images (N, C, H, W) to the same shape, draws new random numbers for every image and is
+differentiable. Colour, translation and cutout are the three policies of Zhao et al. 2020; flip is the usual
+horizontal flip.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class Augmented(nn.Module):
-    """A discriminator behind random transforms of its input; behind none, the discriminator itself."""
+    """A discriminator that transforms its input at random before it scores it."""
 
     def __init__(self, discriminator: nn.Module, transforms: tuple[str, ...]) -> None:
         super().__init__()
@@ -22,7 +23,7 @@ class Augmented(nn.Module):
         self.transforms = [TRANSFORMS[name] for name in transforms]
 
     def forward(self, examples: Tensor, **conditions: Tensor) -> Tensor:
-        """Give the scores of transformed examples; conditions reach the discriminator as they are."""
+        """Return the scores of the transformed examples; conditions are passed on unchanged."""
         for transform in self.transforms:
             examples = transform(examples)
         scores: Tensor = self.discriminator(examples, **conditions)
@@ -30,12 +31,12 @@ class Augmented(nn.Module):
 
 
 def flip(images: Tensor) -> Tensor:
-    """Mirror half of the images left to right."""
+    """Flip each image horizontally with probability 0.5."""
     return torch.where(_draw(images) < 0.5, images.flip(3), images)
 
 
 def translation(images: Tensor) -> Tensor:
-    """Shift by up to an eighth of the size in both directions; what comes in is 0, mid-grey."""
+    """Shift by up to an eighth of the size in both directions, padding with 0 (mid-grey)."""
     for dimension in (2, 3):
         size = images.shape[dimension]
         most = max(1, size // 8)
@@ -47,7 +48,7 @@ def translation(images: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor) -> Tensor:
-    """Put a square of half the size, mid-grey, somewhere; it may reach over the edge."""
+    """Set a random square of half the size to 0 (mid-grey); it may extend over the edge."""
     hidden = torch.ones_like(images[:, :1], dtype=torch.bool)
     for dimension in (2, 3):
         size = images.shape[dimension]
@@ -58,7 +59,7 @@ def cutout(images: Tensor) -> Tensor:
 
 
 def colour(images: Tensor) -> Tensor:
-    """Change brightness by up to 0.5, saturation by up to a factor of 2, contrast by 0.5 to 1.5."""
+    """Shift brightness by up to 0.5; scale saturation by 0 to 2 and contrast by 0.5 to 1.5."""
     images = images + _draw(images) - 0.5
     grey = images.mean(1, keepdim=True)
     images = grey + (images - grey) * _draw(images) * 2
@@ -67,13 +68,13 @@ def colour(images: Tensor) -> Tensor:
 
 
 def _places(images: Tensor, dimension: int) -> Tensor:
-    """Count the rows (dimension 2) or the columns (3), to be compared with a number for each image."""
+    """Return the row indices (dimension 2) or column indices (3), to broadcast against (N, 1, 1, 1)."""
     places = torch.arange(images.shape[dimension], device=images.device)
     return places[:, None] if dimension == 2 else places
 
 
 def _draw(images: Tensor) -> Tensor:
-    """Draw a number from 0 to 1 for each image: (N, 1, 1, 1)."""
+    """Draw a number in [0, 1) for each image: (N, 1, 1, 1)."""
     return torch.rand(len(images), 1, 1, 1, device=images.device)
 
 

@@ -1,4 +1,4 @@
-"""The contract: an Entry is a paper's hyperparameters; built, it is a Trainer."""
+"""The interface of the zoo: `Entry` holds a paper's hyperparameters and builds a `Trainer`."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,41 +10,40 @@ from torch import Tensor, nn
 from zoo.errors import ConfigError
 
 Batch = dict[str, Tensor]
-"""What data yields: `real`, (N, C, H, W) images in [-1, 1] or (N, D) vectors, and `label`, (N,) int64, where
-the data have labels. Translators find their two domains under `a` and `b`."""
+"""A batch of examples by name. `real` holds images (N, C, H, W) in [-1, 1] or vectors (N, D). `label`, (N,)
+int64, is there if the data have labels. Translators get their two domains as `a` and `b`."""
 
 DistributionName = Literal["normal", "uniform"]
-"""What latents are drawn from, number by number: mean 0 and variance 1."""
+"""Distribution of each element of a latent, with mean 0 and variance 1."""
 
 DataKind = Literal["examples", "domains", "pairs"]
-"""How data are made up: examples of one kind, two domains side by side, or two domains whose examples belong
-together one by one."""
+"""Structure of the data: single examples, two unpaired domains, or two domains in aligned pairs."""
 
 Inputs = dict[str, dict[str, Tensor]]
-"""What each generator is fed: its name, then its arguments by name."""
+"""Arguments of each generator: generator name to argument name to tensor."""
 
 
 class Trainer(Protocol):
-    """An entry built: the players, their optimizers and one round of updates."""
+    """The networks built from an entry, their optimizers and one training step."""
 
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
     optimizers: dict[str, torch.optim.Optimizer]
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Give what each generator would be fed for this batch; random inputs are drawn anew."""
+        """Return the inputs of each generator for a batch; latents are drawn at every call."""
         ...
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Update every player once; give detached scalars worth logging."""
+        """Run one training step and return detached scalars to log."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs beside the players and the optimizers: by default nothing."""
+        """Return the state that a resumed run needs beside networks and optimizers; empty by default."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         return
 
 
@@ -55,7 +54,7 @@ class Entry(ABC):
     task: ClassVar[Literal["sample", "translate"]] = "sample"
 
     learns_from: ClassVar[DataKind] = "examples"
-    """What the data must be made up of."""
+    """Structure that the data must have."""
 
     batch_size: int = 64
     """Examples in a batch."""
@@ -63,52 +62,52 @@ class Entry(ABC):
     @property
     @abstractmethod
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one example: (C, H, W) of an image, (D,) of a vector. The data are fitted to it."""
+        """Shape of one example, (C, H, W) for images or (D,) for vectors; the data are fitted to it."""
 
     @property
     def scored_shape(self) -> tuple[int, ...]:
-        """Shape of the examples that scores are of."""
+        """Shape of the examples that are scored."""
         return self.sample_shape
 
     @property
     def classes(self) -> int:
-        """Classes that the generators are told apart by, as many as the data have; 0: they are told none."""
+        """Number of classes of a conditional entry, equal to that of the data; 0 if unconditional."""
         return 0
 
     @property
     def latent_distribution(self) -> DistributionName:
-        """What the generators' latents are drawn from, where they have any."""
+        """Distribution of the latents, if the generators have latents."""
         return "normal"
 
     @property
     def multiple(self) -> int:
-        """What heights and widths must be multiples of, where the generators translate images of any size."""
+        """Number that divides the height and width of every image that the generators can translate."""
         return 1
 
     @property
     def least(self) -> int:
-        """The least height and width that such a generator takes."""
+        """Smallest height and width of an image that the generators can translate."""
         return self.multiple
 
     @property
     def examples_per_step(self) -> int:
-        """Examples that one step of the trainer is given."""
+        """Number of examples in the batch of one training step."""
         return self.batch_size
 
     @abstractmethod
     def build(self, device: torch.device | str = "cpu") -> Trainer:
-        """Make the players, initialised from torch's global random state, on the device."""
+        """Build the trainer on a device; weights are drawn from torch's global random state."""
 
     def learning_rate_at(self, progress: float) -> float:
-        """Give the factor on every learning rate when `progress` (0 to 1) of the run is done."""
+        """Return the factor applied to every learning rate at `progress` (0 to 1) through the run."""
         return 1.0
 
 
 def doublings(image_size: int) -> int:
-    """Count how often 4x4 is doubled to an image's size.
+    """Return the number of doublings from 4x4 to an image's size.
 
     Raises:
-        ConfigError: the size is not a power of two, or below 16.
+        ConfigError: the size is not a power of two, or is below 16.
     """
     if image_size < 16 or image_size.bit_count() != 1:
         raise ConfigError(f"image_size must be a power of two, at least 16; got {image_size}")

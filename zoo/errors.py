@@ -1,8 +1,8 @@
-"""The error of a configuration that can't be."""
+"""The error of an invalid configuration."""
 
 
 class ConfigError(ValueError):
-    """A field has an impossible value, fields contradict each other, or there is no such entry.
+    """A field has an invalid value, fields contradict each other, or an entry can't be found.
 
-    The message says what was wrong, what was given and what would do.
+    The message names the field, the value that was given and the values that are accepted.
     """

@@ -1,4 +1,4 @@
-"""Checks of the fields of a configuration, a dataclass: what is impossible is refused by name."""
+"""Validation of the fields of a configuration dataclass."""
 
 import dataclasses
 import math
@@ -8,10 +8,10 @@ from zoo.errors import ConfigError
 
 
 def must_be_choices(config: Any) -> None:
-    """Check every field that is typed as a Literal, or as a tuple of one.
+    """Check every field whose type is a Literal or a tuple of a Literal.
 
     Raises:
-        ConfigError: a value is not one of the field's choices; they are listed.
+        ConfigError: a value is not one of the field's choices. The message lists them.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -28,10 +28,10 @@ def _choices(kind: Any) -> tuple[str, ...]:
 
 
 def must_be_positive(config: Any, *names: str) -> None:
-    """Check that fields are above 0 and finite.
+    """Check that the named fields are above 0 and finite.
 
     Raises:
-        ConfigError: one is not; it is named.
+        ConfigError: a field is not. The message names it.
     """
     for name in names:
         if not 0 < getattr(config, name) < math.inf:
@@ -39,10 +39,10 @@ def must_be_positive(config: Any, *names: str) -> None:
 
 
 def must_be_at_least(config: Any, least: float, *names: str) -> None:
-    """Check that fields are no less than a number, and finite.
+    """Check that the named fields are at least `least` and finite.
 
     Raises:
-        ConfigError: one is not; it is named.
+        ConfigError: a field is not. The message names it.
     """
     for name in names:
         if not least <= getattr(config, name) < math.inf:

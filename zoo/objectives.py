@@ -1,8 +1,8 @@
-"""What the players play for: each objective is a pair of losses over a discriminator's raw scores.
+"""Objectives: pairs of generator and discriminator losses over the discriminator's raw scores.
 
-The discriminator's loss takes the scores of real and of fake examples. The generator's takes the scores of
-its fakes and a function that gives those of the real ones, called only by objectives that compare the two.
-Scores are (N, score_size); losses are means over the batch.
+The discriminator's loss takes the scores of real and fake examples. The generator's loss takes the scores of
+fake examples and a function that returns the scores of real examples. Only objectives that compare the two
+call that function. Scores are (N, score_size). Losses are means over the batch.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class Objective(NamedTuple):
-    """The losses of both players and how many scores the discriminator gives for an example."""
+    """The losses of both players, and the number of scores that the discriminator returns per example."""
 
     generator: Callable[[Tensor, Callable[[], Tensor]], Tensor]
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -22,13 +22,13 @@ class Objective(NamedTuple):
 
     @property
     def undecided(self) -> float:
-        """The discriminator's loss while it can't tell real from fake and scores both 0."""
+        """The discriminator's loss when all scores, real and fake, are 0."""
         scores = torch.zeros(1, self.score_size)
         return self.discriminator(scores, scores).item()
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
-    """Both sides' binary cross-entropy: softplus(-s) is -log sigmoid(s)."""
+    """Compute the binary cross-entropy of both sides; softplus(-s) is -log sigmoid(s)."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -62,7 +62,7 @@ OBJECTIVES: dict[str, Objective] = {
         generator=lambda fake, real: -fake.mean(),
         discriminator=lambda real, fake: fake.mean() - real.mean(),
     ),
-    # Jolicoeur-Martineau 2018, RpGAN: examples are judged in pairs.
+    # Jolicoeur-Martineau 2018, RpGAN: real and fake examples are compared in pairs.
     "relativistic": Objective(
         generator=lambda fake, real: F.softplus(real() - fake).mean(),
         discriminator=lambda real, fake: F.softplus(fake - real).mean(),

@@ -1,4 +1,4 @@
-"""The names of the zoo: one line an entry; listing them never imports torch."""
+"""The registry of entries, one line each; listing them does not import torch."""
 
 import ast
 import importlib
@@ -34,10 +34,10 @@ ENTRIES: dict[str, str] = {
 
 
 def load(name: str) -> type["Entry"]:
-    """Import an entry's class by its name in the zoo, or by an import path such as `my_lab.wgan:WGAN`.
+    """Import an entry's class by its name in the zoo or by an import path such as `my_lab.wgan:WGAN`.
 
     Raises:
-        ConfigError: the name is not in the zoo, or the path leads to nothing.
+        ConfigError: the name is not in the zoo, or the path can't be imported.
     """
     path = ENTRIES.get(name, name)
     module, _, attribute = path.partition(":")
@@ -58,7 +58,7 @@ def load(name: str) -> type["Entry"]:
 
 
 def summary(name: str) -> str:
-    """Give the first line of an entry's docstring, read from its source without importing it."""
+    """Return the first line of an entry's docstring, read from its source without importing it."""
     module, _, attribute = ENTRIES[name].partition(":")
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

@@ -1,7 +1,8 @@
-"""Penalties on a discriminator's gradient with respect to its input, added to its loss.
+"""Regularizers: penalties on the discriminator's gradient with respect to its input.
 
-Each is a function of (discriminator, real, fake) that gives a scalar to be differentiated once more; `real`
-and `fake` are batches of one size. Their weight is the entry's.
+Each regularizer is a function of (discriminator, real, fake) and returns a differentiable scalar. `real` and
+`fake` are batches of the same size. The trainer multiplies the scalar by the entry's `regularizer_weight` and
+adds it to the discriminator's loss.
 """
 
 from collections.abc import Callable
@@ -10,42 +11,45 @@ import torch
 from torch import Tensor
 
 Discriminator = Callable[[Tensor], Tensor]
-"""A discriminator that knows everything but the examples: (N, ...) to raw scores (N, score_size)."""
+"""A discriminator with its conditions already bound: examples (N, ...) to raw scores (N, score_size)."""
 
 Regularizer = Callable[[Discriminator, Tensor, Tensor], Tensor]
 
 
 def none(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """Penalise nothing."""
+    """Return 0: no penalty."""
     return real.new_zeros(())
 
 
 def r1(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """Half the mean squared gradient at real examples (Mescheder et al. 2018, equation 9)."""
+    """Return half the mean squared gradient norm at real examples (Mescheder et al. 2018, equation 9)."""
     return squared_gradients(discriminator, real).mean() / 2
 
 
 def r2(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """Half the mean squared gradient at fakes (Mescheder et al. 2018, equation 10)."""
+    """Return half the mean squared gradient norm at fake examples (Mescheder et al. 2018, equation 10)."""
     return squared_gradients(discriminator, fake).mean() / 2
 
 
 def r1_r2(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """Both, as Huang et al. 2024 have it."""
+    """Return the sum of R1 and R2 (Huang et al. 2024)."""
     return r1(discriminator, real, fake) + r2(discriminator, real, fake)
 
 
 def gradient_penalty(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-    """Mean squared distance of the gradient's norm from 1 between real and fake (Gulrajani et al. 2017)."""
+    """Return the mean squared distance of the gradient norm from 1 (Gulrajani et al. 2017).
+
+    The gradient is taken at random points between pairs of real and fake examples.
+    """
     place = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
     between = torch.lerp(real, fake, place)
-    # The square root has no derivative at 0.
+    # The square root is not differentiable at 0.
     norms = (squared_gradients(discriminator, between) + 1e-12).sqrt()
     return (norms - 1).square().mean()
 
 
 def squared_gradients(discriminator: Discriminator, examples: Tensor) -> Tensor:
-    """Give the squared norm of the score's gradient at each example, (N,), itself differentiable."""
+    """Return the squared norm of the score's gradient at each example, (N,); the result is differentiable."""
     examples = examples.detach().requires_grad_(True)
     scores = discriminator(examples)
     (gradients,) = torch.autograd.grad(scores.sum(), examples, create_graph=True)

@@ -1,1 +1,1 @@
-"""What every request passes before its route: errors, deadlines, API keys, the access log."""
+"""Middleware: API errors, deadline, disconnects, auth and access log of every request."""

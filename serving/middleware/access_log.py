@@ -1,4 +1,4 @@
-"""One line of JSON for each request, on standard output."""
+"""The access log: one line of JSON per request, on standard output."""
 
 import asyncio
 import json
@@ -7,19 +7,20 @@ import sys
 from typing import Any
 
 FLUSH = 0.2
-"""Seconds that lines are gathered for: one system call then writes them all."""
+"""Seconds that lines are buffered before one system call writes them."""
 
 LONGEST = 500
-"""Characters of a path that are written."""
+"""Maximum characters of a path that are written."""
 
 
 class AccessLog:
-    """Writes what happened, a line of JSON each: whatever a client sends, it stays within its line.
+    """Writes one line of JSON per request.
 
-    Lines are written a moment later, together; a killed process loses those of its last moment.
+    A request can't add lines of its own, because JSON escapes line breaks. Lines are buffered for FLUSH
+    seconds; if the process is killed, the buffered lines are lost.
 
     Args:
-        descriptor: of the file to write to.
+        descriptor: descriptor of the file to write to; standard output by default.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -27,13 +28,13 @@ class AccessLog:
         self._lines: list[str] = []
 
     def __call__(self, *, path: str, **fields: Any) -> None:
-        """Write a line."""
+        """Add a line to the buffer."""
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH, self.flush)
         self._lines.append(json.dumps({**fields, "path": path[:LONGEST]}))
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the buffered lines."""
         lines, self._lines = self._lines, []
         if lines:
             data = memoryview(("\n".join(lines) + "\n").encode())

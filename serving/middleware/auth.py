@@ -1,4 +1,4 @@
-"""API keys: who may ask."""
+"""Authentication of requests by API keys."""
 
 import hashlib
 import hmac
@@ -10,22 +10,22 @@ from serving.errors import APIError
 
 
 class APIKeyAuth:
-    """The keys that open a server; where there are none, it is open.
+    """Authentication by API keys; without keys, every request is allowed.
 
     Args:
-        keys: as clients send them.
+        keys: the valid keys, as clients send them.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._digests = [_digest(key.encode()) for key in keys]
 
     def check(self, headers: Headers) -> None:
-        """Check a request's key, `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+        """Check a request's key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
-        Every key is compared, and always in the same time, so that an answer's time tells nothing.
+        The key is compared with every valid key in constant time, so that response times reveal nothing.
 
         Raises:
-            APIError: `unauthorized` (401).
+            APIError: `unauthorized` (401), the key is missing or not valid.
         """
         if not self._digests:
             return

@@ -1,4 +1,4 @@
-"""The one guard in front of everything: keys, deadline, request id, the shape of errors, log and metrics."""
+"""Request middleware: auth, deadline, request id, API errors, disconnects, access log and metrics."""
 
 import asyncio
 import contextlib
@@ -24,25 +24,25 @@ from serving.middleware.auth import APIKeyAuth
 logger = logging.getLogger("ganzoo")
 
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/docs.json")
-"""Paths that need no key: health, which names the models, and pages."""
+"""Paths that require no API key: health, which names the models, and pages."""
 
 OPEN_FILES = ("/static_content/", "/playground/")
 
 GONE = 499
-"""What is noted where a client did not wait for its answer, as nginx has it."""
+"""Status in the log if a client disconnects before the response, as in nginx."""
 
 GRACE = 0.25
-"""Seconds that a request may take before anyone looks whether its client is still there."""
+"""Seconds that a request may take before its client is watched for a disconnect."""
 
 DISCARD_SECONDS, DISCARD_BYTES = 1.0, 2**20
-"""Seconds and bytes that what is left of a refused request may take."""
+"""Maximum seconds and bytes for reading the rest of a request that has failed."""
 
 ErrorBody = Callable[[APIError, str], bytes]
 
 
 @dataclass(eq=False)
 class Exchange:
-    """A request on its way through the server."""
+    """A request and its response in progress."""
 
     scope: Scope
     receive: Receive
@@ -57,18 +57,19 @@ class Exchange:
     read: bool = False
 
     def __post_init__(self) -> None:
-        self.read = self.scope["method"] in ("GET", "HEAD")  # whose bodies, if any, nobody reads
+        self.read = self.scope["method"] in ("GET", "HEAD")  # their bodies are never read
 
     async def receive_noting_end(self) -> Message:
-        """Receive the request, and note its end."""
+        """Receive a message of the request, and record the end of the body."""
         message = await self.receive()
         self.read = not message.get("more_body", False)
         return message
 
     async def discard(self) -> None:
-        """Take in what is left of the request, if it is little and comes soon.
+        """Read the rest of the request, if it is small and arrives soon.
 
-        Who is cut off while still sending may not hear the answer; who asks before sending does.
+        A client that is disconnected while it sends may miss the response. A client that sends an `Expect`
+        header waits for the response before it sends the body, so nothing is read.
         """
         headers, size = Headers(scope=self.scope), 0
         declared = headers.get("content-length", "0")
@@ -80,7 +81,7 @@ class Exchange:
                     size += len((await self.receive_noting_end()).get("body", b""))
 
     async def answer(self, message: Message) -> None:
-        """Send the answer, with the request's id, and note what it is."""
+        """Send a message of the response with the request's id, and record its status and size."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
@@ -89,7 +90,7 @@ class Exchange:
         await self.send(message)
 
     async def wait_for_disconnect(self) -> None:
-        """Wait for the client to go, and then give its request up."""
+        """Wait until the client disconnects, then cancel its request if no response has started."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
         if self.status == 0 and self.task is not None and not self.over:
@@ -124,8 +125,8 @@ class RequestMiddleware:
         self._watcher: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, whatever happens."""
-        # With an app in its scope Starlette raises what it would else answer itself, as text.
+        """Handle one request, and respond to errors."""
+        # With an app in the scope, Starlette raises HTTPException instead of responding with text.
         exchange = Exchange({**scope, "app": self}, receive, send, next(self._ids))
         self._under_way.add(exchange)
         if self._watcher is None or self._watcher.done():
@@ -143,7 +144,7 @@ class RequestMiddleware:
             self._note(exchange)
 
     async def _try(self, exchange: Exchange) -> APIError | None:
-        """Let a request through; give what it comes to if it is not answered."""
+        """Pass a request to the app, and return the API error if it fails."""
         scope = exchange.scope
         try:
             if scope["path"] not in OPEN and not scope["path"].startswith(OPEN_FILES):
@@ -172,7 +173,7 @@ class RequestMiddleware:
             headers["WWW-Authenticate"] = "Bearer"
         await exchange.discard()
         if not exchange.read:
-            headers["Connection"] = "close"  # what is left of the request is not worth reading
+            headers["Connection"] = "close"  # the rest of the request has not been read
         shape = next(
             shape for prefix, shape in self.error_bodies.items() if exchange.scope["path"].startswith(prefix)
         )
@@ -180,7 +181,7 @@ class RequestMiddleware:
         await answer(exchange.scope, exchange.receive_noting_end, exchange.answer)
 
     def _note(self, exchange: Exchange) -> None:
-        """Tell the metrics and the log what became of a request."""
+        """Record a completed request in the metrics and the access log."""
         seconds = time.perf_counter() - exchange.since
         status = GONE if exchange.gone else exchange.status
         scope = exchange.scope
@@ -201,7 +202,7 @@ class RequestMiddleware:
             )
 
     async def _watch_clients(self) -> None:
-        """Look after the clients of requests that take long: who is gone needs no answer."""
+        """Watch the clients of slow requests, and cancel the requests of those that disconnect."""
         watched: dict[Exchange, asyncio.Task[None]] = {}
         while self._under_way:
             await asyncio.sleep(GRACE)

@@ -1,1 +1,1 @@
-"""The model repository: every artifact of a server, loaded, batched and reloaded while it serves."""
+"""The model repository: served models, dynamic batching, and reloading while the server runs."""

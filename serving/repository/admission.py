@@ -1,4 +1,4 @@
-"""How much may be at work at once: what is too much is refused before it takes memory."""
+"""Admission control: a limit on concurrent work, checked before memory is allocated."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from serving.errors import busy
 
 
 class Admission:
-    """Counts what is at work, on one event loop.
+    """A counter of concurrent work with a limit, for use on one event loop.
 
     Args:
-        limit: that may be held at once.
+        limit: maximum count that may be held at once.
     """
 
     def __init__(self, limit: int) -> None:
@@ -18,10 +18,10 @@ class Admission:
 
     @contextlib.contextmanager
     def hold(self, count: int = 1) -> Iterator[None]:
-        """Hold so much while the block runs.
+        """Hold a count while the block runs.
 
         Raises:
-            APIError: `busy` (429), there would be too much.
+            APIError: `busy` (429), the limit would be exceeded.
         """
         if self.held + count > self.limit:
             raise busy()

@@ -1,8 +1,8 @@
-"""Micro-batches across requests: rows that wait together run together, without a fixed delay.
+"""Dynamic batching across requests, without a fixed delay.
 
-While the engine runs one batch, others queue; when it is free, it takes what is waiting, up to `max_rows`.
-An idle batcher answers at once, a busy one fills its batches by itself. Only rows of one shape can share a
-batch: the one who has waited longest says which.
+While the engine runs one batch, further rows wait in a queue. When it is free, it takes the waiting rows, up
+to `max_rows`. An idle batcher runs a request at once; under load the batches fill up. Only rows of one shape
+can share a batch, and the row that has waited longest determines the shape.
 """
 
 import asyncio
@@ -28,28 +28,28 @@ Inputs = Mapping[str, Array]
 
 
 class BatchMetrics(Protocol):
-    """Who is told what a batcher does."""
+    """A receiver of a batcher's metrics."""
 
     def batch(self, rows: int, seconds: float) -> None:
-        """Note a batch that was run, and how long it took."""
+        """Record the rows of a batch that was run, and its duration in seconds."""
 
     def waiting(self, rows: int) -> None:
-        """Note how many rows wait by now."""
+        """Record the number of rows that are waiting."""
 
 
 FEW = 8
-"""Rows that are not worth parting between threads."""
+"""Minimum rows of a part when waiting rows are split between threads."""
 
 PART = 0.2
-"""Of what is known of the pace, what the last batch makes up."""
+"""Weight of the last batch in the moving average of the pace."""
 
 FULL_BATCHES = 16
-"""So many times what a batch may hold may wait."""
+"""Limit on waiting work, in full batches."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Rows that want running, and the future of what comes of them."""
+    """Rows to run, and the future of their output."""
 
     inputs: Inputs
     rows: int
@@ -58,24 +58,25 @@ class Job:
 
     @cached_property
     def shape(self) -> tuple[tuple[int, ...], ...]:
-        """The shape of a row."""
+        """The shapes of a row's inputs."""
         return tuple(array.shape[1:] for array in self.inputs.values())
 
 
 class Batcher:
-    """Run a function of batches for many callers on one event loop.
+    """Runs a function on batches of rows from many callers on one event loop.
 
     Args:
-        run: maps named arrays with a common first dimension to one array with the same; called in threads
-            of the batcher's own.
-        max_rows: rows in a batch at most; a caller with more is served in parts.
-        max_queue: rows that may wait; beyond them callers are refused.
-        max_numbers: numbers in a batch at most, one row apart; of full batches' numbers, `FULL_BATCHES` may
-            wait.
-        max_seconds: estimated seconds of work that may wait, by how long the last full batches took;
-            beyond, callers are refused.
-        batches: that run at once, each in its thread; what waits is shared out between those that are idle.
-        notes: told of every batch, and of what waits.
+        run: function from named arrays with a common first dimension to one array with the same first
+            dimension; it is called in the batcher's threads.
+        max_rows: maximum rows in a batch; the rows of a caller with more are split.
+        max_queue: maximum rows that may wait; further callers get an API error.
+        max_numbers: maximum numbers in a batch, except for a single row; the numbers of `FULL_BATCHES` full
+            batches may wait.
+        max_seconds: maximum estimated queueing time in seconds, by the pace of recent full batches; further
+            callers get an API error.
+        batches: batches that run at once, each in its own thread; waiting rows are split between idle
+            threads.
+        notes: receiver of the metrics.
     """
 
     def __init__(
@@ -90,11 +91,11 @@ class Batcher:
     ) -> None:
         self._notes, self._batches, self._max_seconds = notes, batches, max_seconds
         self._pace = 0.0
-        """Seconds that a thread takes for a number, as the last full batches went; 0 is unknown."""
+        """Seconds per number in one thread, averaged over recent full batches; 0 is unknown."""
 
         self._run, self.max_rows, self.max_queue, self.max_numbers = run, max_rows, max_queue, max_numbers
         self._lock = threading.Lock()
-        """Held while what waits and who works is looked at or changed, never while anything runs."""
+        """Held while the queue and the counters are read or changed, never while a batch runs."""
 
         self._waiting: deque[Job] = deque()
         self._rows = self._numbers = 0
@@ -102,12 +103,12 @@ class Batcher:
         self._threads = ThreadPoolExecutor(batches, thread_name_prefix="batcher")
 
     async def submit(self, inputs: Inputs) -> Array:
-        """Run some rows in whatever batches they fit into; give the output's rows, in order.
+        """Run rows in one batch or more, and return the output's rows in order.
 
-        A caller that is cancelled takes its waiting rows with it.
+        If the caller is cancelled, its waiting rows are removed from the queue.
 
         Raises:
-            APIError: `busy` (429), too much is waiting already.
+            APIError: `busy` (429), the queue is full.
         """
         jobs = self._jobs(inputs, asyncio.get_running_loop())
         with self._lock:
@@ -127,7 +128,7 @@ class Batcher:
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def _jobs(self, inputs: Inputs, loop: asyncio.AbstractEventLoop) -> list[Job]:
-        """Part rows into what fits into a batch, and so that all threads can have a part."""
+        """Split rows into jobs that fit into a batch and that all threads can share."""
         rows = len(next(iter(inputs.values())))
         numbers = sum(array.size for array in inputs.values())
         most = min(self._share(rows, self._batches), max(1, self.max_numbers * rows // numbers))
@@ -139,13 +140,17 @@ class Batcher:
         return jobs
 
     def _share(self, rows: int, threads: int) -> int:
-        """Give the rows of a batch at most, if so many are shared out between so many threads."""
+        """Return the maximum rows of a batch if `rows` are split between so many threads."""
         return min(self.max_rows, max(FEW, math.ceil(rows / threads)))
 
     def _accept(self, jobs: list[Job]) -> None:
-        """Put a caller's jobs into the queue, if there is room for all of them."""
+        """Add a caller's jobs to the queue, all of them or none.
+
+        Raises:
+            APIError: `busy` (429), the queue is full.
+        """
         rows, numbers = sum(job.rows for job in jobs), sum(job.numbers for job in jobs)
-        # One caller alone is never too many: no waiting would make it less.
+        # If nothing is waiting, any size is accepted: it would not get smaller by waiting.
         full = self._waiting and self._numbers + numbers > FULL_BATCHES * self.max_numbers
         if full or self.is_slow or self._rows + rows > self.max_queue:
             raise busy()
@@ -154,11 +159,11 @@ class Batcher:
 
     @property
     def is_slow(self) -> bool:
-        """Tell whether whoever comes now would have to wait for too long."""
+        """Whether the estimated queueing time of a new caller is too long."""
         return self._rows > 0 and self._numbers * self._pace > self._max_seconds * self._batches
 
     def _forget(self, jobs: list[Job]) -> None:
-        """Drop the jobs of a caller who is gone or has already failed."""
+        """Remove the jobs of a caller that was cancelled or has failed."""
         for job in jobs:
             job.result.cancel()
             with self._lock:
@@ -167,7 +172,7 @@ class Batcher:
                     self._count(-job.rows, -job.numbers)
 
     def _count(self, rows: int, numbers: int) -> None:
-        """Note that so many more wait."""
+        """Add to the numbers of waiting rows and numbers, and record the rows."""
         self._rows += rows
         self._numbers += numbers
         if self._notes is not None:
@@ -175,23 +180,26 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Rows accepted and not yet taken up."""
+        """Rows that are waiting in the queue."""
         return self._rows
 
     def _work(self) -> None:
-        """Run batches as long as there are any, in a thread of the batcher's: it waits for no event loop."""
+        """Run batches until none is left, in one of the batcher's threads, apart from the event loop."""
         ended = 0
         while batch := self._next(ended):
             try:
                 outputs = self._run_together(batch)
-            except Exception as error:  # whoever is told of batches must not end them
+            except Exception as error:  # an error in the metrics must not end the thread
                 outputs = [error] * len(batch)
             ended = 1
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
                 batch[0].result.get_loop().call_soon_threadsafe(_tell, batch, outputs)
 
     def _next(self, ended: int) -> list[Job]:
-        """Take the next batch, one having ended or none; where there is nothing, a thread's work is over."""
+        """Return the next batch of a thread that has just ended one batch or none.
+
+        If nothing is waiting, the batch is empty and the thread counts as idle.
+        """
         with self._lock:
             self._running -= ended
             batch = self._take()
@@ -202,7 +210,7 @@ class Batcher:
             return batch
 
     def _take(self) -> list[Job]:
-        """Take the next batch from the queue: the first, and those of its shape that fit in beside it."""
+        """Remove the next batch from the queue: the first job, and those of its shape that fit in."""
         batch: list[Job] = []
         others: list[Job] = []
         rows, numbers = self._share(self._rows, self._batches - self._running), self.max_numbers
@@ -222,7 +230,7 @@ class Batcher:
         return batch
 
     def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:
-        """Run jobs as one batch; if it fails, run each alone, so that only the one at fault fails."""
+        """Run jobs as one batch; if it fails, run each job alone, so that only faulty jobs fail."""
         try:
             joined = {
                 name: np.concatenate([job.inputs[name] for job in batch]) if len(batch) > 1 else array
@@ -244,18 +252,18 @@ class Batcher:
         return [output[end - job.rows : end] for job, end in zip(batch, ends, strict=True)]
 
     def _learn(self, rows: int, numbers: int, seconds: float) -> None:
-        """Learn the pace from a batch that was at least half full: on a GPU one row takes as long as many."""
+        """Update the pace from a batch at least half full: on a GPU, one row takes as long as many."""
         if 2 * rows >= self.max_rows or 2 * numbers >= self.max_numbers:
             pace = seconds / numbers
             self._pace += (PART if self._pace else 1) * (pace - self._pace)
 
     def close(self) -> None:
-        """Let the running batches finish and their threads end."""
+        """Wait for the running batches and end the threads."""
         self._threads.shutdown()
 
 
 def _tell(batch: list[Job], outputs: list[Array | BaseException]) -> None:
-    """Give those who still wait what came of their jobs."""
+    """Set the results of a batch's jobs, except for those already cancelled."""
     for job, output in zip(batch, outputs, strict=True):
         if job.result.done():
             continue

@@ -18,12 +18,12 @@ from serving.settings import Settings
 
 
 class ServedModel:
-    """An artifact at work: its engine, and a batcher for each of its graphs."""
+    """An artifact's engine, with a batcher for each of its graphs."""
 
     def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
         self.name, self.engine = name, engine
         self.at_work = Admission(settings.max_queue)
-        """Pictures that wait, run or are being encoded."""
+        """Images that are waiting, running or being encoded."""
 
         self.batchers = {
             graph: Batcher(
@@ -40,30 +40,30 @@ class ServedModel:
 
     @property
     def manifest(self) -> Manifest:
-        """The artifact's label."""
+        """The artifact's manifest."""
         return self.engine.manifest
 
     @functools.cached_property
     def version(self) -> str:
-        """The artifact's version, and the arithmetic where it is not fp32: what makes a seed's picture."""
+        """The artifact's version, and its precision if not fp32; both determine the image of a seed."""
         smaller = sorted({file.precision for file in self.engine.variants.values()} - {"fp32"})
         return "-".join([self.manifest.version, *smaller])
 
     def must_be_quick(self) -> None:
-        """Check that there is a graph for which nobody would have to wait for long.
+        """Check that at least one graph has a short enough queue.
 
         Raises:
-            APIError: `busy` (429), there is none.
+            APIError: `busy` (429), the queueing time of every graph is too long.
         """
         if all(batcher.is_slow for batcher in self.batchers.values()):
             raise busy()
 
     async def run(self, graph: str, inputs: dict[str, Array]) -> Array:
-        """Run rows through a graph, in batches with whoever else is asking.
+        """Run rows through a graph, in batches with the rows of other requests.
 
         Raises:
-            APIError: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the inputs are out of
-                any range.
+            APIError: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the output is not
+                finite.
         """
         try:
             output = await self.batchers[graph].submit(inputs)
@@ -75,34 +75,34 @@ class ServedModel:
 
 
 class BatchMetrics:
-    """What a batcher tells the metrics."""
+    """The Prometheus metrics of one batcher."""
 
     def __init__(self, model: str, graph: str) -> None:
         self._rows, self._seconds = BATCH_ROWS.labels(model, graph), ENGINE_SECONDS.labels(model, graph)
         self._waiting = QUEUE_ROWS.labels(model, graph)
 
     def batch(self, rows: int, seconds: float) -> None:
-        """Note a batch that was run, and how long it took."""
+        """Record the rows of a batch that was run, and its duration in seconds."""
         self._rows.observe(rows)
         self._seconds.observe(seconds)
 
     def waiting(self, rows: int) -> None:
-        """Note how many rows wait by now."""
+        """Record the number of rows that are waiting."""
         self._waiting.set(rows)
 
 
 def _most_numbers(graph: Graph, settings: Settings) -> int:
-    """Give how many numbers a batch may have: of images that vary in size, of no others."""
+    """Return the maximum of numbers in a batch, which is limited for input images only."""
     images = [tensor for tensor in graph.inputs.values() if tensor.meaning == "image"]
     return min((settings.max_batch_pixels * tensor.size for tensor in images), default=sys.maxsize)
 
 
 def load_model(folder: Path, settings: Settings) -> ServedModel:
-    """Load an artifact, and warm it.
+    """Load an artifact and warm it.
 
     Raises:
-        ManifestError: its manifest is not of this format.
-        EngineError: it can't be served.
+        ManifestError: the manifest is missing or not of this format.
+        EngineError: the artifact can't be served.
     """
     options = Options(threads=settings.threads, batches=settings.concurrent_batches, rows=settings.max_batch)
     engine = Engine(folder, settings.provider, settings.precision, options)
@@ -111,7 +111,9 @@ def load_model(folder: Path, settings: Settings) -> ServedModel:
 
 
 def warm(engine: Engine, rows: int) -> None:
-    """Run every graph alone, full and in every bucket: the first request then finds memory and plans made.
+    """Run every graph with one row, with a full batch and in every bucket.
+
+    Memory is then allocated and convolutions are planned before the first request.
 
     Raises:
         EngineError: a graph fails.
@@ -120,7 +122,7 @@ def warm(engine: Engine, rows: int) -> None:
 
 
 def try_out(engine: Engine, sizes: set[int]) -> None:
-    """Run every graph in batches of some sizes; one of images of any size alone, on a small one.
+    """Run every graph with zeros in batches of some sizes, or on one small image if it takes any size.
 
     Raises:
         EngineError: a graph fails.

@@ -1,4 +1,4 @@
-"""The models a server holds: every artifact of a folder, loaded, warmed and ready to batch."""
+"""The model repository: every artifact of a folder as a served model, reloaded when it changes."""
 
 import contextlib
 import logging
@@ -19,40 +19,41 @@ logger = logging.getLogger("ganzoo")
 Item = TypeVar("Item")
 
 State = Literal["ready", "empty", "out of memory", "leaving"]
-"""Whether there is a model to ask; leaving is a server that shuts down."""
+"""State of a server; `leaving` means that it is shutting down."""
 
 Stamp = tuple[tuple[str, int, int, int], ...]
-"""What tells a folder's content from what it was: name, inode, size and time of every file."""
+"""Name, inode, size and time of every file in a folder, to detect changes."""
 
 
 class ModelRepository:
-    """All models, by the names of their folders; while they serve, artifacts may come, change and go.
+    """All served models, by the names of their folders.
 
-    A request holds the model that it has found: whatever is loaded meanwhile, its answer is of one version. A
-    model that has been replaced lives as long as its last request.
+    Artifacts may be added, replaced and removed while the server runs. A request keeps the model that it has
+    found, so that its response is of one version. A replaced model is freed after its last request.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.configure(settings)
         self.models: Mapping[str, ServedModel] = {}
         self.faults: Mapping[str, str] = {}
-        """Why a folder's newest content is not served. Both are exchanged, never changed: others read."""
+        """Why a folder's latest content is not served. Both mappings are replaced, never changed in place,
+        because other threads read them."""
 
         self._stamps: dict[str, Stamp] = {}
         self._missing: set[str] = set()
         self._shutting_down = False
 
     def configure(self, settings: Settings) -> None:
-        """Take the settings that models are loaded with from now on, and the limits on what is at work."""
+        """Set the settings for models that are loaded from now on, and the limit on uploads."""
         self.settings = settings
         self.uploads = Admission(settings.max_uploads)
-        """Images at work."""
+        """Uploaded images that are being read, decoded and translated."""
 
     def load(self) -> None:
-        """Load every artifact of the folder; what can't be served is noted in `faults`.
+        """Load every artifact of the folder; the errors of those that can't be served are in `faults`.
 
         Raises:
-            EngineError: there is none that can be served.
+            EngineError: there is no artifact that can be served.
         """
         root = self.settings.artifacts
         if not root.is_dir():
@@ -65,20 +66,21 @@ class ModelRepository:
 
     @property
     def state(self) -> State:
-        """Say whether there is something to ask: `ready`, or `empty`, `out of memory` or `leaving`."""
+        """State of the server: `ready`, `empty`, `out of memory` or `leaving` (shutting down)."""
         starved = any(model.engine.is_starved for model in self.models.values())
         if self._shutting_down:
             return "leaving"
         return "out of memory" if starved else "ready" if self.models else "empty"
 
     def shut_down(self) -> None:
-        """Say from now on that the server is not ready: it is about to end."""
+        """Set the state to `leaving`, so that the server reports that it is not ready."""
         self._shutting_down = True
 
     def refresh(self) -> None:
-        """Load what has come or changed since the last look, and let go of what is gone.
+        """Load artifacts that are new or have changed, and unload those that were removed.
 
-        What can't be served is left as it was, noted in `faults`, and tried again when it changes.
+        If an artifact can't be served, its previous version stays loaded and its error is in `faults`. It is
+        loaded again when it changes.
         """
         folders = artifact_folders(self.settings.artifacts)
         for folder in folders:
@@ -88,7 +90,7 @@ class ModelRepository:
                 self._reload(folder)
         there = {folder.name for folder in folders}
         gone = (self.models.keys() | self.faults.keys()) - there
-        # An artifact that is being replaced is away for a moment: only who misses two looks is gone.
+        # An artifact that is being replaced is missing for a moment: unload it after two misses.
         for name in gone & self._missing:
             self.models, self.faults = _without(self.models, name), _without(self.faults, name)
             self._stamps.pop(name, None)
@@ -105,12 +107,12 @@ class ModelRepository:
         try:
             manifest, at_work = read_manifest(folder), self.models.get(name)
             if at_work is not None and at_work.manifest.version == manifest.version:
-                at_work.engine.manifest = manifest  # the same graphs, and a score more
+                at_work.engine.manifest = manifest  # the same graphs with new scores
             else:
                 self.models = {**self.models, name: load_model(folder, self.settings)}
                 RELOADS.labels("loaded").inc()
                 logger.info("%s is served as version %s", name, manifest.version)
-        except Exception as error:  # whatever a foreign file makes of its readers
+        except Exception as error:  # parsers may raise anything on unknown files
             self.faults = {**self.faults, name: str(error).replace(str(folder), name)}
             RELOADS.labels("refused").inc()
             logger.error("%s is not loaded: %s", name, error)
@@ -118,7 +120,7 @@ class ModelRepository:
         self.faults = _without(self.faults, name)
 
     def keep_fresh(self, stop: threading.Event) -> None:
-        """Refresh every `reload` seconds until told to stop."""
+        """Refresh every `reload` seconds until the event is set."""
         while not stop.wait(self.settings.reload):
             try:
                 self.refresh()
@@ -126,7 +128,7 @@ class ModelRepository:
                 logger.exception("artifacts can't be looked at")
 
     def find(self, name: str, task: str | None = None) -> ServedModel:
-        """Look a model up by its name, which no path is ever made of.
+        """Return the model of a name, which is never used as a path.
 
         Raises:
             APIError: `unknown_model` (404) or `wrong_task` (400).
@@ -142,7 +144,7 @@ class ModelRepository:
 
 
 def artifact_folders(folder: Path) -> list[Path]:
-    """List the artifacts of a folder: its subfolders but hidden ones and those still being written."""
+    """List the artifacts of a folder: its subfolders, without hidden and unfinished ones."""
     names = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return sorted(path for path in names if path.suffix not in (".partial", ".old"))
 
@@ -152,7 +154,7 @@ def _without(items: Mapping[str, Item], name: str) -> dict[str, Item]:
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Take the stamp of a folder; empty if it can't be read, or goes away meanwhile."""
+    """Return the stamp of a folder, or an empty one if the folder can't be read."""
     try:
         files = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     except OSError:

@@ -1,4 +1,4 @@
-"""The label on an artifact: `manifest.json`, typed, versioned; what it does not know it refuses."""
+"""The manifest of an artifact, `manifest.json`: typed, versioned, without unknown fields."""
 
 import hashlib
 import json
@@ -13,21 +13,21 @@ from serving.errors import UserError
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-"""What an artifact may be called."""
+"""Pattern of an artifact's name."""
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
 GoldenName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
 Provider = Literal["any", "cpu", "cuda"]
 Precision = Literal["fp32", "fp16", "int8"]
 ProviderName = Literal["auto", "cpu", "cuda"]
-"""Where a graph may be asked to run; auto is CUDA where it can be used, else the CPU."""
+"""Requested provider of a graph; auto is CUDA if it can be used, else the CPU."""
 
 ModelName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ManifestError(UserError):
-    """An artifact's label is missing, damaged, or says what this version does not know."""
+    """An artifact's manifest is missing, damaged, or not of a format that this version reads."""
 
 
 class _Part(BaseModel):
@@ -35,34 +35,34 @@ class _Part(BaseModel):
 
 
 class Tensor(_Part):
-    """One input or output of a graph. Sizes that vary are named; images are NHWC."""
+    """An input or output of a graph; variable sizes have names, and images are NHWC."""
 
     dtype: Literal["float32", "uint8", "int64"]
     shape: list[int | str]
     meaning: Literal["latent", "label", "image", "vector"]
     range: tuple[float, float] | None = None
-    """Least and greatest value; of a vector's numbers, as seen at export."""
+    """Least and greatest value; for vectors, those observed at export."""
 
     distribution: Literal["normal", "uniform"] | None = None
-    """What a latent is drawn from, number by number: standard normal, or uniform from -sqrt(3) to sqrt(3)."""
+    """Distribution of a latent's numbers: standard normal, or uniform from -sqrt(3) to sqrt(3)."""
 
     multiple: Annotated[int, Field(ge=1)] | None = None
-    """Of which an image's height and width must be multiples, where they may vary."""
+    """An image's height and width must be multiples of this, if they are variable."""
 
     least: Annotated[int, Field(ge=1)] | None = None
-    """Below which they must not be, a multiple itself."""
+    """Minimum of an image's height and width, if they are variable; a multiple itself."""
 
     trained_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
-    """Height and width of the images that it was trained on, where they may vary."""
+    """Height and width of the training images, if height and width are variable."""
 
     @property
     def grid(self) -> tuple[int, int]:
-        """The multiple and the least of an image's sides."""
+        """The multiple and the minimum of an image's sides."""
         return self.multiple or 1, self.least or 1
 
     @property
     def size(self) -> int:
-        """Numbers in one latent or vector, or in an image's last dimension."""
+        """Size of the last dimension: of a latent, a vector, or an image's channels."""
         last = self.shape[-1]
         if not isinstance(last, int):
             raise ManifestError(f"the last dimension of {self.shape} must be a number")
@@ -70,57 +70,57 @@ class Tensor(_Part):
 
     @property
     def classes(self) -> int:
-        """Classes that a label counts."""
+        """Number of classes of a label."""
         if self.range is None:
             raise ManifestError("a label must have a range")
         return int(self.range[1]) + 1
 
 
 class Parity(_Part):
-    """How far the graph is from the torch module it came from, at worst."""
+    """Greatest differences between the graph and the torch module that it was exported from."""
 
     max_abs_error: float
-    """Greatest difference of the float output."""
+    """Greatest absolute difference of the float output."""
 
     max_level_error: int
     """Greatest difference of the uint8 output, in levels; 0 for vectors."""
 
     batches: list[Annotated[int, Field(ge=1, le=1024)]]
-    """Sizes of batches that were tried."""
+    """Batch sizes that were compared."""
 
     sizes: list[tuple[int, int]] = []
-    """Heights and widths of images that were tried, where they may vary."""
+    """Heights and widths of the images that were compared, if they are variable."""
 
 
 class Loss(_Part):
-    """How far a graph of a smaller type is from the float one, over what it is made for."""
+    """Difference between a graph of lower precision and the fp32 graph, on typical inputs."""
 
     psnr: float
-    """Peak signal to noise ratio of all pixels together, dB; 100 where nothing differs."""
+    """Peak signal-to-noise ratio over all pixels, in dB; 100 if there is no difference."""
 
     max_level_error: int
     """Greatest difference, in levels."""
 
     samples: int
-    """Outputs that were compared; none was used to calibrate it."""
+    """Number of outputs compared; none was used for calibration."""
 
 
 class Variant(_Part):
-    """One file of a graph, for a provider and a precision."""
+    """A file of a graph, for one provider and one precision."""
 
     file: FileName
     sha256: Sha256
     provider: Provider
-    """What it is made for; any: ONNX Runtime and everything else that reads ONNX."""
+    """Provider that the file is for; `any` is every provider, and every other ONNX runtime."""
 
     precision: Precision
-    """Of the arithmetic within; the types at the ends are those of the graph."""
+    """Precision of the arithmetic; the inputs and the output have the graph's types."""
 
     parity: Parity | None = None
-    """Of fp32."""
+    """Measured for fp32."""
 
     loss: Loss | None = None
-    """Of every other precision."""
+    """Measured for every other precision."""
 
     @model_validator(mode="after")
     def _is_measured(self) -> "Variant":
@@ -130,21 +130,21 @@ class Variant(_Part):
 
 
 class Golden(_Part):
-    """A file of inputs by name, and of PyTorch's own output for them: float32, images NCHW in [-1, 1]."""
+    """A file of inputs by name and PyTorch's output for them: float32, images NCHW in [-1, 1]."""
 
     file: GoldenName
     sha256: Sha256
 
 
 class Graph(_Part):
-    """One function of the artifact, from named inputs to one output."""
+    """A function of the artifact, from named inputs to one output."""
 
     opset: int
     inputs: dict[str, Tensor]
     output: Tensor
     golden: Golden
     variants: Annotated[list[Variant], Field(min_length=1)]
-    """The first is of any provider and fp32, and no two are of the same."""
+    """The first is for any provider and fp32; no two are for the same provider and precision."""
 
     @model_validator(mode="after")
     def _has_one_of_each(self) -> "Graph":
@@ -155,18 +155,18 @@ class Graph(_Part):
 
     @property
     def any_size(self) -> bool:
-        """Tell a graph whose images vary in size."""
+        """Whether the graph's images may have any size."""
         return "height" in self.output.shape
 
     def variant_for(self, provider: Literal["cpu", "cuda"], precision: Precision) -> Variant:
-        """Choose the file for a provider: of the precision where there is one, else of fp32."""
+        """Return the file for a provider, of the given precision if there is one, else of fp32."""
         kinds = {(variant.provider, variant.precision): variant for variant in self.variants}
         wanted = [(place, each) for each in (precision, "fp32") for place in (provider, "any")]
         return next(kinds[kind] for kind in wanted if kind in kinds)
 
 
 class Training(_Part):
-    """Where the weights come from."""
+    """Origin of weights that were trained with this package."""
 
     data: str
     steps: int
@@ -176,10 +176,10 @@ class Training(_Part):
 
 
 class Imported(_Part):
-    """Where weights come from that were not trained here."""
+    """Origin of weights that were trained elsewhere and imported."""
 
     layout: str
-    """Whose names the weights had."""
+    """Name of the layout of the imported weights."""
 
     files: dict[str, Sha256]
     """SHA-256 of the file that each graph's weights were read from."""
@@ -188,28 +188,28 @@ class Imported(_Part):
 
 
 class Evaluation(_Part):
-    """How good what an artifact makes is, measured on its own graphs, beside controls."""
+    """Scores of an artifact's outputs, measured with its own graphs, and scores of controls."""
 
     data: str
     samples: int
-    """How many were compared, with as many real ones."""
+    """Number of outputs, which are compared with as many real samples."""
 
     seed: int
-    """Of the first sample, and the others follow; 0 for translations, which have none."""
+    """Seed of the first sample, followed by the next seeds; 0 for translations, which have no seeds."""
 
     precision: Precision = "fp32"
-    """Of the graphs that made them."""
+    """Precision of the graphs."""
 
     features: dict[str, str | int | float] | None
-    """What images were compared by: the extractor's name, SHA-256 and whatever else it says of itself."""
+    """Feature extractor of images: its name, its SHA-256 and further properties."""
 
     scores: dict[str, float]
     controls: dict[str, dict[str, float]]
-    """The same scores of something else in the samples' place, by its name: `real`, held-out data; and, of
-    translations, `untranslated` and `recoloured`."""
+    """The same scores for other data in place of the outputs, by name: `real`, held-out data; for translations
+    also `untranslated` and `recoloured`."""
 
     def replaces(self, other: "Evaluation") -> bool:
-        """Tell whether this is a newer measurement of the same."""
+        """Return whether both evaluate the same data, precision and extractor, so that this one is newer."""
         return self._subject == other._subject
 
     @property
@@ -218,7 +218,7 @@ class Evaluation(_Part):
 
 
 class Manifest(_Part):
-    """Everything one needs to know of an artifact to use it and to judge it."""
+    """All information that is needed to use and to assess an artifact."""
 
     format: Literal[1] = 1
     name: ModelName
@@ -227,17 +227,17 @@ class Manifest(_Part):
     task: Literal["sample", "translate"]
     graphs: Annotated[dict[str, Graph], Field(min_length=1)]
     labels: list[str] = []
-    """Names of the classes that an input `label` counts from 0; empty where the graphs are not told one."""
+    """Names of the classes 0, 1, ... of the input `label`; empty if the graphs take no label."""
 
     training: Training | Imported
     software: dict[str, str]
-    """Versions of what made the graphs."""
+    """Versions of the software that made the graphs."""
 
     metrics: list[Evaluation] = []
-    """Scores, one for each data set and extractor."""
+    """Evaluations, one per data set, precision and feature extractor."""
 
     licence: str
-    """Terms of the training data; those of the code are the package's."""
+    """Licence of the training data; the code has the package's licence."""
 
     @model_validator(mode="after")
     def _suits_the_task(self) -> "Manifest":
@@ -248,20 +248,20 @@ class Manifest(_Part):
 
     @cached_property
     def version(self) -> str:
-        """Twelve hex digits that change when, and only when, a graph's file does."""
+        """Twelve hex digits that change if and only if a graph's file changes."""
         files = {name: [variant.sha256 for variant in graph.variants] for name, graph in self.graphs.items()}
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> bytes:
-        """Write the manifest as indented JSON."""
+        """Return the manifest as indented JSON."""
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
 def class_of(labels: Sequence[str], label: str | int | None) -> int | None:
-    """Return the class of a label: its name's place among the labels, or its number; None for none.
+    """Return the number of a class that is given by name or by number; None for None.
 
     Raises:
-        UserError: there is no such class, or the model has none.
+        UserError: there is no such class, or the model has no classes.
     """
     if label is None:
         return None
@@ -275,7 +275,7 @@ def class_of(labels: Sequence[str], label: str | int | None) -> int | None:
 
 
 def label_in(labels: Sequence[str], text: str | None) -> str | int | None:
-    """Read a label where all is text: digits are a class's number, unless they are a class's name."""
+    """Parse a label from text: digits are the number of a class, unless a class has that name."""
     if text is None or text in labels or not (text.isascii() and text.isdecimal() and len(text) < 9):
         return text
     return int(text)
