@@ -88,7 +88,13 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGINT)])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (signal.SIGTERM, signal.SIGINT),
+        pytest.param((signal.SIGINT, signal.SIGINT), marks=pytest.mark.slow),
+    ],
+)
 def test_a_second_signal_ends_it_at_once_and_harms_nothing(numbers, tmp_path):
     train(small_config("mlp-gan", tmp_path / "run", steps=2))
     flags = map(str, training_flags(tmp_path / "run", 4))

@@ -68,10 +68,10 @@ def parallel(state):
     ("kind", "change"),
     [
         ({}, dict),
-        ({}, with_statistics),
-        ({}, parallel),
+        pytest.param({}, with_statistics, marks=pytest.mark.slow),
+        pytest.param({}, parallel, marks=pytest.mark.slow),
         ({"blocks": 9, "width": 2}, dict),
-        ({"dropout": True}, dict),
+        pytest.param({"dropout": True}, dict, marks=pytest.mark.slow),
     ],
     ids=["plain", "statistics", "parallel", "nine", "dropout"],
 )

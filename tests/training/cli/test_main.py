@@ -84,6 +84,7 @@ def test_an_artifact_is_verified_and_a_damaged_one_is_refused(artifacts, tmp_pat
     assert "no artifact" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_smaller_type_is_a_flag(runs, tmp_path, capsys):
     assert ganzoo("export", runs / "pairs", tmp_path / "pairs", "--precision", "fp16", "int8") == 0
     said = capsys.readouterr().out
@@ -92,6 +93,7 @@ def test_a_smaller_type_is_a_flag(runs, tmp_path, capsys):
     assert ganzoo("export", runs / "pairs", tmp_path / "pairs", "--precision", "fp4") == 2
 
 
+@pytest.mark.slow
 def test_weights_from_elsewhere(tmp_path, capsys):
     file = tmp_path / "a.pth"
     file.write_bytes(b"garbage")

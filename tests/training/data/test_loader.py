@@ -192,7 +192,9 @@ def test_a_file_that_broke_is_named_and_no_hindrance_once_mended(drawn, workers,
         assert same(batches.batch(0, 12), data.batch(0, 12))
 
 
-@pytest.mark.parametrize(("name", "source"), [("dcgan", "folder"), ("cyclegan", "unpaired")])
+@pytest.mark.parametrize(
+    ("name", "source"), [("dcgan", "folder"), pytest.param("cyclegan", "unpaired", marks=pytest.mark.slow)]
+)
 def test_a_run_on_images_that_are_read_ahead_is_the_run_on_those_held(
     drawn, name, source, tmp_path, monkeypatch
 ):

@@ -61,7 +61,7 @@ def test_a_resume_that_forgets_something_is_not_equal(forgotten, tmp_path, monke
     assert final(tmp_path / "resumed") != final(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(number, tmp_path):
     command = [sys.executable, "-m", "training", "train", "mlp-gan", "--data", "glyphs", "--batch-size", "4"]
     command += ["--device", "cpu", "--log-every", "1", "--out", str(tmp_path / "stopped"), "--steps"]
