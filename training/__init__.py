@@ -1,1 +1,1 @@
-"""What a lab does: data, the loop, checkpoints, records and the export of artifacts."""
+"""Training, evaluation and export of the zoo's models with PyTorch."""

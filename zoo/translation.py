@@ -1,4 +1,4 @@
-"""What games of image-to-image translation share: their fields, their networks, and the random crop."""
+"""Shared parts of image-to-image translation entries: fields, networks and the random crop."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -14,42 +14,42 @@ from zoo.translators import TRANSLATORS, PatchDiscriminator, TranslatorName, ini
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationEntry(Entry):
-    """Hyperparameters that every game of translation shares."""
+    """Hyperparameters shared by all image-to-image translation entries."""
 
     task: ClassVar[Literal["sample", "translate"]] = "translate"
 
     batch_size: int = 1
-    """Examples of either domain in a batch."""
+    """Images of each domain in a batch."""
 
     channels: int = 3
-    """Channels of an image: 1 for grey, 3 for colour."""
+    """Channels of the images: 1 for greyscale, 3 for RGB."""
 
     image_size: tuple[int, int] = (256, 256)
-    """Height and width of the crops that are trained on; multiples of 4, or of a U-Net's own size."""
+    """Height and width of the training crops: multiples of 4 for a ResNet, of SIZE for a unet-SIZE."""
 
     resize: float = 286 / 256
-    """Size that images are brought to before they are cropped at random, in crops: 286 pixels for 256."""
+    """Size of the images before the random crop, relative to the crop: 286/256 gives 286 pixels for 256."""
 
     flip: bool = True
-    """Mirror half of the images left to right."""
+    """Flip images horizontally with probability 0.5."""
 
     translator: TranslatorName = "resnet-9"
-    """The generators' network: resnet-9, resnet-6 (for 128x128 and below), or a unet-SIZE."""
+    """Network of the generators: resnet-9, resnet-6 (for 128x128 and below) or a unet-SIZE."""
 
     width: int = 64
-    """Channels of a generator's first feature maps."""
+    """Channels of the generators' first feature maps."""
 
     discriminator_width: int = 64
-    """Channels of a discriminator's first feature maps."""
+    """Channels of the discriminators' first feature maps."""
 
     discriminator_layers: int = 3
-    """Halvings in a discriminator: it judges patches of 70x70 with 3, of 34x34 with 2, of 16x16 with 1."""
+    """Strided layers of a discriminator: 3 score patches of 70x70 pixels, 2 of 34x34, 1 of 16x16."""
 
     learning_rate: float = 2e-4
-    """Adam's learning rate, for every player."""
+    """Learning rate of all players (Adam)."""
 
     betas: tuple[float, float] = (0.5, 0.999)
-    """Adam's decay rates of the first and the second moment."""
+    """Adam's decay rates of the first and second moments."""
 
     def __post_init__(self) -> None:
         numbers = ("batch_size", "channels", "width", "discriminator_width", "discriminator_layers")
@@ -71,42 +71,42 @@ class TranslationEntry(Entry):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Images of the size that is cropped from."""
+        """Shape of an image before the random crop."""
         return (self.channels, *(round(side * self.resize) for side in self.image_size))
 
     @property
     def scored_shape(self) -> tuple[int, ...]:
-        """Images of the size that is cropped to."""
+        """Shape of an image after the crop."""
         return (self.channels, *self.image_size)
 
     @property
     def multiple(self) -> int:
-        """How often the translator halves an image, as a factor."""
+        """Factor by which the translator downsamples an image."""
         return TRANSLATORS[self.translator].multiple
 
     @property
     def least(self) -> int:
-        """What leaves the translator enough in the middle."""
+        """Smallest height and width that the translator accepts."""
         return TRANSLATORS[self.translator].least
 
     def make_translator(self) -> nn.Module:
-        """Make a generator, its weights drawn from N(0, 0.02)."""
+        """Build a generator with weights drawn from N(0, 0.02)."""
         network = TRANSLATORS[self.translator].make(self.channels, self.width)
         return network.apply(initialise)
 
     def make_discriminator(self, channels: int) -> nn.Module:
-        """Make a discriminator of images of so many channels, its weights drawn from N(0, 0.02)."""
+        """Build a patch discriminator of images of `channels` channels, weights drawn from N(0, 0.02)."""
         network = PatchDiscriminator(channels, self.discriminator_width, self.discriminator_layers)
         return network.apply(initialise)
 
     def make_optimizer(self, players: nn.Module) -> torch.optim.Optimizer:
-        """Make what all of these players descend by."""
+        """Build one Adam optimizer for the parameters of all these players."""
         return torch.optim.Adam(players.parameters(), lr=self.learning_rate, betas=self.betas)
 
     def crop(self, images: Tensor) -> Tensor:
-        """Crop images (N, C, H, W) at random to `image_size`; where `flip` says so, mirror half of them.
+        """Crop images (N, C, H, W) at random to `image_size` and, if `flip` is set, flip them at random.
 
-        The draws are the CPU's, so that nothing waits for another device.
+        Random numbers are drawn on the CPU, so that no step waits for the device.
         """
         height, width = self.image_size
         crops = []
@@ -118,7 +118,7 @@ class TranslationEntry(Entry):
         return torch.stack(crops)
 
     def center(self, images: Tensor) -> Tensor:
-        """Crop images (N, C, H, W) in the middle to `image_size`."""
+        """Crop images (N, C, H, W) to `image_size` at the centre."""
         height, width = self.image_size
         top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
         return images[:, :, top : top + height, left : left + width]

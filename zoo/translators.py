@@ -1,4 +1,4 @@
-"""The networks of image-to-image translation: ResNet, U-Net, and the discriminator of patches."""
+"""Networks for image-to-image translation: ResNet, U-Net and the PatchGAN discriminator."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,9 +14,10 @@ TranslatorName = Literal["resnet-9", "resnet-6", "unet-256", "unet-128", "unet-6
 
 
 class ReflectionPad(nn.Module):
-    """Pad images (N, C, H, W) by mirroring them at their edges.
+    """Reflection padding of images (N, C, H, W) with a deterministic gradient.
 
-    Torch's own gradient of it is not deterministic on CUDA; that of parts put together is.
+    The gradient of torch's reflection padding is not deterministic on CUDA. During training the padding is
+    therefore a concatenation of flipped slices.
     """
 
     def __init__(self, size: int) -> None:
@@ -24,8 +25,8 @@ class ReflectionPad(nn.Module):
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:
-        """Mirror to the right and left, then below and above."""
-        if not self.training:  # no gradient is wanted, and one operation is faster
+        """Pad the left and right edges, then the upper and lower edges."""
+        if not self.training:  # no gradient is needed, and one operation is faster
             return F.pad(images, [self.size] * 4, mode="reflect")
         for dimension in (3, 2):
             size = images.shape[dimension]
@@ -36,10 +37,10 @@ class ReflectionPad(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Translate images (N, C, H, W) in [-1, 1] to the same shape, H and W multiples of 4.
+    """ResNet translator of images (N, C, H, W) in [-1, 1] to the same shape; H and W are multiples of 4.
 
-    Two halvings, residual blocks, two doublings. Source: Johnson et al. 2016, with the instance normalisation
-    of Ulyanov et al. 2016, as in Zhu et al. 2017, appendix 7.2.
+    Two downsampling layers, residual blocks and two upsampling layers. Source: Johnson et al. 2016, with the
+    instance normalisation of Ulyanov et al. 2016, as in Zhu et al. 2017, appendix 7.2.
     """
 
     def __init__(self, channels: int, width: int, blocks: int) -> None:
@@ -56,13 +57,13 @@ class ResNet(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Translate."""
+        """Translate images (N, C, H, W)."""
         translated: Tensor = self.layers(image)
         return translated
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity: (N, C, H, W) to the same shape."""
+    """Residual block of two 3x3 convolutions: (N, C, H, W) to the same shape."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -72,18 +73,18 @@ class Residual(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Add what the convolutions make of the features to them."""
+        """Add the output of the convolutions to the features."""
         changed: Tensor = self.layers(features)
         return features + changed
 
 
 class UNet(nn.Module):
-    """Translate images (N, C, H, W) in [-1, 1] to the same shape, H and W multiples of 2^levels.
+    """U-Net translator of images (N, C, H, W) in [-1, 1] to the same shape, H and W multiples of 2^levels.
 
-    Halvings down to the middle, doublings back, and what came in at each size joined to what comes out. A
-    batch of one, which the paper trains on, is what its batch normalisation sees: so it is instance
-    normalisation here, whatever the batch. Dropout is for training alone. Source: Isola et al. 2017,
-    appendix 6.1.
+    An encoder halves the size `levels` times, a decoder doubles it again, and skip connections concatenate
+    their feature maps of the same size. The paper trains with a batch size of 1, where batch normalisation
+    equals instance normalisation; this network uses instance normalisation for any batch size. Dropout is
+    active during training only. Source: Isola et al. 2017, appendix 6.1.
     """
 
     def __init__(self, channels: int, width: int, levels: int) -> None:
@@ -95,7 +96,7 @@ class UNet(nn.Module):
         self.down.append(nn.Sequential(nn.LeakyReLU(0.2), _halve(widths[-2], widths[-1])))
         self.up = nn.ModuleList()
         for level in range(levels - 1, 0, -1):
-            # The middle comes alone; from then on two feature maps are joined.
+            # The bottleneck has no skip connection; every other stage concatenates two feature maps.
             before = widths[level] * (1 if level == levels - 1 else 2)
             stage = [nn.ReLU(), _double(before, widths[level - 1]), _affine(widths[level - 1])]
             if level > levels - 4:
@@ -105,7 +106,7 @@ class UNet(nn.Module):
         self.last = nn.Sequential(nn.ReLU(), last, nn.Tanh())
 
     def forward(self, image: Tensor) -> Tensor:
-        """Translate."""
+        """Translate images (N, C, H, W)."""
         features, joined = image, []
         for down in self.down:
             features = down(features)
@@ -118,7 +119,7 @@ class UNet(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Give a raw score for every patch of images (N, C, H, W): (patches, 1).
+    """PatchGAN discriminator: images (N, C, H, W) to one raw score per patch, (patches, 1).
 
     Source: Isola et al. 2017, appendix 6.1.2; instance normalisation as in Zhu et al. 2017.
     """
@@ -134,7 +135,7 @@ class PatchDiscriminator(nn.Module):
         self.stages = nn.Sequential(*stages, nn.Conv2d(widths[-1], 1, 4, padding=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Score every patch."""
+        """Return the raw scores of all patches of all images, (patches, 1)."""
         scores: Tensor = self.stages(image)
         return scores.reshape(-1, 1)
 
@@ -156,7 +157,7 @@ def _double(before: int, after: int) -> nn.Module:
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw a layer's weights from N(0, 0.02); biases are 0."""
+    """Draw the weights of a convolution from N(0, 0.02) and set its bias to 0."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
@@ -165,16 +166,16 @@ def initialise(module: nn.Module) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A translator that can be asked for by name."""
+    """A translator architecture and the image sizes that it accepts."""
 
     make: Callable[[int, int], nn.Module]
-    """From channels and width."""
+    """Function of (channels, width) that builds the network."""
 
     multiple: int
-    """Of which an image's height and width must be multiples."""
+    """Number that must divide the height and width of an image."""
 
     least: int
-    """Below which they must not be."""
+    """Smallest height and width of an image."""
 
 
 TRANSLATORS: dict[str, Kind] = {

@@ -1,1 +1,1 @@
-"""The HTTP contract: routes, what requests may say and what responses hold."""
+"""The HTTP API: routes, request types and response types."""

@@ -1,4 +1,4 @@
-"""The HTTP contract: which path is whose."""
+"""The router of the HTTP API."""
 
 from starlette.routing import Route, Router
 
@@ -11,11 +11,11 @@ from serving.api.translation import TranslationRoutes
 from serving.repository.repository import ModelRepository
 
 ERROR_BODIES = {"/v2": open_inference.error_body, "": responses.error_body}
-"""How errors are written, by a path's beginning."""
+"""Functions that return the body of an error response, by path prefix."""
 
 
 def router(repository: ModelRepository) -> Router:
-    """Make the ASGI app of all routes over a server's models; they are tried in order, hot ones first."""
+    """Return the router of a model repository; routes are matched in order, frequent ones first."""
     catalogue, sampling = Catalogue(repository), SamplingRoutes(repository)
     translation, inference = TranslationRoutes(repository), OpenInference(repository)
     catalogue.routes = [

@@ -1,4 +1,4 @@
-"""An image and what is said beside it, out of a request: a form with a file, or the image as the body."""
+"""Request bodies: JSON, forms with an image file, and images as the whole body."""
 
 import asyncio
 import re
@@ -18,17 +18,17 @@ from serving.errors import APIError
 
 FORM = "multipart/form-data"
 RAW = ("image/*", "application/octet-stream")
-"""What an image that is itself the body may call itself; what it is, its content says."""
+"""Media types of an image as the whole body; its format is detected from its content."""
 
 BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
-"""What may part a form (RFC 2046, section 5.1.1)."""
+"""Pattern of a form's boundary (RFC 2046, section 5.1.1)."""
 
 MAX_FIELDS, MAX_FIELD = 8, 1024
-"""Fields of a form or a query, and bytes in one."""
+"""Maximum number of fields of a form or a query, and maximum size of one in bytes."""
 
 
 async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, bytes]:
-    """Read a translate request: what it says, in the query or in the form's fields, and the image's bytes.
+    """Read a translate request: its fields, from the query and the form, and the image's bytes.
 
     Raises:
         APIError: `unsupported_type` (415), `body_too_large` (413) or `invalid_request` (400).
@@ -44,7 +44,7 @@ async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, b
 
 
 async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str]], bytes]:
-    """Take a form apart: its fields but the image, and the image's bytes."""
+    """Parse a form into its text fields and the image's bytes."""
 
     async def whole() -> AsyncIterator[bytes]:
         yield body
@@ -56,10 +56,10 @@ async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD,
     )
-    parser.spool_max_size = len(body) + 1  # held in memory already: nothing is written to disk
+    parser.spool_max_size = len(body) + 1  # the body is in memory already: write nothing to disk
     try:
         form = await parser.parse()
-    except Exception:  # parsers of foreign text raise whatever they stumble over
+    except Exception:  # the parser may raise anything on invalid forms
         raise APIError(400, "invalid_request", "the form is damaged, or has more than one file") from None
     try:
         file = form.get("image")
@@ -72,7 +72,7 @@ async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str
 
 
 def _form_type(headers: Headers) -> str:
-    """Give a form's media type with its boundary and nothing else: its text is UTF-8, whatever it claims."""
+    """Return a form's media type with its boundary only, so that all text is read as UTF-8."""
     said = Message()
     said["content-type"] = headers["content-type"]
     boundary = said.get_boundary()
@@ -88,24 +88,29 @@ Given = TypeVar("Given")
 
 
 BODY_SECONDS = 20.0
-"""That a body may take to come."""
+"""Maximum seconds for receiving a body."""
 
 
 LARGE = 2**16
-"""Bytes of JSON that are read within a millisecond."""
+"""Size in bytes above which JSON is parsed in a thread; smaller JSON takes under a millisecond."""
 
 
 def media_type(headers: Mapping[str, str]) -> str:
-    """Give the media type that a request says its body is of, without parameters."""
+    """Return the media type of a request's body, without parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> bytes:
-    """Read a request's body of one of some media types, `image/*` being any, never more than the limit.
+    """Read the body of a request.
+
+    Args:
+        request: the request.
+        limit: maximum size in bytes.
+        kinds: accepted media types; `image/*` is every image type.
 
     Raises:
         APIError: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
-        ClientDisconnect: the client has gone.
+        ClientDisconnect: the client has disconnected.
     """
     kind = media_type(request.headers)
     if kind not in kinds and not any(fnmatchcase(kind, each) for each in kinds):
@@ -133,7 +138,7 @@ def _must_be_small(size: int, limit: int) -> None:
 
 
 async def read_json(request: Request, limit: int) -> bytes:
-    """Read a request's body of JSON.
+    """Read a JSON body of up to `limit` bytes.
 
     Raises:
         APIError: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
@@ -142,7 +147,7 @@ async def read_json(request: Request, limit: int) -> bytes:
 
 
 async def parse_body(kind: type[Asked], body: bytes) -> Asked:
-    """Read a request of JSON; a large one beside the event loop.
+    """Parse a JSON body as a request type; large bodies are parsed in a thread.
 
     Raises:
         APIError: `invalid_request` (400), with the field at fault.
@@ -152,12 +157,12 @@ async def parse_body(kind: type[Asked], body: bytes) -> Asked:
 
 
 async def in_thread_if(large: bool, work: Callable[..., Given], *operands: Any) -> Given:
-    """Do what takes long beside the event loop, and what does not at once."""
+    """Call a function in a thread if its work is large, else directly."""
     return await asyncio.to_thread(work, *operands) if large else work(*operands)
 
 
 def parse_fields(kind: type[Asked], said: Sequence[tuple[str, str]]) -> Asked:
-    """Read a request of fields and their texts, as a form or a query has them.
+    """Parse the text fields of a form or a query as a request type.
 
     Raises:
         APIError: `invalid_request` (400), with the field at fault.
@@ -171,7 +176,7 @@ def parse_fields(kind: type[Asked], said: Sequence[tuple[str, str]]) -> Asked:
 
 @contextmanager
 def _validating() -> Iterator[None]:
-    """Turn what is found wrong into a refusal."""
+    """Convert validation errors to API errors."""
     try:
         yield
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The routes that describe the server: its models, health, metrics and the contract itself."""
+"""Routes that describe the server: its models, health, metrics and API documentation."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,47 +17,47 @@ from serving.repository.repository import ModelRepository
 
 @dataclass
 class Catalogue:
-    """The routes that tell of the models and of the server."""
+    """Routes of the models, health, metrics and API documentation."""
 
     repository: ModelRepository
 
     routes: list[Route] = field(default_factory=list)
-    """All of the contract, to be described."""
+    """All routes of the API, for the OpenAPI document."""
 
     async def list_models(self, request: Request) -> Response:
-        """Describe every model in short, and how much a request may ask for."""
+        """List the served models, and the limits of requests."""
         settings = self.repository.settings
         models = [_summary(model) for model in self.repository.models.values()]
         limits = Limits(images=settings.max_images, upload=settings.max_upload, pixels=settings.max_pixels)
         return json_response(ModelList(models=models, limits=limits))
 
     async def show_model(self, request: Request) -> Response:
-        """Give one model's manifest."""
+        """Return the manifest of a model."""
         return Response(model_for(request, self.repository).manifest.to_json(), media_type="application/json")
 
     async def alive(self, request: Request) -> Response:
-        """Say that the process answers."""
+        """Check that the process is alive."""
         return json_response(Alive(status="alive"))
 
     async def ready(self, request: Request) -> Response:
-        """Say that the models are loaded, where they run, and which artifacts are refused."""
+        """Check that models are ready, and return their providers and the artifacts that can't be served."""
         providers = {model.name: model.engine.provider for model in self.repository.models.values()}
         state = self.repository.state
         ready = Ready(status=state, models=providers, refused=dict(self.repository.faults))
         return json_response(ready, 200 if state == "ready" else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """Report to Prometheus."""
+        """Return the metrics for Prometheus."""
         content, kind = report()
         return Response(content, headers={"Content-Type": kind})
 
     async def openapi(self, request: Request) -> Response:
-        """Describe this contract."""
+        """Return this OpenAPI document."""
         content = document(self.routes, bool(self.repository.settings.all_keys))
         return Response(json.dumps(content), media_type="application/json")
 
     async def docs(self, request: Request) -> Response:
-        """Show this contract as a page."""
+        """Return the API documentation as a page."""
         return Response(PAGE, media_type="text/html")
 
 

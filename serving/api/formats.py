@@ -1,4 +1,4 @@
-"""The formats of an answer: what a graph gives, as bytes of a media type."""
+"""Response formats: a graph's output encoded as PNG, WebP, JPEG, NumPy array, ZIP or JSON."""
 
 import base64
 import functools
@@ -27,41 +27,42 @@ MEDIA_TYPES: dict[Format, str] = {
 }
 
 LARGEST: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
-"""Pixels that a side may have, where a format has a limit."""
+"""Maximum pixels per side of formats that have a limit."""
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
-"""The time of every file in an archive, the first that there is: equal pictures make equal archives."""
+"""Time of every file in an archive, the earliest of ZIP, so that equal images give equal archives."""
 
 
 class Result(NamedTuple):
-    """What a graph gave for one request, and what there is to know to show it."""
+    """The output of a graph for one request, with options of its encoding."""
 
     output: Array
     """uint8 images (N, H, W, C) or float32 vectors (N, D)."""
 
     about: dict[str, Any]
-    """What JSON says beside the pictures."""
+    """Further fields of a JSON response."""
 
     names: Sequence[str] = ()
-    """Of the pictures, as files; by default their numbers."""
+    """File names of the images in an archive; by default their numbers."""
 
     limits: tuple[float, float] | None = None
-    """Of vectors, what a picture's edges mean."""
+    """For vectors, the values at the edges of a plot."""
 
     columns: int = 0
-    """Of a sheet; 0 is as many as make it most like a square."""
+    """Columns of a sheet; 0 makes it as square as possible."""
 
     milliseconds: int | None = None
-    """For each picture, where they are the frames of a film."""
+    """Duration of each frame of an animation; None if the images are not one."""
 
 
-def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - the request's own word
-    """Write what a graph gave in a format, of the media type in MEDIA_TYPES.
+def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - named as in the request
+    """Encode the output of a graph in a format, whose media type is in MEDIA_TYPES.
 
-    Images of float32 vectors are plots of their first two numbers; all in one, but in an archive.
+    As images, float32 vectors are scatter plots of their first two numbers. There is one plot for all
+    vectors, but one per vector in an archive or an animation.
 
     Raises:
-        APIError: `invalid_request` (400), the format can't hold so large a picture.
+        APIError: `invalid_request` (400), the image is too large for the format.
     """
     match format:
         case "npy":
@@ -81,13 +82,13 @@ def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - the request
 
 
 def _npy(array: Array) -> bytes:
-    """Write an array as NumPy's own file."""
+    """Encode an array as a NumPy file."""
     return _npy_header(array.dtype, array.shape) + np.ascontiguousarray(array).tobytes()
 
 
 @functools.lru_cache(1024)
 def _npy_header(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
-    """Write what stands before the numbers; NumPy takes longer for it than for them."""
+    """Return the header of a NumPy file; NumPy takes longer for it than for the numbers."""
     file = io.BytesIO()
     description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, description)
@@ -101,13 +102,13 @@ def _as_json(output: Array) -> dict[str, Any]:
 
 
 def _frames(result: Result) -> list[Pixels]:
-    """Draw every picture by itself."""
+    """Draw every image or vector as an image of its own."""
     rows = (result.output[index : index + 1] for index in range(len(result.output)))
     return [sheets.picture(row, result.limits) for row in rows]
 
 
 def _archive(result: Result) -> bytes:
-    """Put a PNG of each picture into an archive."""
+    """Return a ZIP archive with a PNG of each image or vector."""
     file = io.BytesIO()
     names = result.names or [f"{index:04}" for index in range(len(result.output))]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

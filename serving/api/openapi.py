@@ -1,6 +1,6 @@
-"""The contract as an OpenAPI document: every request, answer and error of every route, and a page to read it.
+"""The OpenAPI document of the API, with every request, response and error, and a page that shows it.
 
-What a request may say comes from the types that check it, what routes there are from the router itself.
+Schemas of requests come from the types that validate them. Paths come from the router.
 """
 
 import re
@@ -39,21 +39,21 @@ JSON, BYTES = "application/json", {"type": "string", "format": "binary"}
 
 @dataclass(frozen=True)
 class Call:
-    """What one route takes and gives."""
+    """Request, responses and errors of a route."""
 
     answers: dict[str, type[BaseModel] | dict[str, Any]]
-    """By media type."""
+    """Successful responses, by media type."""
 
     body: dict[str, type[BaseModel] | dict[str, Any]] = field(default_factory=dict)
     query: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
     headers: tuple[str, ...] = ()
     also: dict[int, str] = field(default_factory=dict)
-    """Other answers: without a body, or of the same as 200 where it is a fault of the server's."""
+    """Other responses: 5xx ones have the same body as 200, others have none."""
 
 
 def _media(*kinds: str) -> dict[str, type[BaseModel] | dict[str, Any]]:
-    """Describe answers of bytes."""
+    """Return the descriptions of binary responses, by media type."""
     return {MEDIA_TYPES[kind]: BYTES for kind in kinds}  # type: ignore[index]
 
 
@@ -67,7 +67,7 @@ _FORM = {
         "format": {"type": "string", "enum": list(MEDIA_TYPES)},
     },
 }
-_NOT_READY = {503: "There are no models, one can't be run for want of memory, or the server is about to end."}
+_NOT_READY = {503: "There is no model, a model is out of memory, or the server is shutting down."}
 _ABOUT = ("X-Model-Version", "Server-Timing")
 _REFUSED = (400, 404, 408, 413, 415, 429)
 CALLS: dict[str, Call] = {
@@ -84,7 +84,7 @@ CALLS: dict[str, Call] = {
         query=PictureRequest,
         errors=(400, 404, 429),
         headers=("ETag", "Cache-Control", *_ABOUT),
-        also={304: "The picture that the client has, by its If-None-Match, is still the one."},
+        also={304: "The image has not changed since the client cached it (If-None-Match)."},
     ),
     "interpolate": Call(
         {**_media("webp", "png", "npy", "zip"), JSON: Pictures},
@@ -119,24 +119,24 @@ CALLS: dict[str, Call] = {
 }
 
 ERRORS = {
-    400: "The request is wrong; `field` says where.",
-    401: "A key is needed, and there is none or another one.",
-    404: "There is no such model, or it has no such version.",
-    408: "The body came too slowly.",
+    400: "The request is invalid; `field` names the invalid field.",
+    401: "The API key is missing or not valid.",
+    404: "The model does not exist, or not in this version.",
+    408: "The body was not received in time.",
     413: "The body or the image is too large.",
-    415: "The body is of another type.",
-    429: "Too much is waiting; try again after `Retry-After` seconds.",
-    500: "The server failed; its log has the request's id.",
-    503: "There was no answer in time, or no memory for it; try again after `Retry-After` seconds.",
+    415: "The media type of the body or the format of the image is not supported.",
+    429: "Too many requests are waiting; retry after `Retry-After` seconds.",
+    500: "Internal server error; the server's log has the request's id.",
+    503: "The response took too long or too much memory; retry after `Retry-After` seconds.",
 }
 
 
 def document(routes: Sequence[Route], has_keys: bool) -> dict[str, Any]:
-    """Describe routes as OpenAPI 3.1.
+    """Return the OpenAPI 3.1 document of routes.
 
     Args:
-        routes: of the contract; each has its call in CALLS.
-        has_keys: whether a key is needed.
+        routes: routes of the API; each has its call in CALLS.
+        has_keys: whether requests need an API key.
     """
     used = {kind for call in CALLS.values() for kind in _types(call)} | {Failure, InferFailure}
     ordered: Any = [(kind, "validation") for kind in sorted(used, key=lambda kind: kind.__name__)]
@@ -165,7 +165,7 @@ def document(routes: Sequence[Route], has_keys: bool) -> dict[str, Any]:
 
 
 def _types(call: Call) -> Iterator[type[BaseModel]]:
-    """List the types that a call is described with."""
+    """Yield the types of a call's bodies."""
     for kind in (*call.answers.values(), *call.body.values()):
         inner = kind.get("items", kind) if isinstance(kind, dict) else kind
         if isinstance(inner, type):
@@ -178,7 +178,7 @@ def _operation(route: Route, has_keys: bool) -> dict[str, Any]:
     failure = InferFailure if route.path.startswith("/v2") else Failure
     locked = has_keys and route.path not in OPEN
     statuses = sorted({*call.errors, 500, 503, *([401] if locked else [])} - call.also.keys())
-    answers = {"200": {"description": "Done.", "content": _content(call.answers)}}
+    answers = {"200": {"description": "Success.", "content": _content(call.answers)}}
     others: dict[str, dict[str, Any]] = {
         str(status): {"description": text} for status, text in call.also.items()
     }
@@ -242,4 +242,4 @@ SwaggerUIBundle({url: "docs.json", dom_id: "#swagger-ui", deepLinking: true, val
 </body>
 </html>
 """
-"""Swagger UI, as BentoML's package brings it: nothing is asked of any other host."""
+"""Swagger UI from BentoML's package; the page loads nothing from other hosts."""

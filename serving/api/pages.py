@@ -1,4 +1,4 @@
-"""The playground: the page at `/` and its files, which ask this server and no other host."""
+"""Routes of the playground: the page at `/` and its files, which send requests only to this server."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[1] / "playground"
 PAGE = "index.html"
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-"""Media types by the ends of the files' names."""
+"""Media types of the files, by suffix."""
 
 HEADERS = {
     "Cache-Control": "no-cache",
@@ -22,22 +22,22 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Browsers ask each time whether a file is still the same, run no code but these files, and load nothing from
-elsewhere."""
+"""Headers of every file: browsers revalidate it each time, run only these scripts, and load nothing from
+other hosts."""
 
 
 def routes() -> list[Route]:
-    """Give the routes of the page and of its files."""
+    """Return the routes of the page and of its files."""
     return [Route("/", playground), Route("/playground/{file:path}", playground_file)]
 
 
 async def playground(request: Request) -> Response:
-    """Show the playground."""
+    """Return the page of the playground."""
     return _answer(PAGE, request)
 
 
 async def playground_file(request: Request) -> Response:
-    """Give one of the files that the page is made of."""
+    """Return a file of the playground."""
     return _answer(request.path_params["file"], request)
 
 
@@ -56,4 +56,4 @@ FILES = {
     for path in FOLDER.rglob("*")
     if path.suffix in KINDS
 }
-"""Every file of the page, by its path below the folder; nothing else of the disk can be asked for."""
+"""Content of every file, by its path below the folder; no other file can be requested."""

@@ -1,4 +1,4 @@
-"""What a request may say: strict types, checked before anything is computed."""
+"""Request types: strict pydantic models, validated before any computation."""
 
 from typing import Annotated, Literal
 
@@ -22,10 +22,10 @@ class SampleRequest(_Strict):
     """Body of `POST /v1/models/{model}/sample`."""
 
     n: Annotated[int, Field(ge=1)] | None = None
-    """How many pictures; 1, or as many as there are latents."""
+    """Number of images; by default 1, or the number of latents."""
 
     seed: Seed | None = None
-    """Picture i is that of seed + i; drawn, and told in the answer, where it is missing."""
+    """Seed of the first image; image i has the seed `seed + i`. By default random, and in the response."""
 
     latents: (
         Annotated[
@@ -33,21 +33,21 @@ class SampleRequest(_Strict):
         ]
         | None
     ) = None
-    """The generator's inputs themselves, in place of seeds."""
+    """Latents of the images, in place of seeds."""
 
     label: Label | None = None
-    """Number or name of the class of all pictures, for a conditional model; by default they take turns."""
+    """Number or name of the class of all images, for a conditional model; by default the classes cycle."""
 
     truncation: Truncation | None = None
-    """What is left of the latents' distance from their mean: below 1 pictures are more alike and usual."""
+    """Factor for the latents' distance from their mean; below 1, images are more alike and more typical."""
 
     format: Format = "png"
-    """`png`, `webp`, `jpeg`: one picture, or a sheet of them; `npy`: the array; `zip`: a PNG each; `json`:
-    base64 PNGs, or vectors' numbers."""
+    """`png`, `webp`, `jpeg`: one image, or a sheet of n; `npy`: the array; `zip`: a PNG of each image;
+    `json`: base64 PNGs, or vectors."""
 
     @property
     def count(self) -> int:
-        """How many pictures it asks for."""
+        """Number of images requested."""
         return self.n or len(self.latents or [()])
 
 
@@ -55,7 +55,7 @@ class PictureRequest(_Strict):
     """Query of `GET /v1/models/{model}/samples/{seed}.png`."""
 
     version: Annotated[str, Field(max_length=100)] | None = None
-    """The model's version; with it the answer is the same for ever."""
+    """Version of the model; with it, the response never changes and can be cached."""
 
     label: Annotated[str, Field(max_length=100)] | None = None
     """As in a sample request."""
@@ -68,29 +68,29 @@ class InterpolateRequest(_Strict):
     """Body of `POST /v1/models/{model}/interpolate`."""
 
     seeds: Annotated[list[Seed], Field(min_length=2, max_length=64)]
-    """Pictures to walk by, in order; the first again at the end closes the round."""
+    """Seeds to interpolate between, in order; repeat the first at the end for a loop."""
 
     n: Annotated[int, Field(ge=2)] = 16
-    """Pictures of the walk, both ends included."""
+    """Number of images, both ends included."""
 
     label: Label | None = None
-    """Of all pictures, for a conditional model; by default the first seed's."""
+    """Class of all images, for a conditional model; by default the class of the first seed."""
 
     truncation: Truncation | None = None
     """As in a sample request."""
 
     milliseconds: Annotated[int, Field(ge=10, le=10_000)] = 80
-    """That each picture of a film stands."""
+    """Duration of each frame of an animation, in milliseconds."""
 
     format: Literal["png", "webp", "npy", "zip", "json"] = "webp"
-    """`webp`: a film; `png`: a sheet; the others as in a sample request."""
+    """`webp`: an animation; `png`: a sheet; the others as in a sample request."""
 
 
 class TranslateRequest(_Strict):
-    """What `POST /v1/models/{model}/translate` may say beside its image."""
+    """Fields of `POST /v1/models/{model}/translate`, in its form or its query."""
 
     direction: Annotated[str, Field(max_length=100)] | None = None
-    """The graph that translates, `a2b` or `b2a`; by default the model's first."""
+    """Direction of the translation, `a2b` or `b2a`; by default the model's first."""
 
     format: Format = "png"
-    """`png`, `webp`, `jpeg`: the picture; `npy`: the array, of one image; `zip`, `json`: the PNG within."""
+    """`png`, `webp`, `jpeg`: the image; `npy`: the array of one image; `zip`, `json`: the image as a PNG."""

@@ -1,4 +1,4 @@
-"""What models' routes answer with: encoded beside the event loop, with their headers."""
+"""Responses: encoded outputs, JSON and API errors."""
 
 import asyncio
 import time
@@ -15,11 +15,11 @@ from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 
 QUICK = ("npy",)
-"""Formats that take less time than another thread would."""
+"""Formats that are encoded on the event loop, because a thread would take longer."""
 
 
 def model_for(request: Request, repository: ModelRepository, task: str | None = None) -> ServedModel:
-    """Look up the model that a path names, and tell the guard, which counts by it.
+    """Return the model that a path names, and set it in the scope for the metrics and the access log.
 
     Raises:
         APIError: `unknown_model` (404) or `wrong_task` (400).
@@ -30,14 +30,14 @@ def model_for(request: Request, repository: ModelRepository, task: str | None = 
 
 
 class Stopwatch:
-    """The milliseconds of a request's parts."""
+    """Durations of a request's stages in milliseconds, for the header `Server-Timing`."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.since = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """End a part."""
+        """End a stage and record its duration."""
         now = time.perf_counter()
         self.parts.append(f"{name};dur={1e3 * (now - self.since):.2f}")
         self.since = now
@@ -46,14 +46,14 @@ class Stopwatch:
 async def respond(
     model: ServedModel,
     result: Result,
-    format: Format,  # noqa: A002 - the request's own word
+    format: Format,  # noqa: A002 - named as in the request
     stopwatch: Stopwatch,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with what a graph gave, in a format.
+    """Encode the output of a graph, in a thread except for quick formats, and return the response.
 
     Raises:
-        APIError: `invalid_request` (400), it can't be had in this format.
+        APIError: `invalid_request` (400), the output can't be encoded in this format.
     """
     body = encode(result, format) if format in QUICK else await asyncio.to_thread(encode, result, format)
     stopwatch.lap("encode")
@@ -62,7 +62,7 @@ async def respond(
 
 
 def json_response(content: BaseModel, status: int = 200) -> Response:
-    """Return a response of JSON, of a type in `serving.api.schemas`."""
+    """Return a JSON response of a type in `serving.api.schemas`."""
     return Response(content.model_dump_json(), status, media_type="application/json")
 
 

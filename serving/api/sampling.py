@@ -1,4 +1,4 @@
-"""Pictures out of seeds and latents, over HTTP."""
+"""Routes of models that sample: images from seeds and latents."""
 
 import hashlib
 import secrets
@@ -25,11 +25,11 @@ from serving.runtime.latents import MAX_SEED, draw_inputs, truncate, walk
 from serving.runtime.manifest import Graph, class_of, label_in
 
 FOREVER = "max-age=31536000, immutable"
-"""What one version draws for a seed does not change: caches may keep it for a year, the most they do."""
+"""Lifetime of a cached image of one seed and one version, which never changes: a year, the usual maximum."""
 
 
 SOFTWARE = f"{onnxruntime.__version__} {PIL.__version__} {PNG}"
-"""What draws and encodes."""
+"""Software that samples and encodes, with its versions and options."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class SamplingRoutes:
     repository: ModelRepository
 
     async def sample(self, request: Request) -> Response:
-        """Draw pictures from seeds or latents."""
+        """Sample images from seeds or latents."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "sample")
         asked = await parse_body(SampleRequest, await read_json(request, self.repository.settings.max_body))
@@ -51,7 +51,7 @@ class SamplingRoutes:
     async def draw(
         self, model: ServedModel, asked: SampleRequest, stopwatch: Stopwatch
     ) -> tuple[Result, list[int]]:
-        """Draw what a request asks a model for; give the seeds too, none for given latents.
+        """Sample what a request asks for, and return its seeds too; there are none for given latents.
 
         Raises:
             APIError: `invalid_request` (400), with the field at fault, or `busy` (429).
@@ -70,7 +70,7 @@ class SamplingRoutes:
         ), seeds
 
     async def interpolate(self, request: Request) -> Response:
-        """Walk between the pictures of seeds."""
+        """Interpolate between the images of seeds."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "sample")
         asked = await parse_body(
@@ -87,7 +87,7 @@ class SamplingRoutes:
             return await respond(model, result, asked.format, stopwatch)
 
     async def picture(self, request: Request) -> Response:
-        """Give the picture of one seed, so that caches may keep it."""
+        """Return the image of one seed, which caches may store."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "sample")
         asked = parse_fields(PictureRequest, request.query_params.multi_items()[:8])
@@ -114,7 +114,7 @@ class SamplingRoutes:
 
     @staticmethod
     def _tag(model: ServedModel, path: str, asked: PictureRequest) -> str:
-        """Name the bytes of a picture: what they are made of, and by which file."""
+        """Return the ETag of an image: a hash of everything that determines its bytes."""
         ((graph, file),) = model.engine.variants.items()
         shown = f"{model.manifest.labels} {model.manifest.graphs[graph].output.range} {SOFTWARE}"
         made_of = f"{file.sha256} {model.engine.provider} {path} {asked.label} {asked.truncation} {shown}"
@@ -122,7 +122,7 @@ class SamplingRoutes:
 
 
 def _seed(request: Request) -> int:
-    """Read the seed in the path."""
+    """Parse the seed in the path."""
     text = request.path_params["seed"]
     if not text.isascii() or not text.isdecimal() or len(text) > 16 or int(text) > MAX_SEED:
         raise APIError(404, "not_found", f"a seed is a whole number from 0 to {MAX_SEED}", "seed")
@@ -132,7 +132,7 @@ def _seed(request: Request) -> int:
 def inputs_of(
     request: SampleRequest, graph: Graph, labels: Sequence[str], max_images: int
 ) -> tuple[dict[str, Array], list[int]]:
-    """Give the inputs that a request asks a graph for, and the seeds they are of, none for given latents.
+    """Return a graph's inputs for a request, and their seeds; there are none for given latents.
 
     Raises:
         APIError: `invalid_request` (400), with the field at fault.
@@ -143,7 +143,7 @@ def inputs_of(
     if request.latents is not None:
         given = _given(request, graph.inputs["latent"].size, request.latents)
         return draw_inputs(graph.inputs, list(range(count)), label) | {"latent": given}, []
-    # Drawn low enough that every picture's seed is one.
+    # Random, but low enough that the seed of every image is valid.
     seed = secrets.randbelow(MAX_SEED - max_images) if request.seed is None else request.seed
     if seed + count - 1 > MAX_SEED:
         raise APIError(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
@@ -154,7 +154,7 @@ def inputs_of(
 def inputs_of_walk(
     request: InterpolateRequest, graph: Graph, labels: Sequence[str], max_images: int
 ) -> dict[str, Array]:
-    """Give the inputs that a walk feeds a graph with, a row for each of its pictures.
+    """Return a graph's inputs for an interpolation, one row per image.
 
     Raises:
         APIError: `invalid_request` (400), with the field at fault.
@@ -175,7 +175,7 @@ def _must_be_few(count: int, max_images: int) -> None:
 
 
 def _truncated(inputs: dict[str, Array], truncation: float | None) -> dict[str, Array]:
-    """Draw the latents of some inputs towards their mean."""
+    """Return inputs with truncated latents."""
     if truncation is None:
         return inputs
     return inputs | {"latent": truncate(inputs["latent"], truncation)}

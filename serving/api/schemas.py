@@ -1,4 +1,4 @@
-"""What the contract answers in JSON, as types: the OpenAPI document is made of them."""
+"""Response types: pydantic models of JSON responses, which the OpenAPI document includes."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ class _Said(BaseModel):
 
 
 class Problem(_Said):
-    """What went wrong."""
+    """Code and message of an API error, and the invalid field."""
 
     code: str
     message: str
@@ -21,14 +21,14 @@ class Problem(_Said):
 
 
 class Failure(_Said):
-    """The answer to what can't be done."""
+    """An error response."""
 
     error: Problem
     request_id: str
 
 
 class InferFailure(_Said):
-    """The same, as the Open Inference Protocol has it."""
+    """An error response of the Open Inference Protocol."""
 
     error: str
     code: str
@@ -36,7 +36,7 @@ class InferFailure(_Said):
 
 
 class Pictures(_Said):
-    """What a graph gave, as JSON."""
+    """The output of a graph as JSON."""
 
     model: str
     version: str
@@ -49,14 +49,14 @@ class Pictures(_Said):
 
 
 class GraphSummary(_Said):
-    """A graph's tensors."""
+    """Inputs and output of a graph."""
 
     inputs: dict[str, Tensor]
     output: Tensor
 
 
 class ModelSummary(_Said):
-    """A model in short."""
+    """Summary of a model."""
 
     name: str
     version: str
@@ -70,42 +70,42 @@ class ModelSummary(_Said):
 
 
 class Limits(_Said):
-    """How much a request may ask for."""
+    """Limits of a request."""
 
     images: int
-    """Pictures."""
+    """Maximum number of images."""
 
     upload: int
-    """Bytes of an image."""
+    """Maximum size of an uploaded image in bytes."""
 
     pixels: int
-    """Pixels of an image, padded to what the model takes."""
+    """Maximum number of pixels of an image, after padding."""
 
 
 class ModelList(_Said):
-    """Every model."""
+    """All served models, and the limits of requests."""
 
     models: list[ModelSummary]
     limits: Limits
 
 
 class Alive(_Said):
-    """The process answers."""
+    """Liveness of the process."""
 
     status: Literal["alive"]
 
 
 class Ready(_Said):
-    """The models that are served, and where they run."""
+    """Readiness of the server, and the provider of each model."""
 
     status: State
     models: dict[str, Literal["cpu", "cuda"]]
     refused: dict[str, str]
-    """Artifacts that came or changed and can't be served, and why."""
+    """Artifacts whose latest content can't be served, and why."""
 
 
 class ServerMetadata(_Said):
-    """Who serves."""
+    """Name, version and protocol extensions of the server."""
 
     name: str
     version: str
@@ -113,13 +113,13 @@ class ServerMetadata(_Said):
 
 
 class ServerLive(_Said):
-    """The process answers."""
+    """Liveness of the server."""
 
     live: bool
 
 
 class ServerReady(_Said):
-    """There are models to ask."""
+    """Readiness of the server."""
 
     ready: bool
 
@@ -134,7 +134,7 @@ class IndexedModel(_Said):
 
 
 class TensorMetadata(_Said):
-    """A tensor; -1 is any size."""
+    """Name, datatype and shape of a tensor; -1 is any size."""
 
     name: str
     datatype: Literal["FP32", "UINT8", "INT64"]
@@ -142,7 +142,7 @@ class TensorMetadata(_Said):
 
 
 class ModelMetadata(_Said):
-    """A model's tensors."""
+    """Inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -152,21 +152,21 @@ class ModelMetadata(_Said):
 
 
 class ModelReady(_Said):
-    """A model can be asked."""
+    """Readiness of a model."""
 
     name: str
     ready: bool
 
 
 class InferTensor(TensorMetadata):
-    """A tensor with its numbers, or with the size of what is behind the JSON."""
+    """A tensor with its data, or with the size of its binary data after the JSON."""
 
     data: list[float] | None = None
     parameters: dict[str, int] | None = None
 
 
 class InferAnswer(_Said):
-    """What a graph gave, by the Open Inference Protocol."""
+    """The output of a graph in the Open Inference Protocol."""
 
     model_name: str
     model_version: str

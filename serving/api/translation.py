@@ -1,4 +1,4 @@
-"""Images translated to others, over HTTP."""
+"""Route of models that translate: images to images of the same size."""
 
 import asyncio
 import os
@@ -29,13 +29,13 @@ class TranslationRoutes:
     decoders: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
     )
-    """Threads for what comes in, so that a slow image holds up nobody's answer."""
+    """Threads that decode uploads, so that a slow image delays no other response."""
 
     async def translate(self, request: Request) -> Response:
         """Translate an image of any size to one of the same size."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "translate")
-        model.must_be_quick()  # before an image is read and decoded in vain
+        model.must_be_quick()  # before the image is read and decoded
         with self.repository.uploads.hold():
             asked, data = await read_upload(request, self.repository.settings.max_upload)
             result, graph = await self.draw(model, asked, data, stopwatch)
@@ -44,7 +44,7 @@ class TranslationRoutes:
     async def draw(
         self, model: ServedModel, asked: TranslateRequest, data: bytes, stopwatch: Stopwatch
     ) -> tuple[Result, str]:
-        """Translate an encoded image as a request asks; name the direction too.
+        """Translate an encoded image as a request asks, and return the direction too.
 
         Raises:
             APIError: `invalid_request`, `broken_image` (400), `unsupported_image` (415), `image_too_large`
@@ -63,16 +63,16 @@ class TranslationRoutes:
 
 
 def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:
-    """Decode an image for a graph: its height and width, and its pixels, padded, as a batch of one."""
+    """Decode an image for a graph: its height and width, and its padded pixels as a batch of one."""
     pixels = codec.decode(data, spec.size, max_pixels=max_pixels, grid=spec.grid)
     return (pixels.shape[0], pixels.shape[1]), codec.pad(pixels[None], *spec.grid)
 
 
 def graph_of(request: TranslateRequest, label: Manifest) -> str:
-    """Give the graph that translates in the direction that is asked for.
+    """Return the graph of the requested direction, by default the first.
 
     Raises:
-        APIError: `invalid_request` (400), there is none.
+        APIError: `invalid_request` (400), there is no such direction.
     """
     graph = next(iter(label.graphs)) if request.direction is None else request.direction
     if graph not in label.graphs:

@@ -1,1 +1,1 @@
-"""Encoded images and pixels: decoding, encoding, sheets and image files."""
+"""Images: decoding, encoding, contact sheets and image files."""

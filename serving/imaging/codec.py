@@ -1,8 +1,9 @@
-"""Bytes to pixels and back: the only place that touches an encoded image.
+"""The image codec: encoded images to pixels and back.
 
-One conversion for every image that comes in: orientation from EXIF applied, transparency laid over white,
-16 bits cut to 8 by dropping the low byte, CMYK and palettes to RGB, the first frame of an animation. Pixels
-are uint8 arrays, HWC alone and NHWC together, with 1 channel (grey) or 3 (RGB).
+Every image is decoded here, with the same conversion: the EXIF orientation is applied, transparency is
+composited over white, 16 bits are reduced to 8 by dropping the low byte, CMYK and palettes become RGB, and
+only the first frame of an animation is read. Pixels are uint8 arrays, HWC for one image and NHWC for several,
+with 1 channel (grey) or 3 (RGB).
 """
 
 import functools
@@ -21,14 +22,15 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 4096 * 4096
 
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""How PNGs are packed, since a request waits for it: what was fastest without being larger
-(`benchmarks/encoders.md`)."""
+"""Compression of PNGs: the fastest options that make no larger files (`benchmarks/encoders.md`)."""
 
 MOST_SLENDER = 1000
-"""How many times as long as wide an image may be."""
+"""Maximum ratio of an image's longer side to its shorter side."""
 
 SCAN, MAX_SCANS = b"\xff\xda", 100
-"""What begins a scan of a JPEG; each is a pass over the whole picture, and real ones have a dozen."""
+"""Marker of a scan in a JPEG, and the maximum of scans.
+
+Each scan is a pass over the whole image; ordinary files have about a dozen."""
 
 
 def decode(
@@ -45,9 +47,9 @@ def decode(
     Args:
         data: the encoded image.
         channels: 1 for grey, 3 for RGB.
-        formats: that it may have, by its content.
-        max_pixels: that it may have, once it is padded to the grid.
-        grid: the multiple and the least of a side that it will be padded to.
+        formats: accepted formats, which are detected from the content.
+        max_pixels: maximum number of pixels, after padding to the grid.
+        grid: multiple and minimum of the sides after padding.
 
     Raises:
         APIError: `unsupported_image` (415), `image_too_large` (413) or `broken_image` (400).
@@ -62,12 +64,16 @@ def decode(
         raise APIError(413, "image_too_large", f"an image may have {max_pixels} pixels") from None
     except (APIError, MemoryError):
         raise
-    except Exception:  # decoders of damaged files raise whatever they stumble over
+    except Exception:  # decoders may raise anything on damaged files
         raise APIError(400, "broken_image", "the image is damaged or cut short") from None
 
 
 def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple[int, int]) -> None:
-    """Refuse what would take too long or too much room, before it is decoded."""
+    """Check that an image does not take too much time or memory, before it is decoded.
+
+    Raises:
+        APIError: `image_too_large` (413) or `broken_image` (400).
+    """
     width, height = image.size
     too_large = functools.partial(APIError, 413, "image_too_large")
     if _reach(width, *grid) * _reach(height, *grid) > max_pixels:
@@ -79,7 +85,7 @@ def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple
 
 
 def _flatten(image: Image.Image, channels: int) -> Pixels:
-    """Apply the one conversion of the module's docstring."""
+    """Convert an image to pixels, as the module's docstring describes."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, in Pillow's 16- or 32-bit modes
         image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
@@ -91,12 +97,12 @@ def _flatten(image: Image.Image, channels: int) -> Pixels:
 
 
 def pad(pixels: Pixels, multiple: int, least: int) -> Pixels:
-    """Mirror images (N, H, W, C) at their right and lower edges until their sides are what a graph takes.
+    """Pad images (N, H, W, C) by reflection at their right and lower edges, to sides that a graph takes.
 
     Args:
-        pixels: of any size; what is wanted of a result is its first H rows and W columns.
-        multiple: of which the sides must be multiples.
-        least: below which they must not be.
+        pixels: images of any size; crop a graph's output to the first H rows and W columns.
+        multiple: the padded sides are multiples of this.
+        least: minimum of the padded sides.
     """
     missing = [_reach(side, multiple, least) - side for side in pixels.shape[1:3]]
     padded: Pixels = np.pad(pixels, ((0, 0), *((0, side) for side in missing), (0, 0)), mode="reflect")
@@ -104,32 +110,32 @@ def pad(pixels: Pixels, multiple: int, least: int) -> Pixels:
 
 
 def _reach(side: int, multiple: int, least: int) -> int:
-    """Give what a side is padded to."""
+    """Return the length of a side after padding."""
     return max(least, -(-side // multiple) * multiple)
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """Encode pixels (H, W, C) losslessly, as PNG says."""
+    """Encode pixels (H, W, C) as a PNG, without loss."""
     return _encode([pixels], "PNG", **PNG)
 
 
 def encode_jpeg(pixels: Pixels) -> bytes:
-    """Encode pixels (H, W, C) at a quality of 90."""
+    """Encode pixels (H, W, C) as a JPEG of quality 90."""
     return _encode([pixels], "JPEG", quality=90)
 
 
 def encode_webp(pixels: Pixels) -> bytes:
-    """Encode pixels (H, W, C) at a quality of 90, by the second fastest method."""
+    """Encode pixels (H, W, C) as a WebP of quality 90, by the second fastest method."""
     return _encode([pixels], "WEBP", quality=90, method=1)
 
 
 def encode_animation(frames: Sequence[Pixels], milliseconds: int) -> bytes:
-    """Encode pixels (H, W, C) as frames of a WebP that repeats for ever."""
+    """Encode pixels (H, W, C) as the frames of a WebP animation that repeats for ever."""
     return _encode(frames, "WEBP", quality=90, method=1, save_all=True, duration=milliseconds, loop=0)
 
 
 def _encode(frames: Sequence[Pixels], kind: str, **options: Any) -> bytes:
-    """Let Pillow encode one image or, with the option `append_images`, several."""
+    """Encode one image, or several as frames, with Pillow."""
     out = io.BytesIO()
     first, *others = (
         Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels) for pixels in frames

@@ -1,4 +1,4 @@
-"""Image files of any kind that Pillow reads well: found below a folder, and read."""
+"""Image files of common formats: listing those below a folder, and reading one."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".p
 
 
 def image_files(root: Path) -> list[Path]:
-    """List the images below a folder.
+    """List the image files below a folder.
 
     Raises:
-        UserError: there is none.
+        UserError: there are none.
     """
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
     if not files:
@@ -28,11 +28,11 @@ def image_files(root: Path) -> list[Path]:
 
 
 def read_image(file: Path, channels: int) -> Pixels:
-    """Read an image of any size and mode: pixels (H, W, channels).
+    """Read an image of any size and mode as pixels (H, W, channels).
 
     Raises:
-        UserError: it can't be decoded; it is named.
-        OSError: it can't be read.
+        UserError: the file can't be decoded; the message names it.
+        OSError: the file can't be read.
     """
     try:
         return decode(file.read_bytes(), channels, FOLDER_FORMATS, FOLDER_PIXELS)

@@ -1,4 +1,4 @@
-"""Pictures of many: contact sheets of images, scatter plots of vectors."""
+"""Contact sheets of images, and scatter plots of vectors."""
 
 import math
 from typing import Any
@@ -11,12 +11,12 @@ from serving.arrays import Pixels
 
 
 def picture(output: NDArray[Any], limits: tuple[float, float] | None = None, columns: int = 0) -> Pixels:
-    """Draw a graph's whole output as one picture: one image as itself, more as a sheet, vectors as dots.
+    """Draw the output of a graph as one image: a single image unchanged, more as a sheet, vectors as a plot.
 
     Args:
         output: uint8 images (N, H, W, C) or float32 vectors (N, D).
-        limits: of vectors, what the picture's edges mean; their own least and greatest number by default.
-        columns: of a sheet; 0 is as many as make it most like a square.
+        limits: for vectors, the values at the plot's edges; by default their least and greatest number.
+        columns: columns of a sheet; 0 makes it as square as possible.
     """
     if output.ndim == 4:
         alone: Pixels = output[0]
@@ -25,12 +25,12 @@ def picture(output: NDArray[Any], limits: tuple[float, float] | None = None, col
 
 
 def sheet(images: Pixels, columns: int = 0, gap: int = 2) -> Pixels:
-    """Lay images (N, H, W, C) out in rows on white: pixels (H', W', C).
+    """Arrange images (N, H, W, C) in rows on white: pixels (H', W', C).
 
     Args:
-        images: at least one.
-        columns: pictures in a row; 0 is as many as make the sheet most like a square.
-        gap: white pixels around every picture.
+        images: at least one image.
+        columns: images per row; 0 makes the sheet as square as possible.
+        gap: white pixels around every image.
     """
     count, height, width, channels = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
@@ -45,12 +45,14 @@ def sheet(images: Pixels, columns: int = 0, gap: int = 2) -> Pixels:
 
 
 def scatter(points: NDArray[np.float32], limits: tuple[float, float], size: int = 256) -> Pixels:
-    """Draw vectors (N, D) as dots by their first two numbers, x right and y up: pixels (size, size, 3).
+    """Draw a scatter plot of the first two numbers of vectors (N, D): pixels (size, size, 3).
+
+    The x axis points right and the y axis up.
 
     Args:
-        points: float32 vectors; of one number each, the dots lie on a line.
-        limits: what the picture's edges mean, the same in both directions; dots beyond are left out.
-        size: height and width of the picture.
+        points: float32 vectors; vectors of one number lie on a line.
+        limits: values at the edges of both axes; points beyond them are left out.
+        size: height and width of the plot in pixels.
     """
     scale, oversampling = size / max(limits[1] - limits[0], 1e-6), 4
     picture = Image.new("RGB", (size * oversampling, size * oversampling), "white")

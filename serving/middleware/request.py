@@ -99,14 +99,17 @@ class Exchange:
 
 
 class RequestMiddleware:
-    """Let requests through to an app, and answer what goes wrong in one shape, with an id the log has too.
+    """Middleware around the whole app: auth, deadline, error responses, access log and metrics.
+
+    Every response has a request id, which is also in the log.
 
     Args:
-        app: raises `APIError` for what it will not do.
-        auth: checks the API key of every request but those for health, pages and their files.
-        deadline: seconds that an answer may take.
-        log: takes a line for each request; None for no log.
-        error_bodies: how an error is written under a prefix of paths; the last is for all others.
+        app: the ASGI app, which raises `APIError` for error responses.
+        error_bodies: functions that return the body of an error response, by path prefix; the last is for
+            all other paths.
+        auth: checks the API key of every request, except those for health, pages and their files.
+        deadline: maximum seconds for a response.
+        log: the access log; None for no log.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Artifacts used without a server: files of samples and of translations, from a few to millions."""
+"""Offline inference: files of samples and of translations, from a few to millions."""

@@ -1,4 +1,4 @@
-"""Samples in bulk: a folder of shards by a plan, gone on with where an earlier command ended."""
+"""Bulk sampling: a folder of shards by a plan, which a later run of the command completes."""
 
 import dataclasses
 import hashlib
@@ -30,59 +30,59 @@ GOES_ON = "the same command again does what is missing"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a folder of shards holds; it is kept there, so that nothing else gets in."""
+    """Content of a folder of shards, stored in the folder so that a later run writes the same content."""
 
     version: str
-    """Of the graphs that draw."""
+    """Version of the graphs."""
 
     provider: ProviderName
-    """What they run on."""
+    """Provider of the graphs."""
 
     seed: int
-    """The first sample's."""
+    """Seed of the first sample."""
 
     n: int
-    """Samples in all."""
+    """Number of samples."""
 
     label: int | None
-    """Class of all of them; None where the classes take turns, or there are none."""
+    """Class of all samples; None if the classes cycle or there are none."""
 
     size: int
-    """Samples in a shard; the last has what is left."""
+    """Samples per shard; the last may have fewer."""
 
     @property
     def count(self) -> int:
-        """Shards in all."""
+        """Number of shards."""
         return -(-self.n // self.size)
 
     def seeds(self, shard: int) -> range:
-        """Give the seeds of a shard."""
+        """Return the seeds of a shard."""
         return range(self.seed, self.seed + self.n)[shard * self.size : (shard + 1) * self.size]
 
     def shard_of(self, seed: int) -> int:
-        """Give the shard of a seed."""
+        """Return the number of a seed's shard."""
         return (seed - self.seed) // self.size
 
     def file(self, shard: int) -> str:
-        """Name a shard."""
+        """Return the file name of a shard."""
         return f"{shard:06}.tar"
 
     def to_json(self) -> bytes:
-        """Give the content of `plan.json`."""
+        """Return the content of `plan.json`."""
         return _json(dataclasses.asdict(self))
 
 
 Write = Callable[[list[int], Advance], Iterable[Shard]]
-"""Writes the shards of some numbers, in any order."""
+"""Function that writes the shards of the given numbers, and yields them in any order."""
 
 
 def write_folder(plan: Plan, out: Path, write: Write) -> None:
-    """Write the shards that a folder lacks, and then its index.
+    """Write the missing shards of a folder, and then its index.
 
     Raises:
-        UserError: the folder holds something else, or another process writes into it.
-        OSError: it can't be written.
-        Interrupted: SIGINT or SIGTERM came.
+        UserError: the folder has other content, or another process is writing to it.
+        OSError: a file can't be written.
+        Interrupted: SIGINT or SIGTERM was received.
     """
     with stoppable(GOES_ON), _held(out, plan):
         shards = list(_found(plan, out))
@@ -98,7 +98,7 @@ def write_folder(plan: Plan, out: Path, write: Write) -> None:
 
 
 def _found(plan: Plan, out: Path) -> Iterator[Shard]:
-    """Describe the shards that an earlier command wrote, but for those that are not as it left them."""
+    """Yield the shards of earlier runs, without those whose content differs from the index."""
     index = json.loads((out / INDEX).read_bytes()) if (out / INDEX).exists() else {"shards": []}
     known = {shard["file"]: shard["sha256"] for shard in index["shards"]}
     for number in range(plan.count):
@@ -111,7 +111,7 @@ def _found(plan: Plan, out: Path) -> Iterator[Shard]:
 
 @contextmanager
 def _held(out: Path, plan: Plan) -> Iterator[None]:
-    """Hold a folder while the block runs, with this plan in it, swept of what was left half written."""
+    """Lock a folder while the block runs, store the plan in it, and remove partial files."""
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         if (out / PLAN).exists():
@@ -148,7 +148,8 @@ def write_here(
 ) -> Iterator[Shard]:
     """Write shards of a plan on this machine.
 
-    On the CPU each core writes a shard of its own; a GPU, or a run's networks, draw one after another.
+    On the CPU, each core writes a shard of its own. A GPU, or networks in memory, sample one shard after
+    another.
     """
     if plan.provider == "cpu" and pipeline.artifact:
         yield from _write_at_once(pipeline.artifact, plan, out, shards, advance)
@@ -176,7 +177,7 @@ def _write_at_once(
 def write_shards(
     pipeline: Pipeline, plan: Plan, out: Path, shards: list[int], pack: Pack, advance: Advance
 ) -> Iterator[Shard]:
-    """Draw, pack and write shards of a plan, one after another; the next is drawn while one is written."""
+    """Sample, pack and write shards of a plan in order; worker processes pack during sampling."""
     samples = (some for shard in shards for some in pipeline.samples(plan.seeds(shard), plan.label))
     for shard, parts in itertools.groupby(pack(samples), lambda part: plan.shard_of(part[0].start)):
         digest = write_shard(out / plan.file(shard), _counted(parts, advance))
@@ -184,11 +185,11 @@ def write_shards(
 
 
 def write_tar(pipeline: Pipeline, seeds: range, label: int | None, out: Path) -> None:
-    """Write samples as one tar, which is whole or not there.
+    """Write samples as one tar file, atomically.
 
     Raises:
-        OSError: it can't be written.
-        Interrupted: SIGINT or SIGTERM came.
+        OSError: the file can't be written.
+        Interrupted: SIGINT or SIGTERM was received.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -1,4 +1,4 @@
-"""Shards of a plan by Ray Data: machines of a cluster, each with its own engine, write into one folder."""
+"""Bulk sampling with Ray Data: the machines of a Ray cluster write shards into one shared folder."""
 
 import logging
 import os
@@ -19,12 +19,12 @@ from serving.system.signals import stoppable
 
 
 def ray_writer(pipeline: Pipeline, plan: Plan, out: Path) -> Write:
-    """Return a function that writes shards by Ray: on the cluster of RAY_ADDRESS, or one started here.
+    """Return a function that writes shards on the Ray cluster of RAY_ADDRESS, or on a local one.
 
-    Every machine of the cluster must find the artifact and the folder under the same paths.
+    The artifact and the folder must have the same paths on every machine of the cluster.
 
     Raises:
-        UserError: the model is not an artifact's, or Ray is not installed.
+        UserError: the pipeline is not an artifact's, or Ray is not installed.
     """
     if pipeline.artifact is None:
         raise UserError("a cluster samples artifacts, and this is no artifact; `ganzoo export` makes one")
@@ -38,7 +38,7 @@ def ray_writer(pipeline: Pipeline, plan: Plan, out: Path) -> Write:
     def write(shards: list[int], advance: Advance) -> Iterator[Shard]:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
-            # Ray has put a handler of its own in the place of ours.
+            # Ray has replaced the signal handlers.
             with stoppable(GOES_ON):
                 for row in _rows(ray, (artifact, plan, out.resolve()), shards):
                     if row["fault"]:
@@ -52,7 +52,7 @@ def ray_writer(pipeline: Pipeline, plan: Plan, out: Path) -> Write:
 
 
 def _rows(ray: Any, arguments: tuple[Path, Plan, Path], shards: list[int]) -> Iterator[dict[str, Any]]:
-    """Have each shard written by whichever machine is free: on the GPUs if that is what the plan says."""
+    """Write shards on the workers of the cluster, on GPUs if the plan's provider is CUDA, and yield rows."""
     workers, share = _workers(ray, arguments[1].provider == "cuda")
     workers = min(workers, len(shards))
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -70,22 +70,22 @@ def _rows(ray: Any, arguments: tuple[Path, Plan, Path], shards: list[int]) -> It
 
 
 def _workers(ray: Any, cuda: bool) -> tuple[int, int]:
-    """Count the engines that a cluster has room for, one a core or a GPU, and the cores that each may have.
+    """Return the number of workers, one per core or GPU of the cluster, and the cores of each worker.
 
     Raises:
-        UserError: it has no room for any.
+        UserError: the cluster has no such core or GPU.
     """
     machines = [Counter(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     places = [int(machine["GPU" if cuda else "CPU"]) for machine in machines]
     if not any(places):
         raise UserError(f"no machine of the cluster has a {'GPU' if cuda else 'processor'} to give")
-    # Any engine may come to any machine: each has what the narrowest can give.
+    # Any worker may run on any machine, so each gets the smallest share of a machine's cores.
     cores = [int(machine["CPU"]) // each for machine, each in zip(machines, places, strict=True) if each]
     return sum(places), max(1, min(cores))
 
 
 class Worker:
-    """One engine of the cluster, with its share of a machine's cores."""
+    """A worker of the cluster: one engine with its share of a machine's cores."""
 
     def __init__(self, artifact: Path, plan: Plan, out: Path, share: int) -> None:
         self.artifact, self.plan, self.out, self.share = artifact, plan, out, share
@@ -93,15 +93,15 @@ class Worker:
 
     @cached_property
     def pack(self) -> Pack:
-        """What packs beside the engine, as long as the worker lives."""
+        """Function that packs samples, with a worker pool that lives as long as this worker."""
         return self.started.enter_context(packing(self.share - 1))
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """The artifact, loaded where this worker runs.
+        """The artifact's pipeline, loaded on the machine of this worker.
 
         Raises:
-            UserError: it is not the plan's version.
+            UserError: the artifact's version is not the plan's.
         """
         pipeline = open_pipeline(self.artifact, provider=self.plan.provider, threads=self.share)
         if pipeline.version != self.plan.version:
@@ -109,7 +109,7 @@ class Worker:
         return pipeline
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Write a shard; tell what went wrong where that is for the user to mend."""
+        """Write a shard and return its row, with the message of an error that the user can correct."""
         try:
             (shard,) = write_shards(self.pipeline, self.plan, self.out, [row["shard"]], self.pack, _ignore)
         except (OSError, UserError) as error:
@@ -118,4 +118,4 @@ class Worker:
 
 
 def _ignore(count: int = 1) -> None:
-    """Progress is told by whole shards."""
+    """Ignore the progress within a shard; progress is shown by whole shards."""

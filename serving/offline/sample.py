@@ -1,4 +1,4 @@
-"""Samples into files: a sheet, an array, a tar, or a folder of shards."""
+"""Sampling to files: a sheet, an array, a tar, or a folder of shards."""
 
 from functools import partial
 from pathlib import Path
@@ -16,20 +16,20 @@ from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
 
 SHARD_SIZE = 10_000
-"""Samples in a shard by default."""
+"""Default number of samples per shard."""
 
 
 def sample(pipeline: Pipeline, n: int, seed: int, label: str | None = None) -> Array:
     """Sample the seeds `seed` to `seed + n - 1`: uint8 (n, H, W, C) or float32 vectors (n, D).
 
     Args:
-        pipeline: a model that samples.
-        n: how many.
-        seed: of the first sample.
-        label: name or number of the class of all of them; by default the classes take turns.
+        pipeline: pipeline of a model that samples.
+        n: number of samples.
+        seed: seed of the first sample.
+        label: name or number of the class of all samples; by default the classes cycle.
 
     Raises:
-        UserError: the model translates, there is no such class, or no such seeds.
+        UserError: the model translates, there is no such class, or a seed is out of range.
     """
     pipeline.must_do("sample")
     _must_be_seeds(n, seed)
@@ -56,22 +56,22 @@ def write_samples(
     shard_size: int | None = None,
     ray: bool = False,
 ) -> None:
-    """Write samples: to `.png`, a sheet; `.npy`, the array; `.tar`, a file each; a folder, many tars.
+    """Write samples as a sheet (`.png`), an array (`.npy`), a tar (`.tar`), or a folder of shards.
 
-    Where the classes take turns, each has a column of the sheet.
+    If the classes cycle, each has a column of the sheet.
 
     Args:
-        pipeline: a model that samples.
-        n: how many.
-        seed: of the first sample.
-        out: where to.
-        label: name or number of the class of all of them.
-        shard_size: samples in each tar of a folder, which may then have any name; SHARD_SIZE by default.
+        pipeline: pipeline of a model that samples.
+        n: number of samples.
+        seed: seed of the first sample.
+        out: destination.
+        label: name or number of the class of all samples; by default the classes cycle.
+        shard_size: samples per shard of a folder, which may then have any name; SHARD_SIZE by default.
         ray: whether a Ray cluster writes the folder.
 
     Raises:
-        UserError: the path is none of these, the model can't be sampled so, or the folder holds something
-            else.
+        UserError: the path is none of these, the arguments are not valid for the model, or the folder has
+            other content.
         OSError: a file can't be written.
     """
     must_be_a_place(out, shard_size, ray)
@@ -95,7 +95,13 @@ def write_samples(
 
 
 def must_be_a_place(out: Path, shard_size: int | None, ray: bool) -> None:
-    """Refuse a path that samples can't be written to; a folder whose name has a suffix must be asked for."""
+    """Check that samples can be written to a path.
+
+    A folder whose name has a suffix is valid only with `shard_size` or `ray`.
+
+    Raises:
+        UserError: the path or `shard_size` is not valid.
+    """
     is_file, in_shards = out.suffix in (".png", ".npy", ".tar"), shard_size is not None or ray
     if shard_size is not None and shard_size < 1:
         raise UserError(f"shard_size must be at least 1; got {shard_size}")

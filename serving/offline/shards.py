@@ -1,4 +1,4 @@
-"""A shard: a tar of samples by their seeds, as WebDataset reads it: the same bytes whoever writes it."""
+"""Shards: tar files of samples that WebDataset reads, with the same bytes from any writer."""
 
 import hashlib
 import io
@@ -16,11 +16,11 @@ from serving.runtime.pipeline import Samples
 from serving.system.files import PARTIAL, new_file
 
 DIGITS = 16
-"""Of a sample's name, its seed: as many as the greatest has."""
+"""Digits of the seed in a sample's name, as many as the largest seed has."""
 
 
 class Shard(NamedTuple):
-    """What the index says of a shard."""
+    """Entry of a shard in the index."""
 
     file: str
     samples: int
@@ -28,9 +28,9 @@ class Shard(NamedTuple):
 
 
 def pack(samples: Samples) -> bytes:
-    """Pack samples for a shard, by their seeds: images as the server's `.png`, vectors as `.npy`.
+    """Pack samples as part of a tar, named by their seeds: images as the server's `.png`, vectors as `.npy`.
 
-    A sample's class, where it has one, is a `.cls` beside it.
+    If samples have classes, there is a `.cls` file with the class of each sample.
     """
     suffix, encode = ("png", codec.encode_png) if samples.values.ndim == 4 else ("npy", _npy)
     members = []
@@ -48,23 +48,23 @@ def _npy(vector: Array) -> bytes:
 
 
 def _member(name: str, data: bytes) -> bytes:
-    """Write a file of a tar: of nobody, and of 1970."""
+    """Return a file of a tar, without an owner and with the time 0."""
     header = tarfile.TarInfo(name)
     header.size = len(data)
     return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
 
 
 def write_shard(path: Path, packed: Iterable[bytes], suffix: str = "") -> str:
-    """Write a shard of packed samples; it is whole or not there. Give its SHA-256.
+    """Write a shard of packed samples atomically, and return its SHA-256.
 
     Args:
-        path: where to.
-        packed: its parts.
-        suffix: of its name until it is whole; by default one of its own, since two that write the same shard,
-            unaware of each other, write the same bytes: the last rename may win.
+        path: destination.
+        packed: parts of the shard, from `pack`.
+        suffix: suffix of its name until it is complete. The default is random, so that two processes can
+            write the same shard at once: they write the same bytes, and the last rename wins.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the shard can't be written.
     """
     digest = hashlib.sha256()
     with new_file(path, suffix or f".{secrets.token_hex(4)}{PARTIAL}") as file:
@@ -75,7 +75,7 @@ def write_shard(path: Path, packed: Iterable[bytes], suffix: str = "") -> str:
 
 
 def _closed(packed: Iterable[bytes]) -> Iterator[bytes]:
-    """Add what ends a tar: two empty blocks, and more up to a whole record."""
+    """Yield the parts, then the end of the tar: two empty blocks, and padding to a whole record."""
     length = 0
     for part in packed:
         length += len(part)

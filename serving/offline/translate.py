@@ -1,4 +1,4 @@
-"""Images translated by a run or an artifact, from files to files."""
+"""Translation of image files by a pipeline."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +15,17 @@ def translate(pipeline: Pipeline, given: Path, out: Path, direction: str | None 
     """Translate an image, or every image below a folder, to PNG files of the same sizes.
 
     Args:
-        pipeline: a model that translates.
+        pipeline: pipeline of a model that translates.
         given: an image or a folder.
-        out: where to: a `.png` for an image, for a folder a folder, in which names are as in the given one.
-        direction: the graph, `a2b` or `b2a`; by default the first.
+        out: destination: a `.png` for an image, or a folder for a folder, with the same relative paths.
+        direction: the direction, `a2b` or `b2a`; by default the model's first.
 
     Returns:
-        How many images were translated.
+        The number of translated images.
 
     Raises:
-        UserError: the model does not translate, or not so; an image can't be read, and is named; or the
-            place can't be meant.
+        UserError: the model does not translate, or not in this direction; an image can't be decoded (the
+            message names it); or the destination is not valid.
         OSError: a file can't be read or written.
     """
     pipeline.must_do("translate")
@@ -42,7 +42,7 @@ def translate(pipeline: Pipeline, given: Path, out: Path, direction: str | None 
 
 
 def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Give where each image goes, and the image."""
+    """Yield the destination of each image, and the image."""
     if given.is_file():
         if out.suffix != ".png":
             raise UserError(f"a translation is written as .png; got {out.name}")

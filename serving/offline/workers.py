@@ -1,4 +1,4 @@
-"""Pools of worker processes, and the work that they do: packing samples, and writing whole shards."""
+"""Worker pools: processes that pack samples or write whole shards."""
 
 import functools
 import multiprocessing
@@ -16,18 +16,18 @@ from serving.offline.shards import pack, write_shard
 from serving.runtime.pipeline import Pipeline, Samples, open_pipeline
 
 Packed = tuple[range, bytes]
-"""Seeds, and their samples as a part of a shard."""
+"""Seeds, and their samples packed as a part of a shard."""
 
 Pack = Callable[[Iterable[Samples]], Iterator[Packed]]
 
 
 @contextmanager
 def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Run a pool of worker processes while the block runs; if the block fails, their work is abandoned.
+    """Run a pool of worker processes while the block runs; if the block fails, terminate them.
 
-    Workers ignore a terminal's SIGINT, which is for the parent, and end when the parent ends.
+    Workers ignore a terminal's SIGINT, which the parent handles, and end when the parent ends.
     """
-    # A process that runs ONNX Runtime or torch has threads and can't be forked.
+    # A process that runs ONNX Runtime or torch has threads, so it can't be forked.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _watch_the_parent)
     before = set(multiprocessing.active_children())
     _start(pool, processes)
@@ -52,7 +52,7 @@ def _start(pool: ProcessPoolExecutor, processes: int) -> None:
 
 
 def _watch_the_parent() -> None:
-    """Make the process end when its parent ends, even if the parent is killed."""
+    """Start a thread that ends this process when its parent ends, even if the parent is killed."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 
@@ -65,9 +65,9 @@ def _end_with_the_parent() -> None:
 
 @contextmanager
 def packing(processes: int) -> Iterator[Pack]:
-    """Yield a function that packs samples: in worker processes, or between batches of the engine if 0.
+    """Yield a function that packs samples in worker processes, or in this process if there are 0.
 
-    Processes, since packing small images takes more Python than zlib: threads would wait for one another.
+    Threads would wait for one another, because packing small images takes more time in Python than in zlib.
     """
     if not processes:
         yield lambda samples: ((some.seeds, pack(some)) for some in samples)
@@ -77,7 +77,7 @@ def packing(processes: int) -> Iterator[Pack]:
 
 
 def _pack_in(pool: Executor, most: int, samples: Iterable[Samples]) -> Iterator[Packed]:
-    """Pack in the pool, in order; `most` batches at once, so that memory is bounded."""
+    """Pack samples in the pool, in order, with at most `most` batches in memory."""
     waiting: deque[tuple[range, Future[bytes]]] = deque()
     for some in samples:
         waiting.append((some.seeds, pool.submit(pack, some)))
@@ -89,11 +89,11 @@ def _pack_in(pool: Executor, most: int, samples: Iterable[Samples]) -> Iterator[
 
 
 def write_alone(artifact: Path, version: str, seeds: range, label: int | None, path: Path) -> str:
-    """Sample some seeds with an engine of this process's own, write them as a shard, and return its SHA-256.
+    """Sample seeds with this process's own engine, write them as a shard, and return its SHA-256.
 
     Raises:
         OSError: the shard can't be written.
-        UserError: the artifact is no longer of this version.
+        UserError: the artifact no longer has this version.
     """
     pipeline = _pipeline(artifact)
     if pipeline.version != version:
@@ -103,5 +103,5 @@ def write_alone(artifact: Path, version: str, seeds: range, label: int | None, p
 
 @functools.cache
 def _pipeline(artifact: Path) -> Pipeline:
-    """Open an artifact on one thread of the CPU, once a process."""
+    """Load an artifact on one CPU thread, once per process."""
     return open_pipeline(artifact, provider="cpu", threads=1)

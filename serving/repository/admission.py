@@ -18,7 +18,7 @@ class Admission:
 
     @contextlib.contextmanager
     def hold(self, count: int = 1) -> Iterator[None]:
-        """Hold a count while the block runs.
+        """Add a count to the work in progress while the block runs.
 
         Raises:
             APIError: `busy` (429), the limit would be exceeded.

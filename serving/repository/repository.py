@@ -94,7 +94,7 @@ class ModelRepository:
         for name in gone & self._missing:
             self.models, self.faults = _without(self.models, name), _without(self.faults, name)
             self._stamps.pop(name, None)
-            logger.info("%s is gone and no longer served", name)
+            logger.info("%s was removed and is no longer served", name)
         self._missing = gone
         MODELS.set(len(self.models))
         for model in self.models.values():
@@ -125,7 +125,7 @@ class ModelRepository:
             try:
                 self.refresh()
             except Exception:
-                logger.exception("artifacts can't be looked at")
+                logger.exception("could not check for changed artifacts")
 
     def find(self, name: str, task: str | None = None) -> ServedModel:
         """Return the model of a name, which is never used as a path.

@@ -129,17 +129,17 @@ class Engine:
             self._starved[graph] += 1
             if self._starved[graph] > 1 and graph in self.sessions:
                 return
-            logger.warning("no memory for %s of %s; its session is opened anew", graph, self.manifest.name)
+            logger.warning("out of memory in %s of %s; reopening its session", graph, self.manifest.name)
             self.sessions.pop(graph, None)
             try:
                 self._open_graph(graph)
             except EngineError as error:
                 self._starved[graph] += 1
-                logger.error("%s can't be opened anew: %s", graph, error)
+                logger.error("%s can't be reopened: %s", graph, error)
 
     def _run(self, session: Any, graph: str, inputs: Mapping[str, Array]) -> Array:
         if session is None:
-            raise OutOfMemory(f"out of memory: {graph} could not be opened anew")
+            raise OutOfMemory(f"out of memory: {graph} could not be reopened")
         if self.manifest.graphs[graph].any_size:
             return self._translate(session, inputs["image"], self._pixels[graph])
         output: Array

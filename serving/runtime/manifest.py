@@ -205,8 +205,8 @@ class Evaluation(_Part):
 
     scores: dict[str, float]
     controls: dict[str, dict[str, float]]
-    """The same scores for other data in place of the outputs, by name: `real`, held-out data; for translations
-    also `untranslated` and `recoloured`."""
+    """The same scores for other data in place of the outputs, by name: `real`, held-out data; for
+    translations also `untranslated` and `recoloured`."""
 
     def replaces(self, other: "Evaluation") -> bool:
         """Return whether both evaluate the same data, precision and extractor, so that this one is newer."""

@@ -1,1 +1,1 @@
-"""The operating system: durable files, locks, signals, processors and progress."""
+"""The operating system: atomic files, locks, signals, CPU cores and progress."""

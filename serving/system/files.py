@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever happens while they are written."""
+"""Atomic writes: after a crash, a file or folder is either complete or absent."""
 
 import os
 import re
@@ -11,14 +11,17 @@ from typing import BinaryIO
 from serving.system.locks import LOCK_FILES, InUseError, locked
 
 PARTIAL, OLD = ".partial", ".old"
-"""Suffixes of what is still being written, and of what is just being replaced."""
+"""Suffixes of files and folders that are being written, and of folders that are being replaced."""
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file: under another name, to the disk, then renamed into place, then the folder to the disk.
+    """Write a file atomically.
+
+    The data are written under another name and synced to the disk. Then the file is renamed into place, and
+    its folder is synced.
 
     Raises:
-        OSError: it can't be written; a file that was there before is as it was.
+        OSError: the file can't be written; an existing file is unchanged.
     """
     with new_file(path) as file:
         file.write(data)
@@ -26,11 +29,11 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def new_file(path: Path, suffix: str = PARTIAL) -> Iterator[BinaryIO]:
-    """Give a file to fill; if the block succeeds, put it at the path, as `write_file` does.
+    """Yield a file to fill; if the block succeeds, move it to the path, as `write_file` does.
 
     Args:
-        path: where to.
-        suffix: of the other name; where several may write the same at once, each must have its own.
+        path: destination.
+        suffix: suffix of the other name; concurrent writers of the same path must use different ones.
     """
     partial = path.with_name(path.name + suffix)
     try:
@@ -48,13 +51,13 @@ def new_file(path: Path, suffix: str = PARTIAL) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; if the block succeeds, put it at the path, in place of what is there.
+    """Yield an empty folder to fill; if the block succeeds, it replaces the folder at the path.
 
-    What killed processes left half filled for that path is swept first.
+    Partial folders that killed processes left for that path are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     old = path.with_name(path.name + OLD)
-    if old.exists() and not path.exists():  # killed between the two renames below
+    if old.exists() and not path.exists():  # the process was killed between the two renames below
         old.rename(path)
     _sweep_folders(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
@@ -75,7 +78,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _exchange(fresh: Path, path: Path, old: Path) -> None:
-    """Rename a folder into place; one that is there steps aside, and back if that fails."""
+    """Rename a folder into place; an existing folder is renamed first, and restored if that fails."""
     shutil.rmtree(old, ignore_errors=True)
     if not path.exists():
         fresh.rename(path)
@@ -90,7 +93,7 @@ def _exchange(fresh: Path, path: Path, old: Path) -> None:
 
 
 def _sweep_folders(path: Path) -> None:
-    """Remove the folders that killed processes were filling for a path, and no living one's."""
+    """Remove the partial folders of a path that killed processes left, but not those in use."""
     name = re.compile(re.escape(path.name) + r"\.\d+" + re.escape(PARTIAL))
     for partial in path.parent.iterdir():
         if name.fullmatch(partial.name):
@@ -100,7 +103,7 @@ def _sweep_folders(path: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have errors name the path where they name none, as that of a full disk does not."""
+    """Add the path to errors of the operating system that name no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -110,7 +113,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's own entries to the disk."""
+    """Sync the entries of a folder to the disk."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -119,7 +122,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(*folders: Path) -> None:
-    """Remove the files that a killed process left half written in these folders, and not below them."""
+    """Remove the partial files that a killed process left directly in these folders."""
     for folder in folders:
         for partial in folder.glob("*" + PARTIAL):
             partial.unlink()

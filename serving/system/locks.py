@@ -1,4 +1,4 @@
-"""Locks on folders: one process at a time, whatever becomes of it."""
+"""Locks on folders, each held by one process at a time."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import filelock
 from serving.errors import UserError
 
 LOCK_FILES = frozenset({"lock", "holder"})
-"""What a lock leaves in its folder: the file that is locked, and the number of the process that locks it."""
+"""Files of a lock in its folder: the locked file, and the id of the process that holds the lock."""
 
 
 class InUseError(UserError):
@@ -19,10 +19,10 @@ class InUseError(UserError):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder while the block runs; the lock goes with the process, however it ends.
+    """Lock a folder while the block runs; the lock is released when the process ends, even if killed.
 
     Raises:
-        InUseError: another process has it locked; it is named.
+        InUseError: another process holds the lock; the message has its id.
     """
     lock, holder = filelock.FileLock(folder / "lock"), folder / "holder"
     try:

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -9,19 +9,19 @@ from typing import Any
 from tqdm import tqdm
 
 Advance = Callable[..., None]
-"""Call it after each unit of work, or after so many at once, with scalars to show by name."""
+"""Function to call after a unit of work, or with a number of units, and with scalars to show by name."""
 
 
 @contextmanager
 def progress(total: int, label: str, unit: str, done: int = 0, every: float = 10.0) -> Iterator[Advance]:
-    """Show work on standard error while the block runs.
+    """Show progress on standard error while the block runs, and yield the function that advances it.
 
     Args:
-        total: units of work in all.
-        label: what the work is, in a word or two.
-        unit: what a unit is called.
-        done: units already done, by an earlier run.
-        every: seconds between lines where standard error is no terminal.
+        total: number of units of work.
+        label: short name of the work.
+        unit: name of the units, in the plural.
+        done: units that an earlier run has completed.
+        every: seconds between lines if standard error is not a terminal.
     """
     if sys.stderr.isatty():
         with tqdm(total=total, desc=label, unit=f" {unit}", initial=done, dynamic_ncols=True) as bar:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: collected by work that saves first, or ending a block, or beginning a shutdown."""
+"""SIGINT and SIGTERM: collecting them, ending a block, or starting a graceful shutdown."""
 
 import asyncio
 import signal
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM asked work to stop, and it has stopped.
+    """Work was stopped by SIGINT or SIGTERM.
 
     Args:
-        number: the signal's.
-        kept: what remains of the work, for the message.
+        number: number of the signal.
+        kept: what is kept of the work, for the message.
 
     Attributes:
-        signal: the signal's number.
-        exit_status: of the command, as shells have it: 128 and the signal's number.
+        signal: number of the signal.
+        exit_status: exit status of the command, 128 plus the number of the signal, as in shells.
     """
 
     def __init__(self, number: int, kept: str) -> None:
@@ -27,10 +27,12 @@ class Interrupted(Exception):
 
 @contextmanager
 def noted(then: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of the first; a second one ends the process at once.
+    """Collect SIGINT and SIGTERM while the block runs, and yield the list of signals received.
+
+    The first signal does not end the process; a second one ends it at once.
 
     Args:
-        then: called when the first has come.
+        then: called after the first signal.
     """
     received: list[int] = []
     previous: dict[int, Any] = {}
@@ -52,13 +54,13 @@ def noted(then: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
 
 @contextmanager
 def stoppable(kept: str) -> Iterator[None]:
-    """Have SIGINT and SIGTERM end the block as an error does; a second one ends the process at once.
+    """Raise an exception in the block at SIGINT or SIGTERM; a second signal ends the process at once.
 
     Args:
-        kept: what is left, to be told.
+        kept: what is kept of the work, for the message.
 
     Raises:
-        Interrupted: one came.
+        Interrupted: a signal was received.
     """
     with noted(_interrupt) as received:
         try:
@@ -68,18 +70,22 @@ def stoppable(kept: str) -> Iterator[None]:
 
 
 def _interrupt() -> None:
-    # Nothing on the way takes it for an error of its own.
+    # `except Exception` does not catch it.
     raise KeyboardInterrupt
 
 
 def shut_down_on_sigterm(seconds: float, begin: Callable[[], None]) -> None:
-    """Upon SIGTERM call `begin` at once, and the handler that was there so many seconds later.
+    """Install a handler of SIGTERM that calls `begin` at once, and the server's handler after a delay.
 
-    In these seconds a load balancer finds that this server is not ready. A second SIGTERM does not wait. Call
-    it on the main thread, in the event loop, once the server has installed its own handler.
+    During the delay, a load balancer finds that this server is not ready. A second SIGTERM is not delayed.
+    Call this function on the main thread, in the event loop, after the server has installed its handler.
+
+    Args:
+        seconds: the delay.
+        begin: function to call first.
     """
     end, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
-    if not callable(end):  # nothing would shut down gracefully anyway
+    if not callable(end):  # there is no handler for a graceful shutdown
         return
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""What is learnt from: data sets by name, transforms and the loader."""
+"""Datasets, transforms and the loader."""

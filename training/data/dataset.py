@@ -1,7 +1,7 @@
-"""Data by spec, one door: batches of float32, images NCHW in [-1, 1], the same for a seed and a step.
+"""Datasets, opened by spec. Batches are float32; images are NCHW in [-1, 1].
 
-A batch is a function of the seed and the step alone, so a resumed run sees what it would have seen, and
-there is no reader to save and no last, smaller batch.
+A batch is a function of the seed, the step and the batch size. A resumed run therefore sees the same batches
+as an uninterrupted run. The loader has no state to save, and every batch has the full size.
 """
 
 import importlib
@@ -35,81 +35,85 @@ SOURCES: dict[str, str] = {
     "grid25": "training.data.mixtures:grid25",
     "mixture16": "training.data.mixtures:mixture16",
 }
-"""Where each spec's data come from: functions of (argument, sample shape, seed)."""
+"""Dataset functions by name, as `MODULE:FUNCTION`. Each takes (argument, sample shape, seed)."""
 
 READ = 250
 
 
 class Loader(Protocol):
-    """What hands out batches."""
+    """Source of batches for the training loop."""
 
     def batch(self, step: int, size: int) -> Batch:
-        """Return the batch of a step, counted from 0."""
+        """Return the batch of a step. Steps are counted from 0."""
         ...
 
 
 class Truth(Protocol):
-    """A known distribution of vectors."""
+    """Known distribution of vectors."""
 
     headline: str
-    """The one of its scores that is lower the better."""
+    """Name of the main score. Lower is better."""
 
     def score(self, points: Array) -> dict[str, float]:
-        """Score float32 points (N, D) against it."""
+        """Score float32 points (N, D) against the distribution."""
         ...
 
 
 class Dataset(ABC):
-    """What a run learns from. The defaults suit endless, unlabelled examples, made as asked for.
+    """Base class of the datasets.
 
-    Batches are on the CPU, or on the device that the data are held on.
+    The defaults describe unlabelled examples that are generated on request, without end. Batches are on the
+    CPU, or on the device that holds the dataset.
     """
 
     name: str
-    """What an artifact says it was trained on: the spec without a path of this machine."""
+    """Name of the dataset in an artifact's manifest: the spec without local paths."""
 
     kind: DataKind = "examples"
-    """What a batch holds: `real` for examples, `a` and `b` for domains and for pairs."""
+    """Kind of batch. Examples have the key `real`; domains and pairs have the keys `a` and `b`."""
 
     labels: tuple[str, ...] = ()
-    """Names of the classes that `label` counts from 0; empty where there are none."""
+    """Class names, indexed by `label` from 0. Empty for an unlabelled dataset."""
 
     licence: str = "unknown"
-    """Terms of the data, carried into the artifact's manifest."""
+    """Licence of the data. It is copied into the artifact's manifest."""
 
     truth: Truth | None = None
-    """The distribution that they are drawn from, where it is known."""
+    """Distribution of the examples, or None if it is unknown."""
 
     _open_held_out: "Callable[[], Dataset | None] | None" = None
 
     @abstractmethod
     def batch(self, step: int, size: int) -> Batch:
-        """Return the batch of a step, counted from 0: a function of the seed, the step and the size alone."""
+        """Return the batch of a step.
+
+        The batch depends only on the seed, the step (counted from 0) and the batch size.
+        """
 
     @property
     def size(self) -> float:
-        """Number of examples, in either domain; infinite where they are drawn without end."""
+        """Number of examples, per domain. Infinite if the examples are generated without end."""
         return math.inf
 
     @property
     def nbytes(self) -> float:
-        """Bytes of the examples; infinite where memory does not hold them."""
+        """Size of the examples in bytes. Infinite if they are not held in memory."""
         return math.inf
 
     def held_out(self) -> "Dataset | None":
-        """Open examples of the same kind that no run learns from; None where there are none."""
+        """Return the held-out data, of the same kind, or None if there are none."""
         return None if self._open_held_out is None else self._open_held_out()
 
     def to(self, device: torch.device) -> "Dataset":
-        """Move what is held in memory to a device; what is made as asked for stays on the CPU."""
+        """Move examples held in memory to a device. Generated examples stay on the CPU."""
         return self
 
 
 def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Dataset:
-    """Open data by `NAME` or `NAME:ARGUMENT`, fitted to an entry's sample shape.
+    """Open a dataset by `NAME` or `NAME:ARGUMENT`, with the sample shape of an entry.
 
     Raises:
-        UserError: no such data, or the argument or the shape does not suit them.
+        UserError: the name is unknown, or the argument or the shape is invalid for the dataset.
         OSError: the data can't be read.
     """
     name, _, argument = spec.partition(":")
@@ -121,41 +125,41 @@ def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Dataset:
 
 
 def read(data: Dataset, n: int, size: int = READ) -> Iterator[Batch]:
-    """Read the first n examples of the data's first pass, so many at a time."""
+    """Yield the first n examples of the first epoch, in batches of at most `size`."""
     for step in range(math.ceil(n / size)):
         left = n - step * size
         yield {name: value[:left] for name, value in data.batch(step, size).items()}
 
 
 class Examples(Protocol):
-    """Examples by their places: a tensor, or what reads them from somewhere as they are asked for."""
+    """Examples by index: a tensor, or an object that reads them on request."""
 
     @property
     def nbytes(self) -> float:
-        """Bytes of them all; infinitely many where memory does not hold them."""
+        """Size of all examples in bytes. Infinite if they are not held in memory."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where they are, and come from."""
+        """Device of the examples."""
         ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, places: Tensor) -> Tensor:
-        """Give examples: uint8 (n, C, H, W), or float32 (n, D)."""
+        """Return the examples at the given indices: uint8 (n, C, H, W), or float32 (n, D)."""
         ...
 
     def to(self, device: torch.device) -> "Examples":
-        """Put them on a device."""
+        """Move the examples to a device."""
         ...
 
 
 class ShuffledDataset(Dataset):
-    """A finite set: images as uint8 NCHW, normalised as they are drawn, or float32 vectors.
+    """Finite dataset of uint8 NCHW images or float32 vectors. Images are normalised in `batch`.
 
-    Every pass is a new shuffle of the whole set. Batches run on across passes; a set smaller than a batch
-    repeats within it.
+    Every epoch shuffles the whole dataset again. A batch may span two or more epochs, so a dataset smaller
+    than a batch repeats within the batch.
     """
 
     def __init__(
@@ -182,16 +186,16 @@ class ShuffledDataset(Dataset):
 
     @property
     def size(self) -> float:
-        """Examples there are."""
+        """Number of examples."""
         return len(self)
 
     @property
     def nbytes(self) -> float:
-        """Bytes of the examples."""
+        """Size of the examples in bytes."""
         return self.real.nbytes
 
     def batch(self, step: int, size: int) -> Batch:
-        """Give the examples that a step sees: `real`, and `label` where there are labels."""
+        """Return the batch of a step: `real`, and `label` if the dataset is labelled."""
         places = range(step * size, (step + 1) * size)
         parts = []
         for number in range(places.start // len(self), (places.stop - 1) // len(self) + 1):
@@ -204,12 +208,12 @@ class ShuffledDataset(Dataset):
         return batch
 
     def _shuffle_anew(self, number: int) -> Tensor:
-        # On the examples' device, lest every batch wait for a copy.
+        # Keep the order on the device of the examples. This avoids a copy, and a wait, at every batch.
         order = torch.randperm(len(self), generator=generator(self.seed, number))
         return order.to(self.real.device)
 
     def to(self, device: torch.device) -> "ShuffledDataset":
-        """Hold the examples on a device."""
+        """Move the examples and the labels to a device."""
         self._shuffle.cache_clear()
         self.real = self.real.to(device)
         self.label = None if self.label is None else self.label.to(device)
@@ -217,6 +221,6 @@ class ShuffledDataset(Dataset):
 
 
 def generator(*key: int) -> torch.Generator:
-    """Make a CPU random generator from whole numbers; other numbers, another stream."""
+    """Return a CPU random generator seeded by integers. Different integers select different streams."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)

@@ -1,4 +1,4 @@
-"""Two domains of images, in folders: each its own, or in pairs side by side."""
+"""Datasets of two image domains: a folder for each domain, or files with a pair side by side."""
 
 import math
 from collections.abc import Callable
@@ -15,9 +15,10 @@ from zoo.entry import Batch, DataKind
 
 
 class Domains(Dataset):
-    """Images of two domains, a batch of each at every step; each is shuffled on its own.
+    """Unpaired images of two domains. A batch has `size` images of each domain.
 
-    Domains need not be equal in size: the smaller one just begins its next pass sooner.
+    The domains are shuffled independently and may differ in size. The smaller domain starts its next epoch
+    earlier.
     """
 
     kind: DataKind = "domains"
@@ -33,27 +34,27 @@ class Domains(Dataset):
 
     @property
     def size(self) -> float:
-        """Images of the smaller domain."""
+        """Number of images of the smaller domain."""
         return min(self.a.size, self.b.size)
 
     @property
     def nbytes(self) -> float:
-        """Bytes of both."""
+        """Size of both domains in bytes."""
         return self.a.nbytes + self.b.nbytes
 
     def batch(self, step: int, size: int) -> Batch:
-        """Give `size` images of either domain: `a` and `b`, (N, C, H, W) each."""
+        """Return `size` images of each domain: `a` and `b`, (N, C, H, W) each."""
         return {"a": self.a.batch(step, size)["real"], "b": self.b.batch(step, size)["real"]}
 
     def to(self, device: torch.device) -> "Domains":
-        """Hold the images on a device."""
+        """Move the images to a device."""
         self.a.to(device)
         self.b.to(device)
         return self
 
 
 class Pairs(Dataset):
-    """Images in pairs: what is alike in a batch's `a` and `b` belongs together."""
+    """Paired images. The images at the same index of `a` and `b` form a pair."""
 
     kind: DataKind = "pairs"
 
@@ -64,27 +65,27 @@ class Pairs(Dataset):
 
     @property
     def size(self) -> float:
-        """How many pairs there are."""
+        """Number of pairs."""
         return self.both.size
 
     @property
     def nbytes(self) -> float:
-        """Bytes of the pairs."""
+        """Size of the pairs in bytes."""
         return self.both.nbytes
 
     def batch(self, step: int, size: int) -> Batch:
-        """Give `size` pairs: `a` and `b`, (N, C, H, W) each."""
+        """Return `size` pairs: `a` and `b`, (N, C, H, W) each."""
         a, b = self.both.batch(step, size)["real"].chunk(2, 1)
         return {"a": a, "b": b}
 
     def to(self, device: torch.device) -> "Pairs":
-        """Hold the images on a device."""
+        """Move the images to a device."""
         self.both.to(device)
         return self
 
 
 class ByDomain(Dataset):
-    """The images of two domains as examples of two classes."""
+    """Labelled examples from a dataset of two domains. The domain is the class."""
 
     labels = ("a", "b")
 
@@ -93,36 +94,39 @@ class ByDomain(Dataset):
 
     @property
     def size(self) -> float:
-        """Images of both."""
+        """Number of images of both domains."""
         return 2 * self.data.size
 
     @property
     def nbytes(self) -> float:
-        """Bytes of both."""
+        """Size of both domains in bytes."""
         return self.data.nbytes
 
     def held_out(self) -> "ByDomain | None":
-        """Do the same to held-out images."""
+        """Return the held-out images, labelled by domain, or None if there are none."""
         held_out = self.data.held_out()
         return None if held_out is None else ByDomain(held_out)
 
     def batch(self, step: int, size: int) -> Batch:
-        """Give images of the domains in turn: `real` (N, C, H, W), and `label` (N,), 0 for a and 1 for b."""
+        """Return images that alternate between the domains.
+
+        `real` is (N, C, H, W). `label` is (N,), with 0 for a and 1 for b.
+        """
         half = self.data.batch(step, math.ceil(size / 2))
         real = torch.stack([half["a"], half["b"]], 1).flatten(0, 1)[:size]
         return {"real": real, "label": torch.arange(len(real), device=real.device) % 2}
 
     def to(self, device: torch.device) -> "ByDomain":
-        """Hold the images on a device."""
+        """Move the images to a device."""
         self.data.to(device)
         return self
 
 
 def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
-    """Read the folders `trainA` and `trainB`; `testA` and `testB`, where they are, are held out.
+    """Read the folders `trainA` and `trainB`. If `testA` and `testB` exist, they are the held-out data.
 
     Raises:
-        UserError: one is missing or empty, or an image can't be read; it is named.
+        UserError: a folder is missing or empty, or an image can't be read. The message names it.
     """
     shape = image_shape(sample_shape)
     root = find_folder("unpaired", path)
@@ -140,7 +144,7 @@ def _read_domains(
     seed: int,
     held_out: Callable[[], Dataset | None] | None = None,
 ) -> Domains:
-    # Each domain has a seed of its own, lest the shuffles of equal ones pair their images.
+    # Use a different seed for each domain. Otherwise, domains of equal size would have the same order.
     a, b = (
         read_dataset(folder, shape, f"{name}/{folder.name}", 2 * seed + number)
         for number, folder in enumerate(folders)
@@ -149,10 +153,10 @@ def _read_domains(
 
 
 def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
-    """Give the folders of either domain to learn from, and those held out, where they are.
+    """Return the training folders of both domains, and the held-out folders if both exist.
 
     Raises:
-        UserError: one to learn from is missing.
+        UserError: a training folder is missing.
     """
     train, test = ([root / f"{part}{domain}" for domain in "AB"] for part in ("train", "test"))
     if missing := [folder.name for folder in train if not folder.is_dir()]:
@@ -161,12 +165,13 @@ def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
-    """Read images that hold a pair side by side, a to the left of b.
+    """Read image files that contain a pair side by side, with a on the left and b on the right.
 
-    Where there are the subfolders `train` and `test` (or `val`), a run learns from the first alone.
+    If the folder has the subfolders `train` and `test` (or `val`), `train` is the training set and the other
+    is the held-out data.
 
     Raises:
-        UserError: there is none, or one can't be read or halved; the file is named.
+        UserError: there are no images, or a file can't be read or halved. The message names the file.
     """
     shape = image_shape(sample_shape)
     root = find_folder("paired", path)

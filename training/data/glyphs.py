@@ -1,7 +1,8 @@
-"""Glyphs, the embedded default data: characters in Pillow's own font, drawn anew for every batch.
+"""Glyphs, the default dataset: labelled images of characters in Pillow's built-in font.
 
-Each character is rendered once, large and in a few weights; an example is one of them, sheared, turned,
-scaled, shifted, brought to size and sprinkled with noise. No download, no end, and labels for nothing.
+Each character is rendered once, at a high resolution and in several stroke weights. An example is a rendered
+character with random weight, shear, rotation, scale, translation and noise, resized to the image size. The
+dataset needs no download and has no end.
 """
 
 from functools import lru_cache
@@ -22,10 +23,10 @@ CANVAS, FONT_SIZE = 96, 84
 
 
 def glyphs(argument: str, sample_shape: tuple[int, ...], seed: int) -> "Glyphs":
-    """Draw the characters of the argument, by default the ten digits, light on dark.
+    """Open a dataset of the characters in the argument, light on dark. The default is the ten digits.
 
     Raises:
-        UserError: a character stands twice, or is blank in the font.
+        UserError: a character is repeated, or the font has no glyph for it.
     """
     characters = argument or CHARACTERS
     if len(set(characters)) != len(characters):
@@ -34,7 +35,7 @@ def glyphs(argument: str, sample_shape: tuple[int, ...], seed: int) -> "Glyphs":
 
 
 class Glyphs(Dataset):
-    """An endless, labelled stream of drawn characters; a batch depends on the seed and the step alone."""
+    """Labelled images of characters, generated without end from the seed and the step."""
 
     licence = "CC0-1.0"
 
@@ -50,11 +51,11 @@ class Glyphs(Dataset):
                 raise UserError(f"the font has nothing to draw for {character!r}")
 
     def held_out(self) -> "Glyphs":
-        """Draw from another stream."""
+        """Return the same characters from another random stream."""
         return Glyphs("".join(self.labels), self.shape, self.seed, stream=(1,))
 
     def batch(self, step: int, size: int) -> Batch:
-        """Draw `size` examples: `real` (N, C, H, W) in [-1, 1] and `label` (N,)."""
+        """Generate `size` examples: `real` (N, C, H, W) in [-1, 1] and `label` (N,)."""
         draws = generator(self.seed, step, *self.stream)
         label = torch.randint(len(self.labels), (size,), generator=draws)
         images = self._draw(label, draws)
@@ -65,13 +66,13 @@ class Glyphs(Dataset):
         channels, height, width = self.shape
         weight, slant, turn, scale, right, down = torch.rand(6, size, generator=draws)
 
-        # A weight between two rendered ones is their blend.
+        # Interpolate between the two nearest rendered weights.
         place = weight * (len(STROKES) - 1)
         lighter = place.long().clamp(max=len(STROKES) - 2)
         blend = (place - lighter)[:, None, None]
         glyph = torch.lerp(self.masters[label, lighter], self.masters[label, lighter + 1], blend)
 
-        # Rows of the map from the picture's coordinates, in [-1, 1], to the master's.
+        # Affine matrices that map output coordinates to master coordinates, both in [-1, 1].
         slant, turn, scale = 0.7 * slant - 0.35, 0.3 * turn - 0.15, 1 / (0.8 + 0.3 * scale)
         cos, sin, zero = turn.cos() * scale, turn.sin() * scale, torch.zeros(size)
         fit_height, fit_width = height / min(height, width), width / min(height, width)
@@ -84,7 +85,7 @@ class Glyphs(Dataset):
         )
         maps[:, 0, 2], maps[:, 1, 2] = 0.3 * right - 0.15, 0.3 * down - 0.15
 
-        # Twice the size, then halved: the edges stay smooth.
+        # Sample at twice the size, then average 2x2 pixels. This antialiases the edges.
         grid = F.affine_grid(maps, [size, 1, 2 * height, 2 * width], align_corners=False)
         image = F.avg_pool2d(F.grid_sample(glyph[:, None], grid, align_corners=False), 2)
         image = image + 0.03 * torch.randn(image.shape, generator=draws)
@@ -92,7 +93,7 @@ class Glyphs(Dataset):
 
 
 def _master(character: str) -> Tensor:
-    """Render a character, centred, in every weight: float32 (weights, CANVAS, CANVAS) in [0, 1]."""
+    """Render a centred character in every weight: float32 (weights, CANVAS, CANVAS) in [0, 1]."""
     if not features.check("freetype2"):
         raise UserError("glyphs needs a Pillow built with FreeType, as those on PyPI are")
     font = ImageFont.load_default(FONT_SIZE)
@@ -108,5 +109,5 @@ def _master(character: str) -> Tensor:
 
 @lru_cache
 def _missing() -> Tensor:
-    """Render what the font draws for characters that it does not have."""
+    """Render the placeholder that the font draws for a missing character."""
     return _master("\U0010ffff")

@@ -1,4 +1,4 @@
-"""Images in folders, whatever their sizes and modes."""
+"""Datasets of image folders. The images may have any size and mode."""
 
 import math
 import sys
@@ -23,16 +23,17 @@ CPU = torch.device("cpu")
 
 
 HELD_OUT = {"folder": ("test",), "paired": ("test", "val")}
-"""Subfolders, the first that is there, that are held out of what stands in `train`."""
+"""Names of the held-out subfolder next to `train`. The first that exists is used."""
 
 
 def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Read every image below a folder, of any size and mode, each cropped and resized to the shape.
+    """Read every image below a folder. Each image is cropped and resized to the shape.
 
-    Where it has the subfolders `train` and `test`, a run learns from the first alone.
+    If the folder has the subfolders `train` and `test`, `train` is the training set and `test` is the
+    held-out data.
 
     Raises:
-        UserError: there is none, or one can't be read; the file is named.
+        UserError: there are no images, or a file can't be read. The message names the file.
     """
     shape = image_shape(sample_shape)
     root = find_folder("folder", path)
@@ -50,15 +51,15 @@ def read_dataset(
     abreast: int = 1,
     held_out: Callable[[], Dataset] | None = None,
 ) -> ShuffledDataset:
-    """Read every image below a folder as a dataset; for the rest see `read_images`."""
+    """Return a dataset of every image below a folder. See `read_images` for the arguments and errors."""
     return ShuffledDataset(read_images(root, shape, abreast), name=name, seed=seed, held_out=held_out)
 
 
 def find_folder(source: str, path: str) -> Path:
-    """Give the folder that a spec's argument names.
+    """Return the folder named by the argument of a spec.
 
     Raises:
-        UserError: there is none.
+        UserError: the argument is empty, or the folder does not exist.
     """
     root = Path(path).expanduser()
     if not path or not root.is_dir():
@@ -67,7 +68,7 @@ def find_folder(source: str, path: str) -> Path:
 
 
 def split(source: str, root: Path) -> tuple[list[Path], list[Path]]:
-    """Give the folder to learn from and, where there is one, the folder held out of it."""
+    """Return the training folder and the held-out folder, each in a list. The second list may be empty."""
     held_out = [root / part for part in HELD_OUT[source] if (root / part).is_dir()]
     if held_out and (root / "train").is_dir():
         return [root / "train"], held_out[:1]
@@ -75,11 +76,11 @@ def split(source: str, root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
-    """Read images of one width that stand side by side in a file: pixels (abreast, H, W, channels).
+    """Read a file of images of equal width, side by side: pixels (abreast, H, W, channels).
 
     Raises:
-        UserError: it can't be decoded or parted; it is named.
-        OSError: it can't be read.
+        UserError: the file can't be decoded, or its width can't be divided. The message names the file.
+        OSError: the file can't be read.
     """
     pixels = read_image(file, channels)
     if pixels.shape[1] % abreast:
@@ -88,17 +89,17 @@ def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
 
 
 def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Examples:
-    """Read every image below a folder, fitted to a shape (C, H, W): uint8 (N, abreast * C, H, W).
+    """Read every image below a folder, cropped and resized: uint8 (N, abreast * C, H, W).
 
-    Where memory has no room for them, each is read when it is asked for.
+    If the images do not fit in memory, each file is read on request instead.
 
     Args:
         root: the folder.
-        shape: of an image, (C, H, W).
-        abreast: how many images of one width stand side by side in a file.
+        shape: shape of an image, (C, H, W).
+        abreast: number of images of equal width, side by side, in a file.
 
     Raises:
-        UserError: there is none, or one can't be read; the file is named.
+        UserError: there are no images, or a file can't be read. The message names the file.
     """
     files = ImageFiles(image_files(root), shape, abreast)
     whole = (len(files), abreast * shape[0], *shape[1:])
@@ -117,7 +118,7 @@ def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Ex
 
 
 class ImageFiles:
-    """Images in files, each read whenever it is asked for."""
+    """Image files, read on request."""
 
     nbytes = math.inf
     device = CPU
@@ -132,15 +133,15 @@ class ImageFiles:
         """Read images: uint8 (n, abreast * C, H, W).
 
         Raises:
-            ValueError: one can't be read; the file is named.
+            ValueError: a file can't be read. The message names the file.
         """
         return torch.stack([self.read(int(place)) for place in places])
 
     def read(self, place: int) -> Tensor:
-        """Read one: uint8 (abreast * C, H, W)."""
+        """Read one file: uint8 (abreast * C, H, W)."""
         pixels = torch.tensor(read_abreast(self.files[place], self.shape[0], self.abreast))
         return fit(pixels.permute(0, 3, 1, 2), self.shape).flatten(0, 1)
 
     def to(self, device: torch.device) -> "ImageFiles":
-        """Stay where the files are."""
+        """Return the object unchanged. The files are always read to the CPU."""
         return self

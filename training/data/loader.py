@@ -1,7 +1,7 @@
-"""What takes long to read or draw, begun by other threads before it is asked for.
+"""The loader: dataset caching on the device, and prefetching of batches by worker threads.
 
-Threads, not processes: decoding and torch's operations leave the interpreter to others, and threads need no
-shared memory, no copies of the data, and no care for their end.
+The workers are threads, not processes. Image decoding and PyTorch operations release the GIL. Threads also
+need no shared memory and no copies of the dataset.
 """
 
 import itertools
@@ -29,13 +29,13 @@ MOST_WORKERS = 8
 
 @contextmanager
 def open_loader(data: Dataset, device: torch.device, workers: int | None = None) -> Iterator[Loader]:
-    """Hold data on a device where there is room for them; have batches made ahead for it where not.
+    """Open a loader: move the dataset to the device if it fits in memory, otherwise prefetch batches.
 
     Args:
-        data: to learn from.
-        device: where batches are wanted.
-        workers: threads that make them, 0 for none: each is made when it is asked for. By default none for
-            the CPU, whose cores the steps themselves want.
+        data: the dataset.
+        device: the device of the batches.
+        workers: number of prefetch threads. With 0, each batch is made on request. The default is 0 on the
+            CPU, because the training step uses all cores.
     """
     if data.nbytes < available_memory(device):
         yield data.to(device)
@@ -47,7 +47,7 @@ def open_loader(data: Dataset, device: torch.device, workers: int | None = None)
 
 
 class PrefetchLoader:
-    """The batches of data, the same to the bit; with workers, begun before their steps ask for them."""
+    """Loader that prefetches batches with worker threads. Its batches are bitwise equal to the dataset's."""
 
     def __init__(self, data: Dataset, device: torch.device, workers: int) -> None:
         self.data, self.device, self.workers = data, device, workers
@@ -55,10 +55,12 @@ class PrefetchLoader:
         self._batches: Iterator[Batch] = iter(())
 
     def batch(self, step: int, size: int) -> Batch:
-        """Give the batch of a step on the device; where it is not the one after the last, begin anew.
+        """Return the batch of a step on the device.
+
+        Prefetching restarts if the step does not follow the previous step, or if the batch size changes.
 
         Raises:
-            ValueError: an example can't be read; it is named.
+            ValueError: an example can't be read. The message names it.
         """
         if self._due != (step, size):
             self.close()
@@ -72,24 +74,25 @@ class PrefetchLoader:
         batch = self.data.batch(step, size)
         if self.device.type != "cuda":
             return batch
-        with torch.cuda.device(self.device):  # another thread's is the first
+        with torch.cuda.device(self.device):  # a new thread starts on device 0
             return {name: value.pin_memory() for name, value in batch.items()}
 
     def close(self) -> None:
-        """Begin no more batches."""
+        """Stop prefetching."""
         self._due, self._batches = None, iter(())
 
 
 def map_in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: int) -> Iterator[Made]:
-    """Make something of every number, in their order, by so many threads, two ahead for each of them.
+    """Yield `make(number)` for every number, in order, computed by worker threads.
 
-    By none, it is made when it is asked for. What `make` raises is raised here, when its turn has come.
+    Each worker prefetches up to two results. With 0 workers, each result is computed on request. An exception
+    in `make` is raised here, at the position of its number.
     """
     if not workers:
         yield from map(make, numbers)
         return
     left, begun = iter(numbers), deque[Future[Made]]()
-    # Each torch of one thread: together they are as many as there shall be.
+    # Limit PyTorch to one thread per worker, so that the total equals the number of workers.
     threads = ThreadPoolExecutor(workers, "ahead", initializer=partial(torch.set_num_threads, 1))
     try:
         begun.extend(threads.submit(make, number) for number in itertools.islice(left, 2 * workers))
@@ -102,16 +105,17 @@ def map_in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: i
 
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux tells a container how much memory it may have (cgroup 2)."""
+"""File with the memory limit of a Linux container (cgroup v2)."""
 
 
 def available_memory(device: torch.device) -> float:
-    """Give half of what a GPU has free, or this process's part of half the memory.
+    """Return the bytes available to a dataset on a device.
 
-    `GANZOO_DATA_MEMORY`, in GiB, says it otherwise for memory.
+    On a GPU, this is half of the free memory. On the CPU, it is half of the memory, divided by the number of
+    local processes. The environment variable `GANZOO_DATA_MEMORY`, in GiB, overrides the CPU value.
 
     Raises:
-        UserError: it says no number.
+        UserError: `GANZOO_DATA_MEMORY` is not a number.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2
@@ -124,14 +128,14 @@ def available_memory(device: torch.device) -> float:
 
 
 def local_world_size() -> int:
-    """Count the processes of the run on this machine, as torchrun tells."""
+    """Return the number of processes of the run on this machine, as set by torchrun."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def _memory() -> int:
-    """Count the bytes of memory that this process may have."""
+    """Return the memory limit of this process in bytes."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(there, int(LIMIT.read_text()))
-    except (OSError, ValueError):  # no Linux, or no limit
+    except (OSError, ValueError):  # not Linux, or no limit
         return there

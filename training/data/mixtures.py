@@ -1,4 +1,4 @@
-"""Small distributions of vectors with a known truth, which samples are held against."""
+"""Toy datasets of vectors from known distributions. Samples are scored against the distribution."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ MIXTURE16_MODES = torch.tensor(
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A normal distribution of vectors."""
+    """Multivariate normal distribution."""
 
     mean: Tensor
     covariance: Tensor
@@ -37,14 +37,14 @@ class Gaussian:
     labels = ()
 
     def draw(self, size: int, draws: torch.Generator) -> tuple[Tensor, None]:
-        """Draw points: float32 (size, D)."""
+        """Draw points, float32 (size, D). They have no labels, so the second value is None."""
         normal = torch.randn(size, len(self.mean), generator=draws)
         return normal @ torch.linalg.cholesky(self.covariance).T + self.mean, None
 
     def score(self, points: Array) -> dict[str, float]:
-        """Give the 2-Wasserstein distance to the normal distribution of the points' mean and covariance.
+        """Return the 2-Wasserstein distance to a normal distribution with the points' mean and covariance.
 
-        Source: Dowson and Landau 1982, whose closed form it is.
+        The distance has a closed form (Dowson and Landau 1982).
         """
         samples = torch.from_numpy(points).double()
         root = _root(self.covariance.double())
@@ -56,14 +56,14 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Modes:
-    """Equal normal distributions around points: a mode, and within three deviations of it high quality."""
+    """Mixture of isotropic normal distributions of equal weight and deviation. Each component is a mode."""
 
     centers: Tensor
     deviation: float
     headline = "total_variation"
 
     def draw(self, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw points, float32 (size, D), and the numbers of their modes, (size,)."""
+        """Draw points, float32 (size, D), and the indices of their modes, (size,)."""
         label = torch.randint(len(self.centers), (size,), generator=draws)
         spread = self.deviation * torch.randn(size, self.centers.shape[1], generator=draws)
         return self.centers[label] + spread, label
@@ -75,14 +75,18 @@ class Modes:
 
     @property
     def radius(self) -> float:
-        """What is within it of a mode is of high quality: three deviations a dimension, as in the plane."""
+        """Distance to a mode below which a point is of high quality.
+
+        It is three standard deviations in two dimensions, and grows with the square root of the dimension.
+        """
         return 3 * self.deviation * math.sqrt(self.centers.shape[1] / 2)
 
     def score(self, points: Array) -> dict[str, float]:
-        """Count modes covered and points of high quality, as Srivastava et al. 2017 do.
+        """Compute the covered modes, the share of high-quality points and the total variation distance.
 
-        A mode is covered by a tenth of its share of the points. `total_variation` is between the shares of
-        the modes, with one more for what is of no mode, and those of the truth: 0 at best, 1 at worst.
+        The first two scores follow Srivastava et al. 2017. A mode is covered if it has at least a tenth of
+        its expected share of the points. `total_variation` compares the shares of the modes with the true
+        shares. Points outside every mode form one additional bin. It is 0 at best and 1 at worst.
         """
         distance, mode = torch.cdist(torch.from_numpy(points), self.centers).min(1)
         good = mode[distance < self.radius]
@@ -96,7 +100,11 @@ class Modes:
 
 
 def gaussian2d(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Draw points x = n A + mu with n ~ N(0, I), as many as the argument says: mean mu, covariance A^T A."""
+    """Draw points x = n A + mu with n ~ N(0, I). They have mean mu and covariance A^T A.
+
+    The argument is the number of points; the default is 50,000. The other datasets of this module take the
+    same argument.
+    """
     truth = Gaussian(GAUSSIAN_MEAN, GAUSSIAN_A.T @ GAUSSIAN_A)
     return _dataset("gaussian2d", truth, argument, sample_shape, seed)
 
@@ -104,7 +112,7 @@ def gaussian2d(argument: str, sample_shape: tuple[int, ...], seed: int) -> Shuff
 def ring8(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Draw points around eight modes on a circle of radius 0.8, standard deviation 0.008.
 
-    The usual ring (radius 2, deviation 0.02) shrunk into the range of tanh.
+    This is the usual ring (radius 2, deviation 0.02), scaled to the range of tanh.
     """
     return _dataset("ring8", Modes(RING8_MODES, 0.008), argument, sample_shape, seed)
 
@@ -112,13 +120,13 @@ def ring8(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDa
 def grid25(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
     """Draw points around a 5x5 grid from -0.8 to 0.8, standard deviation 0.01.
 
-    The usual grid (-4 to 4, deviation 0.05) shrunk into the range of tanh.
+    This is the usual grid (-4 to 4, deviation 0.05), scaled to the range of tanh.
     """
     return _dataset("grid25", Modes(GRID25_MODES, 0.01), argument, sample_shape, seed)
 
 
 def mixture16(argument: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Draw vectors of 16 numbers around sixteen modes at right angles to each other, deviation 0.02."""
+    """Draw vectors of 16 numbers around 16 orthogonal modes, standard deviation 0.02."""
     return _dataset("mixture16", Modes(MIXTURE16_MODES, 0.02), argument, sample_shape, seed)
 
 
@@ -148,7 +156,7 @@ def _dataset(
 
 
 def _root(matrix: Tensor) -> Tensor:
-    """Take the square root of a symmetric positive matrix."""
+    """Return the square root of a symmetric positive semi-definite matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
     return root

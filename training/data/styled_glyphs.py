@@ -1,9 +1,10 @@
-"""Glyphs and the same restyled by a fixed change that can be undone: translation whose truth is known.
+"""Glyphs and restyled glyphs, for translation with a known ground truth.
 
-A style turns light characters on black into dark ones on paper: each colour's range is turned round and
-narrowed, stripes are laid over, and every row is shifted, so that the character leans. Nothing is lost but
-rounding, so whoever knows the change can undo it; a run is not told. Stripes and lean have their place in the
-whole image: an entry that crops or mirrors its images (`--resize`, `--flip`) can't find them.
+The style is a fixed, invertible transform. It turns light characters on black into dark characters on paper.
+The range of each colour channel is inverted and narrowed. Stripes are added. Every row is shifted, so that
+the character is slanted. Only rounding loses information. A model is not given the transform. The stripes and
+the shift depend on the position in the full image, so an entry that crops or mirrors its images (`--resize`,
+`--flip`) can't learn them.
 """
 
 import torch
@@ -15,38 +16,44 @@ from training.data.glyphs import CHARACTERS, Glyphs, glyphs
 from zoo.entry import Batch, DataKind
 
 PAPER, INK = (0.95, 0.85, 0.70), (0.15, 0.10, 0.40)
-"""Red, green and blue of what was black and of what was white."""
+"""RGB values, from 0 to 1, that replace black (PAPER) and white (INK)."""
 
 STRIPES, PERIOD = 0.1, 8
 LEAN = 0.25
-"""Columns that a row is shifted against the one below it."""
+"""Shift of a row relative to the row below it, in columns."""
 
 
 class StyledGlyphs(Dataset):
-    """Glyphs under `a`, restyled glyphs under `b`; in pairs, the restyled ones are the same glyphs."""
+    """Glyphs in `a` and restyled glyphs in `b`. For pairs, `b` is `a` restyled."""
 
     def __init__(self, a: Glyphs, b: Glyphs, name: str, kind: DataKind) -> None:
         self.a, self.b, self.name, self.kind = a, b, name, kind
         self.licence = a.licence
 
     def batch(self, step: int, size: int) -> Batch:
-        """Draw `size` examples of either domain: `a` and `b`, (N, 3, H, W) in [-1, 1]."""
+        """Generate `size` examples of each domain: `a` and `b`, (N, 3, H, W) in [-1, 1]."""
         a = self.a.batch(step, size)["real"]
         return {"a": a, "b": restyle(a if self.kind == "pairs" else self.b.batch(step, size)["real"])}
 
     def held_out(self) -> "StyledGlyphs":
-        """Draw from another stream, in pairs: the truth of every translation."""
+        """Return pairs from another random stream. They contain the ground truth of every translation."""
         held_out = self.a.held_out()
         return StyledGlyphs(held_out, held_out, f"{self.name}/held-out", "pairs")
 
 
 def glyphs_style(argument: str, sample_shape: tuple[int, ...], seed: int) -> StyledGlyphs:
-    """Draw the characters of the argument, by default the ten digits, and others of the same in the style."""
+    """Open an unpaired dataset of the characters in the argument, plain and restyled.
+
+    The default is the ten digits.
+    """
     return _styled_glyphs("glyphs-style", argument, sample_shape, seed, "domains")
 
 
 def glyphs_pairs(argument: str, sample_shape: tuple[int, ...], seed: int) -> StyledGlyphs:
-    """Draw the characters of the argument, by default the ten digits, each plain and in the style."""
+    """Open a paired dataset of the characters in the argument, plain and restyled.
+
+    The default is the ten digits.
+    """
     return _styled_glyphs("glyphs-pairs", argument, sample_shape, seed, "pairs")
 
 
@@ -61,23 +68,23 @@ def _styled_glyphs(
 
 
 def restyle(images: Tensor) -> Tensor:
-    """Bring images (N, 3, H, W) in [-1, 1] into the style; the levels are those of 8 bits, as in a file."""
+    """Apply the style to images (N, 3, H, W) in [-1, 1]. The result is quantised to 8 bits."""
     return _levels(_lean(images * _contrast(images) + _ground(images), 1))
 
 
 def plain(images: Tensor) -> Tensor:
-    """Undo the style."""
+    """Invert the style."""
     return _levels((_lean(images, -1) - _ground(images)) / _contrast(images))
 
 
 def _contrast(images: Tensor) -> Tensor:
-    """Give the factor on every colour, which turns its range round: (1, 3, 1, 1)."""
+    """Return the factor of each colour channel, (1, 3, 1, 1). It is negative, so it inverts the range."""
     paper, ink = images.new_tensor(PAPER), images.new_tensor(INK)
     return (ink - paper).reshape(1, 3, 1, 1)
 
 
 def _ground(images: Tensor) -> Tensor:
-    """Give what is added: mid-grey's colour and stripes that fall to the right, (1, 3, H, W)."""
+    """Return the additive part of the style, (1, 3, H, W): the colour of mid-grey and diagonal stripes."""
     height, width = images.shape[2:]
     paper, ink = images.new_tensor(PAPER), images.new_tensor(INK)
     rows = torch.arange(height, device=images.device)[:, None]
@@ -87,7 +94,10 @@ def _ground(images: Tensor) -> Tensor:
 
 
 def _lean(images: Tensor, direction: int) -> Tensor:
-    """Shift every row by whole columns, round the edge: upper ones to the right, in the direction 1."""
+    """Shift every row by whole columns, with wrap-around at the edge.
+
+    In direction 1, the upper rows move to the right.
+    """
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[:, None]
     shift = torch.floor((height / 2 - rows) * LEAN).long() * direction

@@ -1,4 +1,4 @@
-"""The only door to torchvision: the public labelled image sets, downloaded where they are missing."""
+"""Labelled image datasets of torchvision, downloaded if missing. No other module imports torchvision."""
 
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,12 @@ DEFAULT_ROOT = "data"
 
 
 def mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Open MNIST's training set: 60,000 handwritten digits, grey, 28x28 (LeCun et al. 1998)."""
+    """Open MNIST's training set: 60,000 handwritten digits, greyscale, 28x28 (LeCun et al. 1998)."""
     return _open(datasets.MNIST, "mnist", root, sample_shape, seed, "CC-BY-SA-3.0")
 
 
 def fashion_mnist(root: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Open Fashion-MNIST's training set: 60,000 articles, grey, 28x28 (Xiao et al. 2017)."""
+    """Open Fashion-MNIST's training set: 60,000 articles of clothing, greyscale, 28x28 (Xiao et al. 2017)."""
     return _open(datasets.FashionMNIST, "fashion-mnist", root, sample_shape, seed, "MIT")
 
 

@@ -1,4 +1,4 @@
-"""What examples pass on their way into a batch: pixel values, shapes, crops and sizes."""
+"""Transforms of examples: normalisation, shape checks, cropping and resizing."""
 
 import math
 
@@ -10,18 +10,18 @@ from serving.errors import UserError
 
 
 def normalise(real: Tensor) -> Tensor:
-    """Take uint8 [0, 255] to float32 [-1, 1]; leave vectors as they are."""
+    """Map uint8 images in [0, 255] to float32 in [-1, 1]. Vectors are returned unchanged."""
     if real.dtype != torch.uint8:
         return real
-    # A tensor, since CUDA divides by a number by way of its reciprocal, which gives other bits than the CPU.
+    # Divide by a tensor. CUDA multiplies by the reciprocal of a scalar, so the result differs from the CPU's.
     return real.float().div_(torch.full((), 127.5, device=real.device)).sub_(1)
 
 
 def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Read a sample shape as that of an image of 1 or 3 channels.
+    """Return a sample shape as (channels, height, width), for images of 1 or 3 channels.
 
     Raises:
-        UserError: it is a vector's, or has other channels.
+        UserError: the shape is not an image's, or has another number of channels.
     """
     if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
         raise UserError(f"these data are images of 1 or 3 channels; the entry wants {sample_shape}")
@@ -30,20 +30,20 @@ def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def vector_size(sample_shape: tuple[int, ...], size: int) -> None:
-    """Hold a sample shape against the data's vectors.
+    """Check that a sample shape is that of the dataset's vectors.
 
     Raises:
-        UserError: it is an image's, or of another size.
+        UserError: the shape is an image's, or has another size.
     """
     if sample_shape != (size,):
         raise UserError(f"these data are vectors of {size} numbers; the entry wants {sample_shape}")
 
 
 def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Bring uint8 images (N, C, H, W) to a shape (channels, height, width).
+    """Crop and resize uint8 images (N, C, H, W) to a shape (channels, height, width).
 
-    The largest centred crop of the right proportions is resized (bicubic, antialiased); grey is the luma of
-    ITU-R 601, and colour from grey repeats it.
+    The largest centred crop with the target aspect ratio is resized (bicubic, antialiased). Colour is
+    converted to grey by the luma of ITU-R 601. Grey is repeated over the channels for colour.
     """
     channels, height, width = shape
     if images.shape[1] == 3 and channels == 1:

@@ -1,4 +1,4 @@
-"""Data looked through before a training: what they hold, what can't be used, and what is doubtful."""
+"""Dataset checks before a training run: contents, errors and warnings."""
 
 import math
 from collections import Counter
@@ -22,57 +22,57 @@ FILES: dict[str, tuple[DataKind, int, int]] = {
     "unpaired": ("domains", 1, 256),
     "paired": ("pairs", 2, 256),
 }
-"""Data that are files: how they are made up, images in a file, and the side that entries have by default."""
+"""Datasets of files: kind, number of images in a file, and default image size of the entries."""
 
 VECTORS = {"gaussian2d": 2, "ring8": 2, "grid25": 2, "mixture16": 16}
-"""Data that are vectors, and of how many numbers."""
+"""Datasets of vectors, with the size of a vector."""
 
 BATCH, UNEQUAL = 64, 4
-"""Fewer examples than this, and domains so many times as large as the other, are doubtful."""
+"""Thresholds of the warnings: fewest examples, and largest ratio of the sizes of two domains."""
 
 MOST_LISTED = 10
 
 
 class BadData(UserError):
-    """Data hold what can't be used."""
+    """Error for a dataset with unusable files."""
 
     exit_status = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What data hold, counted; None is without end."""
+    """Contents of a dataset. A count of None means that the examples have no end."""
 
     data: str
     kind: DataKind
     examples: Mapping[str, int | None]
-    """By folder, or as a whole."""
+    """Number of examples, by folder or in total."""
 
     held_out: Mapping[str, int | None]
     classes: Mapping[str, int | None]
     sizes: Mapping[str, int]
-    """Of images in files, width x height, the most frequent first."""
+    """Number of image files of each size, width x height, the most frequent first."""
 
     modes: Mapping[str, int]
-    """Of images in files, as Pillow names them."""
+    """Number of image files of each Pillow mode."""
 
     bad: list[str]
-    """What can't be used, and why."""
+    """Error messages of the unusable files."""
 
     warnings: list[str]
 
     def must_be_usable(self) -> None:
-        """Refuse what a run would refuse.
+        """Check that a run can use the dataset.
 
         Raises:
-            BadData: something can't be used.
+            BadData: at least one file or folder can't be used.
         """
         if self.bad:
             raise BadData(f"{self.data} can't be used as it is: mend or remove what is bad ({len(self.bad)})")
 
 
 class Look:
-    """What was seen of image files."""
+    """Sizes, modes and errors of image files."""
 
     def __init__(self, abreast: int) -> None:
         self.abreast = abreast
@@ -81,7 +81,7 @@ class Look:
         self.bad: list[str] = []
 
     def through(self, folder: Path) -> int:
-        """Read every image below a folder, and count those that can be used."""
+        """Read every image below a folder and return the number of usable images."""
         before = self.sizes.total()
         try:
             files = image_files(folder)
@@ -105,15 +105,15 @@ class Look:
 
 
 def validate(spec: str, image_size: int | None = None) -> Findings:
-    """Look through data, held-out ones too.
+    """Check a dataset, including its held-out data.
 
     Args:
-        spec: as for a run.
-        image_size: side of the images to train with.
+        spec: the dataset, as for a run.
+        image_size: height and width of the training images, in pixels.
 
     Raises:
-        UserError: there are no such data.
-        OSError: they can't be read.
+        UserError: the dataset does not exist.
+        OSError: the data can't be read.
     """
     source, _, argument = spec.partition(":")
     if source in FILES:
@@ -171,7 +171,7 @@ def _classes(data: Dataset) -> dict[str, int | None]:
 
 
 def _few(examples: dict[str, int]) -> Iterator[str]:
-    """Tell of few examples, and of domains that are unequal."""
+    """Yield warnings about too few examples and about domains of unequal size."""
     for name, count in examples.items():
         if 0 < count < BATCH:
             yield f"{name}: {count} is fewer than a batch of {BATCH}, which repeats them"
@@ -182,7 +182,7 @@ def _few(examples: dict[str, int]) -> Iterator[str]:
 
 
 def _unlike(look: Look, image_size: int) -> Iterator[str]:
-    """Tell of images that are small, and of sizes and modes that differ."""
+    """Yield warnings about small images and about differing sizes and modes."""
     if small := [size for size in look.sizes.elements() if min(size) < image_size]:
         width, height = min(small, key=min)
         yield (
@@ -196,7 +196,7 @@ def _unlike(look: Look, image_size: int) -> Iterator[str]:
 
 
 def table(findings: Findings) -> str:
-    """Put findings into lines."""
+    """Format findings as lines of text."""
     rows = [("data", f"{findings.data}, {findings.kind}")]
     rows += [(name, _number(count)) for name, count in findings.examples.items()]
     rows += [(name, f"{_number(count)}, held out") for name, count in findings.held_out.items()]
@@ -213,7 +213,7 @@ def _number(count: int | None) -> str:
 
 
 def _list(counts: Mapping[str, int | None]) -> str:
-    """Name the first few, with their counts."""
+    """Format the first `MOST_LISTED` names with their counts."""
     named = [name if count is None else f"{name} ({count})" for name, count in counts.items()]
     more = len(named) - MOST_LISTED
     return ", ".join(named[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,1 +1,1 @@
-"""Scores of samples and translations, at the end of a run and during it."""
+"""Scores of samples and translations, during training and after it."""

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them, how they score, and what it costs."""
+"""Comparison of runs: their settings, scores and throughput."""
 
 import dataclasses
 import json
@@ -13,15 +13,15 @@ from training.run.config import RunConfig
 from training.run.logger import METRICS
 
 CHOICES = ("data", "precision", "sync_batch_norm", "ema", "on_collapse", "score_samples")
-"""Fields of a run that are a choice of method; the entry's are all."""
+"""Fields of the run configuration that belong to the method. All fields of the entry belong to it."""
 
 
 SUFFIXES = (REFERENCE, "_floor")
-"""What the name of a reference ends with, today and in runs of before."""
+"""Suffixes of the logged reference. The second is that of runs of older versions."""
 
 
 class Scored(NamedTuple):
-    """What a run's record says of its scores."""
+    """Scores and throughput from the log of a run."""
 
     name: str
     last: float
@@ -32,42 +32,43 @@ class Scored(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Runs of one method, over their seeds."""
+    """Results of one method, aggregated over its seeds."""
 
     changes: dict[str, Any]
-    """Everything by which its method differs from that of the first run."""
+    """Settings that differ from those of the first run."""
 
     seeds: list[int]
     steps: int
     score: str
-    """Name of the score, lower the better."""
+    """Name of the score. Lower is better."""
 
     last: float
-    """Mean over the seeds of the last score."""
+    """Mean of the last score over the seeds."""
 
     spread: float
-    """Standard deviation of the last score over the seeds; 0 for one."""
+    """Standard deviation of the last score over the seeds. 0 for one seed."""
 
     last_by_best: float
-    """The last score by the best, at worst over the seeds."""
+    """Last score divided by the best score, the maximum over the seeds."""
 
     reference: float
-    """The score of held-out real data."""
+    """Score of held-out real data."""
 
     samples_per_second: float
-    """Examples that the run learned from in a second, the median."""
+    """Training throughput in examples per second, the median over the log and the seeds."""
 
     by_first: float = 1.0
-    """The last score by that of the first run's row."""
+    """Last score divided by the last score of the first run's row."""
 
 
 def compare(runs: list[Path]) -> list[Row]:
-    """Read finished runs and put them in rows, the best first, one for each method and number of steps.
+    """Read finished runs and group them into rows by method and number of steps, the best first.
 
-    The first run's method is what the others are described by, and its row what they are measured by.
+    The first run is the baseline. Each row lists the settings that differ from it, and is scored relative to
+    its row.
 
     Raises:
-        UserError: a folder holds no run, or its run is not finished, or was not scored.
+        UserError: a folder has no run, or the run is not finished or has no scores.
     """
     configs = [RunConfig.read(folder) for folder in runs]
     methods: dict[str, list[RunConfig]] = {}
@@ -116,7 +117,7 @@ def _read(config: RunConfig) -> Scored:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Lay rows out as a Markdown table."""
+    """Format rows as a Markdown table."""
     lines = [
         "| changes | steps | seeds | score | last | by the first | last/best | real data | examples/s |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""What images are compared by: the features of a small classifier trained here, or of Inception."""
+"""Feature extractors for image scores: a small classifier trained on the dataset, or Inception."""
 
 import hashlib
 import json
@@ -20,39 +20,41 @@ STEPS, BATCH, TEST = 600, 128, 10_000
 FEATURES = 128
 SMALLEST = 8
 FORMAT = 1
-"""Raised whenever the classifier changes, so that one kept from before is not taken for it."""
+"""Version of the classifier. Increase it with every change, so that cached classifiers are not reused."""
 
 
 class Seen(NamedTuple):
-    """What an extractor makes of N images."""
+    """Output of an extractor for N images."""
 
     features: Tensor
-    """float32 (N, D)."""
+    """Features, float32 (N, D)."""
 
     classes: Tensor | None
-    """The class that each is taken for, (N,), where the extractor tells classes."""
+    """Predicted classes, (N,), or None if the extractor does not classify."""
 
 
 class Extractor(Protocol):
-    """Looks at images, uint8 (N, C, H, W) on the CPU."""
+    """Feature extractor for images, uint8 (N, C, H, W) on the CPU."""
 
     classes: int
-    """How many classes it tells; 0: none."""
+    """Number of classes that it predicts, or 0 if it does not classify."""
 
     def describe(self) -> dict[str, str | float]:
-        """Name it well enough for another to tell whether two scores compare."""
+        """Return a description of the extractor. Scores with equal descriptions are comparable."""
         ...
 
     def __call__(self, images: Tensor) -> Seen:
-        """Extract features."""
+        """Extract the features of images."""
         ...
 
 
 def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: torch.device) -> Extractor:
-    """Open an extractor by name: `classifier`, `inception`, or `auto`, the first where there are labels.
+    """Open an extractor by name: `classifier`, `inception` or `auto`.
+
+    `auto` selects the classifier for a labelled dataset and Inception otherwise.
 
     Raises:
-        UserError: there is no such extractor, its package is not there, or the data have no labels.
+        UserError: the name is unknown, a package is not installed, or the dataset has no labels.
     """
     if name == "auto":
         name = "classifier" if data.labels else "inception"
@@ -66,7 +68,10 @@ def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: tor
 
 
 class Network(nn.Module):
-    """Three convolutions and two linear layers, for images (N, C, H, W) of at least 8x8 in [-1, 1]."""
+    """Classifier with three convolutions and two linear layers.
+
+    The input is images (N, C, H, W) in [-1, 1], of at least 8x8 pixels.
+    """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -84,32 +89,32 @@ class Network(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give features (N, 128) and the classes' scores (N, classes)."""
+        """Return features (N, 128) and logits (N, classes)."""
         features = self.body(images)
         return features, self.head(features)
 
 
 class Classifier:
-    """A small network that was taught the data's classes; its last hidden layer is the features."""
+    """Extractor from a small classifier of the dataset. The features are its last hidden layer."""
 
     def __init__(self, network: Network, classes: int, described: dict[str, str | float]) -> None:
         self.network, self.classes, self.described = network.eval(), classes, described
 
     @staticmethod
     def of(data: Dataset, shape: tuple[int, ...], device: torch.device) -> "Classifier":
-        """Train one, or take the one of the same data, shape and seed that was trained before.
+        """Train a classifier, or load a cached one for the same data and image shape.
 
         Raises:
-            ValueError: the data have no labels, or are vectors.
+            ValueError: the dataset has no labels, or its examples are vectors or images below 8x8 pixels.
         """
         if not data.labels or len(shape) != 3:
             raise UserError(f"a classifier wants labelled images; {data.name} has none: use inception")
         if min(shape[1:]) < SMALLEST:
             raise UserError(f"a classifier wants images of at least {SMALLEST} pixels a side; got {shape}")
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # the CPU's alone
+            torch.default_generator.manual_seed(0)  # seed only the CPU generator
             network = Network(shape[0], len(data.labels))
-        # Folders may share a name: the first examples tell them apart, and what was changed in them.
+        # Folders may share a name. A hash of the first examples distinguishes them and detects changes.
         first = hashlib.sha256(data.batch(0, BATCH)["real"].numpy().tobytes()).hexdigest()
         identity = {"data": data.name, "first": first, "shape": shape, "steps": STEPS, "format": FORMAT}
         folder = _kept() / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -132,19 +137,26 @@ class Classifier:
         return Classifier(network.to(device), len(data.labels), described)
 
     def describe(self) -> dict[str, str | float]:
-        """Name the data, the training, its accuracy on held-out data, and the weights' SHA-256."""
+        """Return a description of the classifier.
+
+        It contains the dataset, the training settings, the accuracy on held-out data and the SHA-256 of the
+        weights.
+        """
         return self.described
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Seen:
-        """Extract features, and tell the class that each image is most like."""
+        """Extract features and predict the class of each image."""
         (device,) = {parameter.device for parameter in self.network.parameters()}
         features, scores = self.network(normalise(images.to(device)))
         return Seen(features.cpu(), scores.argmax(1).cpu())
 
 
 class Inception:
-    """The Inception network of the published FIDs, whose weights torch-fidelity downloads at first use."""
+    """Inception network of the published FID scores.
+
+    torch-fidelity downloads the weights at first use.
+    """
 
     classes = 0
 
@@ -160,18 +172,18 @@ class Inception:
         self.network: Any = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device).eval()
 
     def describe(self) -> dict[str, str | float]:
-        """Name the network."""
+        """Return the name, the feature size and the weights' SHA-256."""
         return {"name": "inception", "size": 2048, "sha256": _digest(self.network)}
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Seen:
-        """Extract features; grey is repeated to colour, and the network resizes."""
+        """Extract features. Grey images are repeated over three channels. The network resizes its input."""
         (features,) = self.network(images.expand(-1, 3, -1, -1).to(self.device))
         return Seen(features.float().cpu(), None)
 
 
 def _train(network: Network, data: Dataset, device: torch.device) -> checkpoint.State:
-    """Teach a network the data's classes."""
+    """Train a network to classify the dataset, and return its weights and accuracy."""
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
@@ -189,7 +201,10 @@ def _train(network: Network, data: Dataset, device: torch.device) -> checkpoint.
 
 @torch.no_grad()
 def _accuracy(network: Network, data: Dataset) -> float:
-    """Give the share of held-out examples whose class is told right; of the data's own where none are."""
+    """Return the accuracy on the held-out data.
+
+    If there are no held-out data, the training data are used.
+    """
     network.eval()
     held_out = data.held_out() or data
     right = [
@@ -207,6 +222,6 @@ def _digest(network: nn.Module) -> str:
 
 
 def _kept() -> Path:
-    """Where trained classifiers are kept: GANZOO_CACHE, or gan-zoo in the user's cache."""
+    """Return the folder of the cached classifiers: in GANZOO_CACHE, or in gan-zoo in the user's cache."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan-zoo"
     return Path(os.environ.get("GANZOO_CACHE") or default) / "classifiers"

@@ -1,6 +1,6 @@
-"""Distances between real and generated samples, as sets of features: float32 (N, D) each.
+"""Metrics between the features of real and generated samples, float32 (N, D) each.
 
-torchmetrics takes seconds to import, so it is only where it is called: not every run is scored.
+torchmetrics takes seconds to import. It is therefore imported inside the functions that need it.
 """
 
 import math
@@ -16,7 +16,7 @@ SUBSET = 1000
 
 
 class _AsTheyAre(nn.Module):
-    """Stands where torchmetrics would extract features: ours are features already."""
+    """Identity feature extractor for torchmetrics. The inputs are already features."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -27,7 +27,10 @@ class _AsTheyAre(nn.Module):
 
 
 def frechet(real: Tensor, fake: Tensor) -> float:
-    """Fréchet distance of the normal distributions with the features' moments (Heusel et al. 2017)."""
+    """Return the Fréchet distance between normal distributions fitted to the features.
+
+    With Inception features, this is the FID (Heusel et al. 2017).
+    """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(_AsTheyAre(real.shape[1]))
@@ -37,12 +40,16 @@ def frechet(real: Tensor, fake: Tensor) -> float:
 
 
 def kernel(real: Tensor, fake: Tensor) -> float:
-    """Squared maximum mean discrepancy by a cubic kernel, the KID, over subsets of 1,000 (Binkowski 2018)."""
+    """Return the squared maximum mean discrepancy with a cubic polynomial kernel.
+
+    It is the mean over 50 random subsets of at most 1,000 samples. With Inception features, this is the KID
+    (Binkowski et al. 2018).
+    """
     from torchmetrics.image.kid import KernelInceptionDistance
 
     size = min(SUBSET, len(real), len(fake))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        torch.default_generator.manual_seed(0)  # the subsets are drawn at random
+        torch.default_generator.manual_seed(0)  # fix the random subsets
         warnings.filterwarnings("ignore", ".*large memory footprint.*")
         metric = KernelInceptionDistance(_AsTheyAre(real.shape[1]), subsets=50, subset_size=size)
         metric.update(real, real=True)
@@ -52,11 +59,15 @@ def kernel(real: Tensor, fake: Tensor) -> float:
 
 
 def neighbourhoods(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> dict[str, float]:
-    """Precision and recall (Kynkäänniemi 2019), density and coverage (Naeem 2020), 5 nearest neighbours.
+    """Return precision and recall (Kynkäänniemi 2019), and density and coverage (Naeem 2020).
 
-    Every example's neighbourhood reaches to its fifth neighbour of its own kind. `precision` is the share of
-    fakes in some real neighbourhood, `recall` that of real ones in some fake's, `density` the number of real
-    neighbourhoods that a fake is in, by 5, and `coverage` the share of real ones with a fake in theirs.
+    The neighbourhood of an example is a ball around it. Its radius is the distance to the example's k-th
+    nearest neighbour in its own set, with k = 5 by default.
+
+    - `precision`: share of fake samples inside at least one real neighbourhood.
+    - `recall`: share of real samples inside at least one fake neighbourhood.
+    - `density`: mean number of real neighbourhoods around a fake sample, divided by k.
+    - `coverage`: share of real samples with at least one fake sample in their neighbourhood.
     """
     real_reach, fake_reach = reach(real, neighbours), reach(fake, neighbours)
     inside_real = torch.zeros(len(fake))
@@ -76,10 +87,13 @@ def neighbourhoods(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> 
 
 
 def likeness(images: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Compare images with what they ought to be, pixel by pixel: float32 (N, C, H, W) from 0 to 1 both.
+    """Compare images with the ground truth. Both are float32 (N, C, H, W) in [0, 1].
 
-    Each score is given for each image, (N,): `l1`, the mean distance; `psnr` in decibels, 100 where they are
-    equal; `ssim`, the structural similarity (Wang et al. 2004).
+    Each score has one value per image, (N,):
+
+    - `l1`: mean absolute difference.
+    - `psnr`: peak signal-to-noise ratio in decibels, at most 100.
+    - `ssim`: structural similarity (Wang et al. 2004).
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -93,19 +107,19 @@ def likeness(images: Tensor, truth: Tensor) -> dict[str, Tensor]:
 
 
 def best_recolouring(pairs: Iterable[tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
-    """Find the one affine change of colours that brings images nearest to their truth, in the least squares.
+    """Fit one affine colour transform from images to the ground truth, by least squares.
 
     Args:
-        pairs: images and their truth, float32 (N, C, H, W) from 0 to 1 each.
+        pairs: images and their ground truth, float32 (N, C, H, W) in [0, 1] each.
 
     Returns:
-        What changes images so, cut to 0 to 1.
+        A function that applies the transform to images and clamps the result to [0, 1].
     """
     squares, products = torch.zeros(()), torch.zeros(())
     for images, truth in pairs:
         colours, wanted = _with_one(images).double(), truth.movedim(1, -1).flatten(0, 2).double()
         squares, products = squares + colours.T @ colours, products + colours.T @ wanted
-    # The pseudo-inverse, since the colours of grey images are not independent.
+    # Use the pseudo-inverse. The channels of grey images are linearly dependent.
     best = (torch.linalg.pinv(squares, hermitian=True) @ products).float()
 
     def recolour(images: Tensor) -> Tensor:
@@ -116,13 +130,13 @@ def best_recolouring(pairs: Iterable[tuple[Tensor, Tensor]]) -> Callable[[Tensor
 
 
 def _with_one(images: Tensor) -> Tensor:
-    """Give every pixel's colour, and 1 beside it: (N * H * W, C + 1)."""
+    """Return the colour of every pixel with a constant 1 appended: (N * H * W, C + 1)."""
     colours = images.movedim(1, -1).flatten(0, 2)
     return torch.cat([colours, torch.ones(len(colours), 1)], 1)
 
 
 def reach(features: Tensor, neighbours: int) -> Tensor:
-    """Give every example's distance to its neighbour of that rank, itself not counted: (N,)."""
+    """Return the distance of every example to its k-th nearest neighbour, with k = `neighbours`: (N,)."""
     nearest = [
         torch.cdist(part, features).topk(neighbours + 1, largest=False).values[:, -1]
         for part in torch.split(features, SUBSET)
@@ -131,12 +145,12 @@ def reach(features: Tensor, neighbours: int) -> Tensor:
 
 
 def histogram(classes: Tensor, number: int) -> dict[str, float]:
-    """Describe which classes samples were taken for, (N,): how many of them, and how evenly.
+    """Return the number of covered classes and the normalised entropy of the predicted classes, (N,).
 
-    A class is covered by a tenth of an equal share; `entropy` is that of the shares, by its greatest: 1 is
-    even.
+    A class is covered if it has at least a tenth of an equal share of the samples. `entropy` is divided by
+    its maximum, so 1 is a uniform distribution.
     """
     shares = torch.bincount(classes, minlength=number) / len(classes)
-    most = math.log(number) or 1.0  # of one class alone the entropy is 0, and so is the greatest
+    most = math.log(number) or 1.0  # with one class, the entropy and its maximum are 0
     entropy = torch.special.entr(shares).sum().item() / most
     return {"classes_covered": float((shares >= 0.1 / number).sum()), "entropy": entropy}

@@ -1,4 +1,7 @@
-"""Scores of samples against data: by an extractor's features for images, by the truth for vectors."""
+"""Scores of generated samples.
+
+Images are compared in the features of an extractor. Vectors are compared with the known distribution.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
@@ -16,51 +19,51 @@ from training.graphs.pixels import to_pixels
 
 
 class Scorer(Protocol):
-    """Scores samples against one data set."""
+    """Scorer of samples against one dataset."""
 
     data: str
-    """Name of the data."""
+    """Name of the dataset."""
 
     labels: tuple[str, ...]
-    """Their classes."""
+    """Class names of the dataset."""
 
     headline: str
-    """The one score that is lower the better, by which a run is watched."""
+    """Name of the main score, which the validator logs. Lower is better."""
 
     reference: dict[str, float]
-    """The same scores of held-out data: what no generator can be expected to go below."""
+    """The same scores for held-out data. A generator is not expected to score better."""
 
     samples: int
-    """How many samples it wants, as many as there are real ones beside them."""
+    """Number of samples to score. It equals the number of real examples."""
 
     def describe(self) -> dict[str, str | float] | None:
-        """Name what the scores are made with, None where nothing but the truth is."""
+        """Return the description of the extractor, or None if the distribution is known."""
         ...
 
     def headline_score(self, samples: Iterable[Array]) -> float:
-        """Give the headline alone."""
+        """Return only the headline score."""
         ...
 
     def score(self, samples: Iterable[Array], told: Array | None = None) -> dict[str, float]:
-        """Give every score; `told` are the classes that a conditional generator was told, (N,)."""
+        """Return every score. `told` are the input classes of a conditional generator, (N,)."""
         ...
 
 
 def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device: torch.device) -> Scorer:
-    """Open what scores samples of a shape against data by spec.
+    """Open a scorer of samples against a dataset.
 
     Args:
-        spec: the data, as for a run; held-out data make the floor.
-        shape: of a sample, (C, H, W) or (D,).
-        n: how many samples to compare, if there are as many real ones.
+        spec: the dataset, as for a run. Its held-out data are the reference.
+        shape: shape of a sample, (C, H, W) or (D,).
+        n: maximum number of samples to compare. It is limited by the number of real examples.
         features: the extractor for images, as in `open_extractor`.
-        device: where it runs.
+        device: device of the extractor.
 
     Raises:
-        UserError: the data don't suit the shape, or there is nothing to score by.
+        UserError: the dataset does not have this shape, or it can't be scored.
         OSError: the data can't be read.
     """
-    # Seed 0, whatever the run's: runs are compared by one yardstick.
+    # Use seed 0 for every run, so that the scores of runs are comparable.
     data = open_data(spec, shape, 0)
     if data.kind != "examples":
         raise UserError(f"{data.name} are for translations; samples are held against examples")
@@ -72,7 +75,7 @@ def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device
 
 
 class VectorScorer:
-    """Holds vectors against the distribution that the data are drawn from."""
+    """Scorer of vectors against the known distribution of the dataset."""
 
     def __init__(self, data: Dataset, n: int) -> None:
         assert data.truth is not None
@@ -85,26 +88,26 @@ class VectorScorer:
         self.reference = self.score(real)
 
     def describe(self) -> None:
-        """Nothing but the truth."""
+        """Return None, because no extractor is used."""
 
     def headline_score(self, samples: Iterable[Array]) -> float:
-        """Give the headline."""
+        """Return the headline score."""
         return self.score(samples)[self.headline]
 
     def score(self, samples: Iterable[Array], told: Array | None = None) -> dict[str, float]:
-        """Give the truth's own scores."""
+        """Return the scores of the known distribution."""
         return self.truth.score(np.concatenate(list(samples)))
 
 
 class Split(NamedTuple):
-    """Real examples to compare with, and others to make the floor of."""
+    """Real examples to compare with, and held-out examples for the reference."""
 
     real: Seen
     held_out: Seen
 
 
 class ImageScorer:
-    """Compares images with as many real ones in an extractor's features."""
+    """Scorer of images against an equal number of real images, in the features of an extractor."""
 
     headline = "frechet"
 
@@ -118,7 +121,10 @@ class ImageScorer:
             self.reference["label_accuracy"] = float(self.described["accuracy"])
 
     def _look_at(self, data: Dataset, n: int) -> Split:
-        """See real and held-out examples; halves of the data where none are held out."""
+        """Extract the features of real and held-out examples.
+
+        A dataset without held-out data is split in half.
+        """
         if (held_out := data.held_out()) is not None:
             count = _enough(data, min(n, data.size, held_out.size))
             return Split(self._see(_pixels(data, count)), self._see(_pixels(held_out, count)))
@@ -127,15 +133,19 @@ class ImageScorer:
         return Split(_part(both, slice(count)), _part(both, slice(count, None)))
 
     def describe(self) -> dict[str, str | float]:
-        """Name the extractor."""
+        """Return the description of the extractor."""
         return self.described
 
     def headline_score(self, samples: Iterable[Array]) -> float:
-        """Give the Fréchet distance."""
+        """Return the Fréchet distance."""
         return metrics.frechet(self.real.features, self._see(map(_nchw, samples)).features)
 
     def score(self, samples: Iterable[Array], told: Array | None = None) -> dict[str, float]:
-        """Give the Fréchet and kernel distances, precision and its kin, and what classes it is taken for."""
+        """Return every score.
+
+        The scores are the Fréchet and kernel distances, precision, recall, density and coverage. An extractor
+        that classifies adds the class histogram and, for conditional generators, the label accuracy.
+        """
         fake = self._see(map(_nchw, samples))
         scores = self._compare(fake)
         if told is not None and fake.classes is not None:

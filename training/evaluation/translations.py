@@ -1,4 +1,7 @@
-"""Scores of translations: by their truth where it is known, else by the domain they are to be taken for."""
+"""Scores of translations.
+
+Paired data are scored against the ground truth. Unpaired data are scored against the target domain.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,56 +23,56 @@ from training.evaluation.features import Extractor, open_extractor
 from training.graphs.pixels import as_served
 
 ENDS = {"a2b": ("a", "b"), "b2a": ("b", "a")}
-"""The domains that each direction translates from and to."""
+"""Source and target domain of each direction."""
 
 Scores = dict[str, float]
 
 
 class TranslationScorer(Protocol):
-    """Scores translations of one data set."""
+    """Scorer of translations on one dataset."""
 
     data: str
-    """Name of the data."""
+    """Name of the dataset."""
 
     samples: int
-    """How many images of either domain are translated."""
+    """Number of images of each domain to translate."""
 
     headline: str
-    """The one score that is lower the better, by which a run is watched: the mean over the directions."""
+    """Name of the main score, averaged over the directions. The validator logs it. Lower is better."""
 
     reference: float
-    """What the headline can't be expected to go below."""
+    """Reference of the headline score. A translation is not expected to score better."""
 
     controls: dict[str, Scores]
-    """The same scores of something else in the translations' place."""
+    """The same scores for baselines in place of the translations."""
 
     def describe(self) -> dict[str, str | float] | None:
-        """Name what the scores are made with, None where nothing but the truth is."""
+        """Return the description of the extractor, or None if the ground truth is known."""
         ...
 
     def headline_score(self, pipeline: Pipeline) -> float:
-        """Give the headline alone."""
+        """Return only the headline score."""
         ...
 
     def score(self, pipeline: Pipeline) -> Scores:
-        """Give every score, `DIRECTION_SCORE` each."""
+        """Return every score. The keys are `DIRECTION_SCORE`."""
         ...
 
 
 def open_translation_scorer(
     spec: str, shape: tuple[int, ...], n: int, features: str, device: torch.device
 ) -> TranslationScorer:
-    """Open what scores translations between two domains by spec.
+    """Open a scorer of translations between the two domains of a dataset.
 
     Args:
-        spec: the data, as for a run; what is translated is held out, where anything is.
-        shape: of an image, (C, H, W).
-        n: how many images of either domain to translate, if there are as many.
-        features: the extractor, as in `open_extractor`, where the truth is not known.
-        device: where it runs.
+        spec: the dataset, as for a run. Its held-out images are translated, if there are any.
+        shape: shape of an image, (C, H, W).
+        n: maximum number of images of each domain to translate.
+        features: the extractor for unpaired data, as in `open_extractor`.
+        device: device of the extractor.
 
     Raises:
-        UserError: the data are no domains, or too few.
+        UserError: the dataset does not have two domains, or has too few images.
         OSError: the data can't be read.
     """
     data = open_data(spec, shape, 0)
@@ -82,9 +85,10 @@ def open_translation_scorer(
 
 
 class TruthScorer:
-    """Compares translations with what they ought to be; controls are the source itself, and recoloured.
+    """Scorer of translations against the ground truth of paired data.
 
-    The images are read anew each time, a few at a time: there may be more than memory holds.
+    The controls are the untranslated source, and the source after the best affine colour transform. The
+    images are read again at each call, in small batches, because they may not fit in memory.
     """
 
     headline, reference = "l1", 0.0
@@ -103,16 +107,16 @@ class TruthScorer:
             self.controls["recoloured"] |= _named(direction, dyed)
 
     def _ends(self, direction: str) -> Iterator[tuple[Array, Array]]:
-        """Give what is translated and what ought to come of it, a few images of either at a time."""
+        """Yield source images and their ground truth, in small batches."""
         source, target = _must_be_known(direction)
         for batch in read(self.pairs, self.samples, CHUNK):
             yield as_served(batch[source]), as_served(batch[target])
 
     def describe(self) -> None:
-        """Nothing but the truth."""
+        """Return None, because no extractor is used."""
 
     def headline_score(self, pipeline: Pipeline) -> float:
-        """Give the mean L1 distance."""
+        """Return the mean L1 distance."""
         distances = [
             {"l1": (_unit(pipeline.translate(direction, source)) - _unit(truth)).abs().mean((1, 2, 3))}
             for direction in pipeline.inputs
@@ -121,7 +125,7 @@ class TruthScorer:
         return _averaged(distances)["l1"]
 
     def score(self, pipeline: Pipeline) -> Scores:
-        """Give the L1 distance, PSNR and SSIM to the truth, and the L1 distance of there and back."""
+        """Return the L1 distance, PSNR and SSIM to the ground truth, and the cycle L1 distance."""
         scores: Scores = {}
         for direction in pipeline.inputs:
             parts = []
@@ -137,9 +141,10 @@ class TruthScorer:
 
 
 class DomainScorer:
-    """Compares translations with their target domain in an extractor's features.
+    """Scorer of translations against the target domain, in the features of an extractor.
 
-    The controls are the source, untranslated, which is the number to beat, and held-out images of the target.
+    The controls are the untranslated source and held-out images of the target domain. A useful translation
+    scores better than the untranslated source.
     """
 
     headline = "frechet"
@@ -165,11 +170,11 @@ class DomainScorer:
         self.reference = _mean(self.controls["real"], self.headline)
 
     def describe(self) -> dict[str, str | float]:
-        """Name the extractor."""
+        """Return the description of the extractor."""
         return self.extractor.describe()
 
     def headline_score(self, pipeline: Pipeline) -> float:
-        """Give the mean Fréchet distance."""
+        """Return the mean Fréchet distance over the directions."""
         distances = []
         for direction in pipeline.inputs:
             source, _ = _must_be_known(direction)
@@ -178,7 +183,7 @@ class DomainScorer:
         return float(np.mean(distances))
 
     def score(self, pipeline: Pipeline) -> Scores:
-        """Give the Fréchet and the kernel distance to the target, and the L1 distance of there and back."""
+        """Return the Fréchet and kernel distances to the target domain, and the cycle L1 distance."""
         scores: Scores = {}
         for direction in pipeline.inputs:
             source, _ = _must_be_known(direction)
@@ -203,17 +208,20 @@ class DomainScorer:
 
 
 CHUNK = 16
-"""Images that are translated together."""
+"""Number of images in a translation batch."""
 
 
 def _translate(pipeline: Pipeline, direction: str, images: Array) -> Array:
-    """Translate images, uint8 (N, H, W, C), a few at a time."""
+    """Translate images, uint8 (N, H, W, C), in batches of at most `CHUNK`."""
     parts = np.array_split(images, math.ceil(len(images) / CHUNK))
     return np.concatenate([pipeline.translate(direction, part) for part in parts])
 
 
 def _cycle(pipeline: Pipeline, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:
-    """Give the L1 distance of each image from itself there and back, (N,), where there is a way back."""
+    """Return the L1 distance between each image and its translation there and back, (N,).
+
+    The result is empty if the pipeline has no reverse direction.
+    """
     if BACK[direction] not in pipeline.inputs:
         return {}
     back = _translate(pipeline, BACK[direction], translated)
@@ -221,7 +229,7 @@ def _cycle(pipeline: Pipeline, direction: str, images: Array, translated: Array)
 
 
 def _averaged(parts: Iterable[Mapping[str, Tensor]]) -> Scores:
-    """Average each score, (N,) in every part, over all images."""
+    """Return the mean of each score over all images. Each part has one value per image, (N,)."""
     gathered: dict[str, list[Tensor]] = {}
     for part in parts:
         for name, values in part.items():
@@ -230,10 +238,10 @@ def _averaged(parts: Iterable[Mapping[str, Tensor]]) -> Scores:
 
 
 def _must_be_known(direction: str) -> tuple[str, str]:
-    """Give the domains of a direction.
+    """Return the source and target domain of a direction.
 
     Raises:
-        UserError: it is neither a2b nor b2a.
+        UserError: the direction is neither a2b nor b2a.
     """
     if direction not in ENDS:
         raise UserError(f"translations that can be scored are a2b and b2a; there is {direction}")
@@ -241,13 +249,13 @@ def _must_be_known(direction: str) -> tuple[str, str]:
 
 
 def _images(data: Dataset, n: int) -> dict[str, Array]:
-    """Read n images of either domain: uint8 (N, H, W, C) under `a` and `b`."""
+    """Read n images of each domain: `a` and `b`, uint8 (N, H, W, C) each."""
     parts = [{domain: as_served(batch[domain]) for domain in ("a", "b")} for batch in read(data, n)]
     return {domain: np.concatenate([part[domain] for part in parts]) for domain in ("a", "b")}
 
 
 def _unit(images: Array) -> Tensor:
-    """Take uint8 (N, H, W, C) to float32 (N, C, H, W) from 0 to 1."""
+    """Convert uint8 (N, H, W, C) to float32 (N, C, H, W) in [0, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
@@ -256,5 +264,5 @@ def _named(direction: str, scores: Scores) -> Scores:
 
 
 def _mean(scores: Scores, name: str) -> float:
-    """Average a score over the directions."""
+    """Return the mean of a score over the directions."""
     return float(np.mean([value for key, value in scores.items() if key.endswith(f"_{name}")]))

@@ -1,4 +1,4 @@
-"""A run scored as it goes: by the headline of what `ganzoo evaluate` would score it by in the end."""
+"""The validator: scores during training. It logs the headline score of `ganzoo evaluate`."""
 
 from collections.abc import Callable
 
@@ -14,23 +14,23 @@ REFERENCE = "_reference"
 
 
 class Validator:
-    """Scores generators as they learn, lower the better.
+    """Scorer of the generators during training. Lower is better.
 
     Args:
-        name: the score's.
-        floor: what no generator can be expected to go below.
-        score: measures the generators as they are.
+        name: name of the score.
+        reference: score of real data. A generator is not expected to score better.
+        score: function that returns the current score of the generators.
     """
 
     def __init__(self, name: str, reference: float, score: Callable[[], float]) -> None:
         self.name, self.reference, self._score = name, reference, score
 
     def measure(self) -> dict[str, float]:
-        """Give the score and its floor."""
+        """Return the score and its reference."""
         return {self.name: self._score(), self.name + REFERENCE: self.reference}
 
     def standing(self, history: list[tuple[int, float]]) -> str:
-        """Say how the last score compares with the best and with the floor."""
+        """Format the last score, the best score and the reference as text."""
         (at, best), (_, last) = min(history, key=lambda point: point[1]), history[-1]
         return (
             f"{self.name}: last {last:.4g}, best {best:.4g} at step {at}, last/best {by(last, best):.3g}; "
@@ -39,15 +39,15 @@ class Validator:
 
 
 def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) -> Validator:
-    """Open what scores a run against its own data.
+    """Open a validator that scores a run against its own dataset.
 
     Args:
-        config: the run's.
-        pipeline: its averaged generators.
-        device: where features are extracted.
+        config: configuration of the run.
+        pipeline: pipeline of the averaged generators.
+        device: device of the feature extractor.
 
     Raises:
-        UserError: there is nothing to score by.
+        UserError: the dataset can't be scored.
     """
     spec, n, shape = config.train.data, config.train.score_samples, config.entry.scored_shape
     match config.entry.task:
@@ -68,5 +68,5 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
 
 
 def by(last: float, best: float) -> float:
-    """Divide the last score by the best, which may be 0."""
+    """Return the last score divided by the best score. The best score may be 0."""
     return 1.0 if last == best else last / max(best, 1e-12)

@@ -1,1 +1,1 @@
-"""From torch to ONNX: traced, proven equal, rewritten for the CPU, quantised."""
+"""ONNX export: tracing, parity checks, rewriting for the CPU and quantisation."""

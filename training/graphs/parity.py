@@ -1,4 +1,4 @@
-"""The gate: a graph must give what its torch module gives, alone and in any batch, at any size."""
+"""Parity checks: a graph must match its PyTorch module at every batch size and image size."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,27 +19,33 @@ from training.graphs.pixels import as_fed, as_served
 BATCHES = (1, 2, 7, 64)
 IMAGE_BATCHES = (1, 2, 7)
 SMALL = 32
-"""Side of the images that batches are tried with, where the graph takes such small ones."""
+"""Height and width in pixels of the images for batch tests, if the graph accepts images this small."""
 
 MAX_ABS_ERROR, MAX_NORMALISED_ERROR = 1e-5, 5e-5
-"""Instance normalisation divides by what varies within one image, and by rounding where little does."""
+"""Bounds on the absolute error; the second is for graphs with instance normalisation.
+
+Instance normalisation divides by the deviation within one image. A small deviation amplifies rounding errors.
+"""
 
 MAX_LEVEL_ERROR = 1
 
 MIN_PSNR: dict[Precision, float] = {"fp16": 48.0, "int8": 30.0}
-"""What a smaller type must reach, dB: 48 is one level of 255 everywhere, 30 is what eyes hardly see."""
+"""Minimum PSNR in dB of each smaller type.
+
+48 dB is a difference of one level of 255 in every pixel. At 30 dB the difference is hardly visible.
+"""
 
 
 class ParityError(UserError):
-    """A graph is not equal to the module it came from; the worst case is named."""
+    """A graph does not match its PyTorch module. The message names the worst case."""
 
 
 Infer = Callable[[Mapping[str, Array]], Array]
-"""Gives uint8 pixels for inputs."""
+"""A function from named inputs to uint8 pixels."""
 
 
 class Case(NamedTuple):
-    """What a graph is tried with, and what its generator gives for it."""
+    """Test inputs of a graph and the expected output of its generator."""
 
     inputs: dict[str, Array]
     expected: Array
@@ -47,7 +53,7 @@ class Case(NamedTuple):
 
     @property
     def pixels(self) -> Array:
-        """What it gives as levels of pixels, float32 NHWC."""
+        """The expected output as pixel levels, float32 NHWC in [0, 255]."""
         levels: Array = np.rint((self.expected + 1) * 127.5).clip(0, 255).transpose(0, 2, 3, 1)
         return levels
 
@@ -56,14 +62,14 @@ class Case(NamedTuple):
 
 
 def cases(specs: Mapping[str, TensorSpec], example: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Give the inputs that a graph is tried with: the example's rows, or random images of several sizes.
+    """Yield test inputs of a graph: rows of the example, or random images of several sizes.
 
-    Images must not be constant: instance normalisation would divide noise by next to nothing.
+    Images are not constant, because instance normalisation would divide rounding errors by nearly 0.
 
     Args:
         specs: the graph's inputs.
-        example: of what its generator is fed; where that is no image, at least as many rows as the largest
-            batch.
+        example: example inputs of the generator. Unless they are images, they have at least as many rows as
+            the largest batch.
     """
     if "image" not in specs:
         for size in sorted(BATCHES, reverse=True):
@@ -89,7 +95,7 @@ def cases(specs: Mapping[str, TensorSpec], example: Mapping[str, Tensor]) -> Ite
 
 @torch.no_grad()
 def solve(generator: nn.Module, inputs: Iterable[dict[str, Tensor]]) -> list[Case]:
-    """Let a generator, in evaluation mode and on the CPU, give what its graphs will have to give."""
+    """Run a generator, in evaluation mode and on the CPU, to get the expected output for each input."""
     return [
         Case(
             {key: value.numpy() for key, value in each.items()},
@@ -100,12 +106,13 @@ def solve(generator: nn.Module, inputs: Iterable[dict[str, Tensor]]) -> list[Cas
 
 
 def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Case]) -> Parity:
-    """Hold a graph against its generator over several batches and sizes.
+    """Compare a graph with its generator on several batch sizes and image sizes.
 
     Args:
-        floats: the graph made to give the generator's own output.
+        floats: the graph with the generator's float output.
         model: the graph itself.
-        cases: of one size, the largest batch first and the others its first rows.
+        cases: test cases. Among those of one size, the largest batch comes first; the others are its first
+            rows.
 
     Raises:
         ParityError: the outputs differ by more than the bounds, or an image's bytes depend on its batch.
@@ -128,10 +135,10 @@ def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Cas
 
 
 def float_error(output: Array, case: Case, model: onnx.ModelProto) -> float:
-    """Give the greatest difference of numbers from the generator's own.
+    """Return the maximum absolute difference from the generator's float output.
 
     Raises:
-        ParityError: it is more than the bound for such a graph.
+        ParityError: the difference exceeds the bound for this graph.
     """
     normalised = any(node.op_type == "InstanceNormalization" for node in model.graph.node)
     bound = MAX_NORMALISED_ERROR if normalised else MAX_ABS_ERROR
@@ -142,10 +149,10 @@ def float_error(output: Array, case: Case, model: onnx.ModelProto) -> float:
 
 
 def level_error(output: Array, case: Case) -> int:
-    """Give the greatest difference of uint8 pixels, NHWC, from the generator's, in levels.
+    """Return the maximum difference of uint8 pixels, NHWC, from the generator's, in levels.
 
     Raises:
-        ParityError: it is more than one.
+        ParityError: the difference exceeds one level.
     """
     worst = int(np.abs(case.pixels - output).max())
     if worst > MAX_LEVEL_ERROR:
@@ -161,16 +168,16 @@ def measure_loss(
     precision: Precision,
     examples: Iterable[Mapping[str, Array]],
 ) -> Loss:
-    """Hold what a smaller type gives against the float graph, pixel by pixel.
+    """Compare the pixels of a graph of a smaller type with those of the float graph.
 
     Args:
         exact: the float graph.
-        smaller: runs the other.
-        precision: its type.
-        examples: inputs that none was calibrated with.
+        smaller: runs the graph of the smaller type.
+        precision: the smaller type.
+        examples: inputs that were not used for calibration.
 
     Raises:
-        ParityError: the pixels differ by more than the bound, or there are none.
+        ParityError: the PSNR is below the bound, or the output is not an image.
     """
     if exact.graph.output[0].type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         raise ParityError("smaller types are for graphs of images; points and vectors stay float")
@@ -188,7 +195,11 @@ def measure_loss(
 
 
 def must_be_near(loss: Loss, precision: Precision) -> None:
-    """Refuse a smaller type that costs more than its bound allows."""
+    """Check that the PSNR of a smaller type reaches its bound.
+
+    Raises:
+        ParityError: the PSNR is below the bound.
+    """
     if not loss.psnr >= MIN_PSNR[precision]:
         raise ParityError(
             f"{precision} costs too much: {loss.psnr:.1f} dB to the float graph over {loss.samples} outputs, "
@@ -197,7 +208,10 @@ def must_be_near(loss: Loss, precision: Precision) -> None:
 
 
 def in_runtime(model: onnx.ModelProto) -> Infer:
-    """Run a graph on the CPU; what depends on the batch is refused with a ParityError."""
+    """Return a function that runs a graph on the CPU.
+
+    The function raises ParityError if an image depends on its batch.
+    """
     session = open_session(model.SerializeToString(), "cpu")
 
     def run(inputs: Mapping[str, Array]) -> Array:
@@ -210,7 +224,11 @@ def in_runtime(model: onnx.ModelProto) -> Infer:
 
 
 def in_torch(generator: nn.Module) -> Infer:
-    """Run a generator of images as it is, rounding after every operation as its own type does."""
+    """Return a function that runs a generator of images in PyTorch.
+
+    Every operation rounds to the generator's own type. The function raises ParityError if the output is not
+    finite.
+    """
 
     @torch.no_grad()
     def run(inputs: Mapping[str, Array]) -> Array:
@@ -223,13 +241,19 @@ def in_torch(generator: nn.Module) -> Infer:
 
 
 def psnr(difference: Array) -> float:
-    """Give the peak signal to noise ratio of a difference of pixels, in levels: dB, 100 at most."""
+    """Return the peak signal-to-noise ratio in dB, at most 100, of a pixel difference in levels."""
     mean = float(np.square(difference.astype(np.float64)).mean())
     return min(10 * math.log10(255**2 / mean), 100.0) if mean else 100.0
 
 
 def must_not_depend_on_batch(output: Array, whole: Array) -> None:
-    """Refuse a graph whose pictures change with their neighbours: a seed must name one picture."""
+    """Check that each image is the same in a smaller and a larger batch.
+
+    A seed must always produce the same image.
+
+    Raises:
+        ParityError: an image differs.
+    """
     differing = np.any(output != whole[: len(output)], axis=(1, 2, 3)).nonzero()[0]
     if len(differing):
         raise ParityError(

@@ -1,8 +1,8 @@
-"""A graph of images whose convolutions multiply bytes: calibrated by what flows through it.
+"""Static int8 quantisation of the convolutions of an image graph, calibrated on examples.
 
-Written as QuantizeLinear and DequantizeLinear around each convolution, which runtimes fuse with it; all other
-operators stay float, but for the padding in front of a convolution. ONNX Runtime's own quantiser gives the
-same form; it can't leave out as many of the first convolutions as a bound asks for, nor pad bytes.
+Each convolution is surrounded by QuantizeLinear and DequantizeLinear nodes, and runtimes fuse the three. All
+other operators stay float, except the padding before a convolution. ONNX Runtime's own quantiser produces the
+same form. It can't choose the number of first convolutions that stay float by a bound, and it can't pad int8.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,25 +18,26 @@ from training.graphs.rewrite import rewrite
 from training.graphs.rules import Convolution, Sketch
 
 TAIL = 1e-5
-"""Share of a tensor's numbers that may lie beyond its range, at either end."""
+"""Fraction of a tensor's values that may lie outside its range, at either end."""
 
 SURPLUS = 0.5
-"""dB over the bound that calibration must reach, for what is measured on others."""
+"""Margin in dB above the bound for the calibration examples; other examples may have a lower PSNR."""
 
 Ranges = Mapping[str, tuple[float, float]]
 
 
 def quantise(model: onnx.ModelProto, examples: Iterable[Mapping[str, Array]]) -> onnx.ModelProto:
-    """Give a graph whose convolutions, all but the first few, multiply unsigned by signed bytes.
+    """Quantise all convolutions but the first few, to uint8 activations and int8 weights.
 
-    The first lose most, and cost least: as few as reach the bound stay float.
+    The first convolutions lose the most precision and take the least time. As few of them as the bound
+    requires stay float.
 
     Args:
-        model: a float graph from whatever to uint8 images; its transposed convolutions stay float.
-        examples: what it is fed, to calibrate it: a dozen suffice.
+        model: a float graph with uint8 images as output. Its transposed convolutions stay float.
+        examples: inputs to calibrate the graph with. A dozen suffice.
 
     Raises:
-        ParityError: nothing can be quantised within the bound.
+        ParityError: no convolution can be quantised within the bound.
     """
     examples = list(examples)
     graph = ir.from_proto(model).graph
@@ -63,7 +64,7 @@ def quantise(model: onnx.ModelProto, examples: Iterable[Mapping[str, Array]]) ->
 def _values(
     model: onnx.ModelProto, names: Sequence[str], examples: Iterable[Mapping[str, Array]]
 ) -> Iterator[list[Array]]:
-    """Give the values of some tensors of a graph, for one example after the other."""
+    """Yield the values of the named tensors of a graph for each example."""
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
     outputs = {value.name for value in model.graph.output}
@@ -74,7 +75,7 @@ def _values(
 
 
 def _ranges(model: onnx.ModelProto, names: Sequence[str], examples: Sequence[Mapping[str, Array]]) -> Ranges:
-    """Give the range of each tensor: its outer quantiles, in the mean over the examples, and 0."""
+    """Return the range of each tensor: its outer quantiles, averaged over the examples, extended to 0."""
     ends = [
         [np.quantile(value, (TAIL, 1 - TAIL)) for value in values]
         for values in _values(model, names, examples)
@@ -84,15 +85,15 @@ def _ranges(model: onnx.ModelProto, names: Sequence[str], examples: Sequence[Map
 
 
 class Bytes:
-    """The rule that makes some convolutions, by the names of their outputs, multiply bytes."""
+    """Rule that quantises the convolutions whose outputs have the chosen names."""
 
     def __init__(self, ranges: Ranges, chosen: set[str]) -> None:
         self.ranges, self.chosen = ranges, chosen
         self._fed: dict[str, ir.Value] = {}
-        """What is quantised already, for convolutions that share it."""
+        """Quantised inputs by name, for convolutions with the same input."""
 
     def __call__(self, node: ir.Node, op: Sketch) -> ir.Value | None:
-        """Rewrite one convolution."""
+        """Quantise one convolution, or return None if it is not chosen."""
         found = Convolution.read(node, "Conv")
         name = str(node.outputs[0].name)
         if found is None or name not in self.chosen:
@@ -100,7 +101,7 @@ class Bytes:
         scale, _ = self._grid(str(found.image.name))
         weight = found.weight.reshape(len(found.weight), -1)
         bias = np.zeros(len(weight), np.float32) if found.bias is None else found.bias
-        # The bias has 32 bits, in steps of both scales.
+        # The bias is int32; its scale is the product of the scales of the input and the weight.
         steps = np.maximum(np.abs(weight).max(1) / 127, np.abs(bias) / scale / 2**30)
         steps = np.maximum(steps, 1e-12).astype(np.float32)
         levels = np.round(weight / steps[:, None]).astype(np.int8).reshape(found.weight.shape)
@@ -116,13 +117,13 @@ class Bytes:
         return op("DequantizeLinear", op("QuantizeLinear", product, *grid), *grid)
 
     def _grid(self, name: str) -> tuple[Array, Array]:
-        """Give the scale and the zero point of a tensor's bytes."""
+        """Return the scale and the zero point of a tensor in uint8."""
         low, high = self.ranges[name]
         scale = np.array(max(high - low, 1e-6) / 255, np.float32)
         return scale, np.array(np.clip(np.round(-low / scale), 0, 255), np.uint8)
 
     def _input(self, image: ir.Value, op: Sketch) -> ir.Value:
-        """Quantise what convolutions are fed, once; where it was mirrored to a larger size, before that."""
+        """Quantise the input of convolutions once, before its padding unless that is by a constant."""
         name = str(image.name)
         if name not in self._fed:
             grid = self._grid(name)

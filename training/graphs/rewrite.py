@@ -1,6 +1,6 @@
-"""A graph rewritten into an equal one that ONNX Runtime's CPU provider runs faster.
+"""Graph rewriting: an equivalent graph that runs faster on ONNX Runtime's CPU provider.
 
-Other runtimes, and CUDA, are better off with the graph as it was.
+CUDA and other runtimes run the original graph faster.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,15 @@ from training.graphs.rules import RULES, Rule, Sketch, elementwise_first
 def rewrite(
     model: onnx.ModelProto, rules: Sequence[Rule] = RULES, then: Sequence[Rule] = (elementwise_first,)
 ) -> onnx.ModelProto | None:
-    """Rewrite a graph by every rule that fits, until none does.
+    """Apply rewrite rules to a graph until none matches.
 
     Args:
-        model: as `training.graphs.trace` gives it; left as it is.
-        rules: by default all that make it faster.
-        then: those that are only worth it after the others.
+        model: a graph from `training.graphs.trace`. It is not modified.
+        rules: rules to apply, by default all rules that make the graph faster.
+        then: rules to apply afterwards. They only help after the others.
 
     Returns:
-        A graph of the same inputs and outputs, equal up to rounding; None where no rule fits.
+        A graph with the same inputs and outputs, equal up to rounding, or None if no rule matches.
     """
     rewritten = ir.from_proto(model)
     taken = set(rewritten.graph.initializers)
@@ -37,7 +37,7 @@ def rewrite(
 
 
 def _apply_all(rules: Sequence[Rule], graph: ir.Graph, names: Iterator[str]) -> int:
-    """Apply rules until none fits; tell how often one did."""
+    """Apply rules until none matches and return the number of replacements."""
     total = 0
     while fitted := sum(_apply(rule, node, names) for node in list(graph) for rule in rules):
         total += fitted
@@ -45,10 +45,10 @@ def _apply_all(rules: Sequence[Rule], graph: ir.Graph, names: Iterator[str]) -> 
 
 
 def _apply(rule: Rule, node: ir.Node, names: Iterator[str]) -> bool:
-    """Put what a rule gives in a node's place."""
+    """Replace a node by a rule's result, and return whether the rule matches."""
     graph = node.graph
     if not isinstance(graph, ir.Graph):
-        return False  # it was replaced
+        return False  # the node was replaced earlier
     sketch = Sketch(names)
     value = rule(node, sketch)
     if value is None:
@@ -62,7 +62,7 @@ def _apply(rule: Rule, node: ir.Node, names: Iterator[str]) -> bool:
 
 
 def _prune(graph: ir.Graph, values: Sequence[ir.Value | None]) -> None:
-    """Take nodes out that nobody wants the values of any more."""
+    """Remove the producers of values that are no longer used."""
     for value in values:
         node = value.producer() if value is not None else None
         if node is None or any(output.uses() or output.is_graph_output() for output in node.outputs):

@@ -1,8 +1,8 @@
-"""What a graph computes, in operators that ONNX Runtime's CPU provider runs fastest: plain convolutions.
+"""Rewrite rules towards plain convolutions, the fastest operators of ONNX Runtime's CPU provider.
 
-That provider runs a transposed convolution without its blocked layout, and every convolution directly, for
-the output channels in full vectors. Each rule looks at one node and gives what computes the same, up to
-rounding, or None where it does not fit.
+The provider runs transposed convolutions without its blocked layout. It runs convolutions directly, in full
+vectors of output channels. Each rule maps one node to a value that is equal up to rounding, or to None if the
+rule does not match.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,29 +17,29 @@ from serving.arrays import Array
 Operand = ir.Value | Array | Sequence[int] | None
 
 FEW_CHANNELS = 4
-"""Four times so many still fit the 16 numbers of the widest vectors."""
+"""Maximum number of few channels: four times as many fit in the widest vectors, of 16 floats."""
 
 MANY_CHANNELS = 64
-"""From so many on, fewer multiplications are worth more passes over the data."""
+"""Number of channels from which fewer multiplications are worth extra passes over the data."""
 
 ELEMENTWISE = ("Add", "Cast", "Clip", "Div", "LeakyRelu", "Mul", "Relu", "Round", "Sigmoid", "Sub", "Tanh")
 MOVING = ("Concat", "DepthToSpace", "Reshape", "Slice", "Unsqueeze")
 
 
 class Sketch:
-    """Nodes that may take another's place."""
+    """Builder of the nodes that replace another node."""
 
     def __init__(self, names: Iterator[str]) -> None:
         self.tape, self._names = Tape(), names
 
     def __call__(self, operator: str, *operands: Operand, **attributes: Any) -> ir.Value:
-        """Add a node; operands are values, arrays, shapes, or None for what is left out at the end."""
+        """Add a node; operands are values, arrays or shapes, or None for omitted trailing operands."""
         return self.tape.op(
             operator, [self._value(each) for each in operands if each is not None], attributes
         )
 
     def again(self, node: ir.Node, operands: Sequence[ir.Value | None]) -> ir.Value:
-        """Add a node like another one, of other operands."""
+        """Add a copy of a node with other operands."""
         return self.tape.op(node.op_type, operands, node.attributes)
 
     def _value(self, operand: Operand) -> ir.Value:
@@ -53,17 +53,17 @@ Rule = Callable[[ir.Node, Sketch], ir.Value | None]
 
 
 class Convolution(NamedTuple):
-    """A convolution or a transposed one over two dimensions, of one group, its weights known."""
+    """A 2-D convolution or transposed convolution with one group and constant weights."""
 
     image: ir.Value
     weight: Array
     bias: Array | None
     strides: tuple[int, ...]
     pads: tuple[int, ...]
-    """Above, left, below, right."""
+    """Padding: top, left, bottom, right."""
 
     extra: tuple[int, ...]
-    """Rows and columns that a transposed one adds below and at the right."""
+    """Output padding of a transposed convolution: rows at the bottom, columns on the right."""
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -72,7 +72,7 @@ class Convolution(NamedTuple):
 
     @staticmethod
     def read(node: ir.Node, operator: str) -> "Convolution | None":
-        """Read a node, if it is such a convolution."""
+        """Return a node as a Convolution, or None if it does not match."""
         attributes = {name: attribute.value for name, attribute in node.attributes.items()}
         plain = attributes.get("group", 1) == 1 and set(attributes.get("dilations", (1,))) == {1}
         plain = (
@@ -104,13 +104,13 @@ def _constant(value: ir.Value | None) -> Array | None:
 
 
 def _is_scalar(value: ir.Value) -> bool:
-    """Tell one known number that no shape depends on."""
+    """Return whether a value is a constant number that does not change shapes by broadcasting."""
     array = _constant(value)
     return array is not None and array.size == 1 and array.ndim <= 1
 
 
 def elementwise_first(node: ir.Node, op: Sketch) -> ir.Value | None:
-    """Change numbers before they are moved: an activation then belongs to the convolution in front of it."""
+    """Move an elementwise operator before a data movement, next to the convolution it can fuse with."""
     if node.op_type not in ELEMENTWISE or not node.inputs:
         return None
     moved, *scalars = node.inputs
@@ -130,7 +130,7 @@ def elementwise_first(node: ir.Node, op: Sketch) -> ir.Value | None:
 
 
 def latent_as_matrix(node: ir.Node, op: Sketch) -> ir.Value | None:
-    """Make a transposed convolution of single pixels what it is: a product of matrices."""
+    """Replace a transposed convolution of a 1x1 input by a matrix product."""
     found = Convolution.read(node, "ConvTranspose")
     if found is None or found.image.shape is None or tuple(found.image.shape[2:]) != (1, 1):
         return None
@@ -144,11 +144,11 @@ def latent_as_matrix(node: ir.Node, op: Sketch) -> ir.Value | None:
 
 
 def phases(node: ir.Node, op: Sketch) -> ir.Value | None:
-    """Make a transposed convolution that enlarges s times s * s small ones, and interleave their outputs.
+    """Replace a transposed convolution of stride s by s * s convolutions with interleaved outputs.
 
-    Output pixel s * j + a of a row depends on the kernel's columns t with t = a + pad (mod s) alone, and on
-    the input's pixel j + (a + pad - t) / s. No multiplication is added and none is with a zero. With few
-    output channels the convolutions would leave most of a vector empty: such a one stays.
+    Output pixel s * j + a of a row depends only on the kernel columns t with t = a + pad (mod s), and on
+    input pixel j + (a + pad - t) / s. No multiplication is added and none is by zero. A transposed
+    convolution with few output channels is kept, because its parts would leave most of a vector empty.
     """
     found = Convolution.read(node, "ConvTranspose")
     if found is None or found.weight.shape[1] <= FEW_CHANNELS or found.strides == (1, 1):
@@ -168,7 +168,7 @@ def phases(node: ir.Node, op: Sketch) -> ir.Value | None:
 
 
 class Taps(NamedTuple):
-    """What one phase of an axis needs: padding at its begin and end, and the kernel's places, in order."""
+    """One phase of an axis: padding at its beginning and end, and the kernel positions in order."""
 
     begin: int
     end: int
@@ -176,7 +176,7 @@ class Taps(NamedTuple):
 
 
 def _taps(found: Convolution, axis: int) -> list[Taps]:
-    """List an axis's phases; none where it does not come out exactly stride times as long."""
+    """Return an axis's phases, or [] if the output is not exactly stride times as long as the input."""
     kernel, stride = found.kernel[axis], found.strides[axis]
     begin, end = found.pads[axis], found.pads[axis + 2]
     if kernel + found.extra[axis] - begin - end != stride:
@@ -192,7 +192,7 @@ def _taps(found: Convolution, axis: int) -> list[Taps]:
 
 
 def interleave_columns(op: Sketch, columns: Sequence[ir.Value]) -> ir.Value:
-    """Put images (N, C, H, W) together column by column: (N, C, H, len(columns) * W)."""
+    """Interleave images (N, C, H, W) column by column: (N, C, H, len(columns) * W)."""
     if len(columns) == 1:
         return columns[0]
     stacked = op("Concat", *(op("Unsqueeze", each, (-1,)) for each in columns), axis=-1)
@@ -200,7 +200,7 @@ def interleave_columns(op: Sketch, columns: Sequence[ir.Value]) -> ir.Value:
 
 
 def _interleave_rows(op: Sketch, rows: Sequence[ir.Value], found: Convolution) -> ir.Value:
-    """Put images of one size together row by row."""
+    """Interleave images of one size row by row."""
     if len(rows) == 1:
         return rows[0]
     channels, times = found.weight.shape[1], found.strides[1]
@@ -213,11 +213,11 @@ def _interleave_rows(op: Sketch, rows: Sequence[ir.Value], found: Convolution) -
 
 
 def few_channels(node: ir.Node, op: Sketch) -> ir.Value | None:
-    """Compute an image's few channels for blocks of 2x2 pixels at once: four times as many fill a vector."""
+    """Compute blocks of 2x2 pixels of an image with few channels: four times the channels fill a vector."""
     found = Convolution.read(node, "Conv")
     if found is None or found.strides != (1, 1) or len(found.weight) > FEW_CHANNELS:
         return None
-    if min(found.kernel) < 3:  # the larger kernel would cost what the vectors save
+    if min(found.kernel) < 3:  # the larger kernel would cost as much as full vectors save
         return None
     channels, before, height, width = found.weight.shape
     weight = np.zeros((2, 2, channels, before, height + 1, width + 1), found.weight.dtype)
@@ -237,10 +237,10 @@ def few_channels(node: ir.Node, op: Sketch) -> ir.Value | None:
 
 
 def fewer_products(node: ir.Node, op: Sketch) -> ir.Value | None:
-    """Compute a 3-wide convolution's columns by pairs, with 4 products instead of 6: Winograd's F(2, 3).
+    """Compute a 3x3 convolution's columns in pairs, with 4 products instead of 6: Winograd's F(2, 3).
 
-    Sources: Winograd 1980; Lavin and Gray 2016, section 4.1. Along one axis only: over both, what is saved in
-    products is lost in passes over the data.
+    It is applied along one axis only. Along both axes, extra passes over the data would cost as much as fewer
+    products save. Sources: Winograd 1980; Lavin and Gray 2016, section 4.1.
     """
     found = Convolution.read(node, "Conv")
     if found is None or found.strides != (1, 1) or found.kernel != (3, 3):
@@ -266,7 +266,7 @@ def fewer_products(node: ir.Node, op: Sketch) -> ir.Value | None:
         return op("Conv", data, weights[index][..., None], bias, pads=(above, 0, below, 0))
 
     one, two = product(1), product(2)
-    # A convolution, and not Neg or Sub, for those leave the layout that convolutions have among themselves.
+    # A convolution rather than Neg or Sub, because those leave the blocked layout of convolutions.
     minus_two = op("Conv", two, np.full((after, 1, 1, 1), -1, found.weight.dtype), group=after)
     even = op("Add", product(0, found.bias), op("Add", one, two))
     odd = op("Add", minus_two, op("Add", one, product(3, found.bias)))
@@ -274,7 +274,7 @@ def fewer_products(node: ir.Node, op: Sketch) -> ir.Value | None:
 
 
 def _crop(op: Sketch, image: ir.Value, found: Convolution, axes: tuple[int, ...]) -> ir.Value:
-    """Cut a convolution's output, made up to even sizes, to what it is along some axes."""
+    """Crop a convolution's output, which was computed at even sizes, to its own size along some axes."""
     shape = found.image.shape
     change = {axis: found.pads[axis - 2] + found.pads[axis] - found.kernel[axis - 2] + 1 for axis in axes}
     sizes = [None if shape is None else shape[axis] for axis in axes]
@@ -288,6 +288,6 @@ def _crop(op: Sketch, image: ir.Value, found: Convolution, axes: tuple[int, ...]
 
 
 DIRECT: tuple[Rule, ...] = (latent_as_matrix, phases, few_channels)
-"""Those whose products are the original's; bytes are multiplied in them."""
+"""Rules that keep the products of the original graph; int8 graphs are rewritten by these only."""
 
 RULES = (*DIRECT, fewer_products)

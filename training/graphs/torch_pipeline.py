@@ -1,4 +1,4 @@
-"""Generators in the place of an artifact's graphs: the same arrays in and out, by torch."""
+"""A pipeline that runs PyTorch generators instead of an artifact's graphs, on the same arrays."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,12 +17,12 @@ from zoo.entry import Entry, Inputs
 def pipeline_of_generators(
     entry: Entry, generators: nn.ModuleDict, preview: Inputs, labels: Sequence[str] = ()
 ) -> Pipeline:
-    """Take generators in evaluation mode for graphs, on whatever device the probe is on.
+    """Return a pipeline that runs generators on the device of their preview inputs.
 
     Args:
-        entry: whose they are.
-        generators: by name.
-        preview: an example of what each is fed.
+        entry: the entry of the generators.
+        generators: generators by name, in evaluation mode.
+        preview: example inputs of each generator.
         labels: names of the data's classes.
     """
     (device,) = {value.device for fed in preview.values() for value in fed.values()}
@@ -37,10 +37,10 @@ def _run(generators: nn.ModuleDict, device: torch.device, name: str, inputs: Map
 
 
 def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, TensorSpec]:
-    """Describe what a generator is fed, for the manifest and for whoever draws it.
+    """Return the specifications of a generator's inputs, for the manifest and for sampling.
 
     Raises:
-        UserError: an input is not a `latent`, a `label` or an `image`, or one is beside an image.
+        UserError: an input is not a `latent`, a `label` or an `image`, or an image is not the only input.
     """
     if "image" in example and len(example) > 1:
         raise UserError(f"a generator that is fed an image is fed nothing else; got {', '.join(example)}")

@@ -1,4 +1,4 @@
-"""A generator as an ONNX graph: one file, dynamic batch, images uint8 NHWC at both ends."""
+"""Export of a generator to ONNX: one file, dynamic batch, uint8 NHWC images as input and output."""
 
 import numpy as np
 import onnx
@@ -11,18 +11,18 @@ from serving.errors import UserError
 from training.graphs.pixels import as_fed, to_pixels
 
 OPSET = 18
-"""From 22 on ONNX Runtime places instance normalisation on the CPU, even under CUDA."""
+"""ONNX opset. From opset 22, ONNX Runtime runs instance normalisation on the CPU, even under CUDA."""
 
 
 class GraphError(UserError):
-    """A generator can't become a graph that anyone with ONNX Runtime could use."""
+    """A generator can't be exported as a graph that runs wherever ONNX Runtime does."""
 
 
 class Ends(nn.Module):
-    """A generator with the ends of a graph: its own inputs, in their order, images as uint8 NHWC; and so out.
+    """A generator with a graph's interface: its inputs in order, with uint8 NHWC images in and out.
 
-    The second output is the generator's own, in float; parity is measured on it, and what is exported is
-    without it.
+    The second output is the generator's own float output. Parity is measured on it. Exported graphs do not
+    have it.
     """
 
     def __init__(self, generator: nn.Module, names: list[str]) -> None:
@@ -30,28 +30,28 @@ class Ends(nn.Module):
         self.generator, self.names = generator, names
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Give uint8 images (N, H, W, C) or float32 vectors (N, D), and the generator's own output."""
+        """Return uint8 images (N, H, W, C) or float32 vectors (N, D), and the generator's own output."""
         fed = {name: as_fed(value) for name, value in zip(self.names, inputs, strict=True)}
         output = self.generator(**fed)
         return (to_pixels(output) if output.ndim == 4 else output.clone()), output
 
 
 def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -> onnx.ModelProto:
-    """Export a generator with two outputs, `output` and `float_output`, and nothing of this machine in it.
+    """Export a generator with two outputs, `output` and `float_output`, without metadata of the exporter.
 
     Args:
-        generator: in evaluation mode, on the CPU; called with the example by name.
-        example: the graph's inputs, at least two rows, images as uint8 NHWC; the first dimension becomes the
-            dynamic batch, and an image's height and width vary too.
-        multiple: of which an image's height and width are multiples.
+        generator: the generator, in evaluation mode, on the CPU. It is called with the example by name.
+        example: the graph's inputs, with at least two rows and images as uint8 NHWC. The first dimension
+            becomes the dynamic batch. An image's height and width are dynamic too.
+        multiple: number that divides every height and width of an image.
 
     Raises:
-        GraphError: weights are not finite, or the batch came out fixed.
+        GraphError: weights are not finite, or the batch or an image's size is fixed in the graph.
     """
     for key, value in generator.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise GraphError(f"{key} holds numbers that are not finite; train again from before they came")
-    # One input names the batch; that the others share it is found, and naming it again would warn.
+    # One input names the batch. The exporter infers that the others share it; naming it again would warn.
     first, *others = example
     batch = {first: torch.export.Dim("batch", min=1)} | dict.fromkeys(others, torch.export.Dim.AUTO)
     sides = {1: multiple * torch.export.Dim("rows", min=1), 2: multiple * torch.export.Dim("columns", min=1)}
@@ -75,7 +75,11 @@ def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -
 
 
 def _must_vary(model: onnx.ModelProto) -> None:
-    """Refuse a graph whose batch, or size where it is fed images, came out fixed."""
+    """Check that a graph's batch is dynamic, and its image size too if its input is an image.
+
+    Raises:
+        GraphError: a dimension is fixed.
+    """
     sized = any(len(node.type.tensor_type.shape.dim) == 4 for node in model.graph.input)
     for node in (*model.graph.input, *model.graph.output):
         dimensions = node.type.tensor_type.shape.dim
@@ -88,7 +92,7 @@ def _must_vary(model: onnx.ModelProto) -> None:
 
 
 def only(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """Copy what one of a graph's outputs needs."""
+    """Return a copy of a graph with one of its outputs."""
     kept = ir.from_proto(model)
     (wanted,) = (value for value in kept.graph.outputs if value.name == output)
     kept.graph.outputs[:] = [wanted]
@@ -97,10 +101,10 @@ def only(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
 
 
 def finish(model: onnx.ModelProto, properties: dict[str, str]) -> bytes:
-    """Label a graph, check it and write it; the same bytes every time.
+    """Set a graph's metadata properties, check it and serialize it deterministically.
 
     Raises:
-        GraphError: the graph is not fit to leave.
+        GraphError: the graph fails `check`.
     """
     onnx.helper.set_model_props(model, properties)
     check(model)
@@ -109,11 +113,11 @@ def finish(model: onnx.ModelProto, properties: dict[str, str]) -> bytes:
 
 
 def check(model: onnx.ModelProto) -> None:
-    """Hold a graph against what every reader of ONNX may expect.
+    """Check that a graph is portable.
 
     Raises:
-        GraphError: it is not valid ONNX, of another opset or of operators of others, of a fixed batch, or has
-            weights outside the file or that are not finite.
+        GraphError: the graph is not valid ONNX, uses another opset or another operator domain, has a fixed
+            batch, or has weights that are outside the file or not finite.
     """
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -131,7 +135,7 @@ def check(model: onnx.ModelProto) -> None:
 
 
 def _anonymise(model: onnx.ModelProto) -> None:
-    """Take out what the exporter notes of itself and of the source: versions, paths, stack traces."""
+    """Remove the exporter's metadata: versions, paths and stack traces."""
     model.producer_name, model.producer_version, model.doc_string = "gan-zoo", "", ""
     model.ClearField("metadata_props")
     graph = model.graph

@@ -1,4 +1,4 @@
-"""The files of one graph, each proven: for every runtime, faster on the CPU, smaller."""
+"""The variants of one graph, each checked: portable, faster on the CPU, fp16 and int8."""
 
 import copy
 import logging
@@ -23,11 +23,11 @@ logger = logging.getLogger("ganzoo")
 SmallPrecision = Literal["fp16", "int8"]
 
 EXAMPLES = 4
-"""Draws that int8 is calibrated with; so many others measure what it costs."""
+"""Number of draws that calibrate int8; as many other draws measure its loss."""
 
 
 class Proven(NamedTuple):
-    """A file that may leave, and how far it is from its generator."""
+    """A checked graph and its measured difference from the generator."""
 
     model: onnx.ModelProto
     provider: Provider
@@ -37,16 +37,16 @@ class Proven(NamedTuple):
 
 
 class Smaller(NamedTuple):
-    """Types smaller than float32 that graphs are wanted in too."""
+    """Additional variants of smaller types than float32, and the inputs to measure them with."""
 
     precisions: tuple[SmallPrecision, ...]
-    """fp16, for CUDA; int8, calibrated, for the CPU."""
+    """Smaller types: fp16 for CUDA, calibrated int8 for the CPU."""
 
     draw: Callable[[str, int], dict[str, Tensor]]
-    """Gives what a graph, by its name, is fed, to calibrate and measure it: others for each number."""
+    """Function from a graph's name and a number to inputs; every number draws different ones."""
 
     def examples(self, name: str, numbers: range) -> list[dict[str, Array]]:
-        """Give what a graph is fed, as arrays."""
+        """Return inputs of a graph as arrays, one set for each number."""
         return [all_as_served(self.draw(name, each)) for each in numbers]
 
 
@@ -58,19 +58,19 @@ def variants(
     cases: Sequence[Case],
     wanted: Smaller | None,
 ) -> Iterator[Proven]:
-    """Make the graph of a generator, what computes the same faster on the CPU, and what is smaller.
+    """Yield the graph of a generator, a variant that is faster on the CPU, and variants of smaller types.
 
     Args:
-        name: the graph's.
-        generator: in evaluation mode, on the CPU.
-        example: what it is traced with, as `training.graphs.trace.trace` wants it.
-        multiple: of which an image's height and width are multiples.
-        cases: what the graphs are tried with.
-        wanted: smaller types.
+        name: the graph's name.
+        generator: the generator, in evaluation mode, on the CPU.
+        example: example inputs, as in `training.graphs.trace.trace`.
+        multiple: number that divides every height and width of an image.
+        cases: test cases of the graphs.
+        wanted: smaller types to add, if any.
 
     Raises:
-        UserError: it can't become a graph (`GraphError`), one is not equal to it, or costs more than is
-            allowed (`ParityError`).
+        UserError: the generator can't be exported (`GraphError`), or a variant differs from it by more than
+            its bound (`ParityError`).
     """
     traced = trace(generator, example, multiple)
     model, floats = only(traced, "output"), only(traced, "float_output")
@@ -83,7 +83,7 @@ def variants(
         match precision:
             case "fp16":
                 half = Half(generator)
-                # The CPU provider would compute in float32 and see no overflow: torch rounds as CUDA does.
+                # The CPU provider computes in float32 and does not overflow. PyTorch rounds as CUDA does.
                 loss = parity.measure_loss(model, parity.in_torch(half), precision, others)
                 small = only(trace(half, example, multiple), "output")
                 yield Proven(small, "cuda", precision, loss=loss)
@@ -95,7 +95,7 @@ def variants(
 
 
 def _faster(model: onnx.ModelProto, floats: onnx.ModelProto, cases: Sequence[Case]) -> Iterator[Proven]:
-    """Make what is faster on the CPU: by all rules, or by fewer where rounding then costs too much."""
+    """Yield a variant that is faster on the CPU: by all rules, or by DIRECT if rounding breaks parity."""
     tried = None
     for rules in (RULES, DIRECT):
         faster, faster_floats = rewrite(model, rules), rewrite(floats, rules)
@@ -111,14 +111,14 @@ def _faster(model: onnx.ModelProto, floats: onnx.ModelProto, cases: Sequence[Cas
 
 
 class Half(nn.Module):
-    """A generator that computes in half precision, between ends of float32."""
+    """A generator that computes in half precision, with float32 inputs and outputs."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = copy.deepcopy(generator).half()
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """Give what the generator gives."""
+        """Return the generator's output in float32."""
         fed = {name: value.half() if value.is_floating_point() else value for name, value in inputs.items()}
         output: Tensor = self.generator(**fed)
         return output.float()

@@ -1,7 +1,8 @@
-"""Resumable state as one safetensors file, named by its step and its own hash; nothing is unpickled.
+"""Checkpoints: one safetensors file each, named by its step and its SHA-256, without pickle.
 
-The tensors of any nested state are its leaves; what is left when they are taken out is JSON in the file's
-header. The file's name carries the first half of its SHA-256, so one rename makes it both there and verified.
+The tensors of a nested state are stored as tensors; the structure and the other values are stored as JSON in
+the file's header. The file name contains the first half of the SHA-256, so that a single rename publishes the
+file and the hash to verify it by.
 """
 
 import hashlib
@@ -21,16 +22,17 @@ from serving.system.files import write_file
 NAME = re.compile(r"(\d{8})-([0-9a-f]{32})\.safetensors")
 
 State = dict[str, Any]
-"""Nested dicts and lists of tensors, numbers, strings, truth values and None."""
+"""A state: nested dicts and lists of tensors, numbers, strings, booleans and None."""
 
 
 def save(folder: Path, step: int, state: State, keep: int) -> Path:
-    """Write a checkpoint; then keep it and the ones of earlier steps, `keep` in all.
+    """Write a checkpoint and remove old ones, so that `keep` remain.
 
-    Another of its own step, or one of a later step, is from before a fall back, and goes too.
+    Other checkpoints of the same step or of later steps are leftovers from before a rollback. They are
+    removed too.
 
     Raises:
-        OSError: it can't be written; the checkpoints before it are as they were.
+        OSError: the file can't be written. Existing checkpoints are unchanged.
     """
     data = pack(state)
     path = folder / f"{step:08d}-{_digest(data)}.safetensors"
@@ -44,12 +46,12 @@ def save(folder: Path, step: int, state: State, keep: int) -> Path:
 
 
 def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
-    """Read the newest checkpoint that is sound: its step and its state, or None where there is none.
+    """Return step and state of the newest intact checkpoint, or None if there are no checkpoints.
 
-    One that is damaged is named in a warning and passed over; one after the step `latest` is not looked at.
+    Damaged checkpoints are skipped with a warning. Checkpoints after the step `latest` are ignored.
 
     Raises:
-        UserError: there are checkpoints, and none is sound.
+        UserError: all checkpoints are damaged.
     """
     paths = [path for path in _newest_first(folder) if _parts(path)[0] <= latest]
     for path in paths:
@@ -64,19 +66,19 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
 
 
 def drop(folder: Path, after: int) -> None:
-    """Remove the checkpoints of later steps than that one, the last first."""
+    """Remove the checkpoints after a step, newest first."""
     for path in _newest_first(folder):
         if _parts(path)[0] > after:
             path.unlink()
 
 
 def steps(folder: Path) -> list[int]:
-    """List the steps that have a checkpoint."""
+    """Return the steps that have a checkpoint, newest first."""
     return [_parts(path)[0] for path in _newest_first(folder)]
 
 
 def pack(state: State) -> bytes:
-    """Give a state as the bytes of a file."""
+    """Serialize a state to the bytes of a file."""
     tensors: dict[str, Tensor] = {}
     tree = _take_out(state, "", tensors)
     data: bytes = safetensors.torch.save(tensors, {"tree": json.dumps(tree)})
@@ -84,7 +86,7 @@ def pack(state: State) -> bytes:
 
 
 def unpack(data: bytes) -> State:
-    """Take a state out of the bytes of a file."""
+    """Deserialize a state from the bytes of a file."""
     tensors = safetensors.torch.load(data)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     state: State = _put_back(json.loads(header["__metadata__"]["tree"]), tensors)
@@ -92,7 +94,7 @@ def unpack(data: bytes) -> State:
 
 
 def _take_out(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Move tensors into a flat dict by their paths, and describe the rest as JSON."""
+    """Collect the tensors of a state in a flat dict by path and return the rest as JSON values."""
     match value:
         case Tensor():
             tensors[path] = value.detach().to("cpu", copy=True).contiguous()
@@ -135,13 +137,13 @@ def _digest(data: bytes) -> str:
 
 
 def random_state(device: torch.device) -> State:
-    """Take torch's random state, the CPU's and the device's."""
+    """Return torch's random state of the CPU and of a CUDA device."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_state(state: State, device: torch.device) -> None:
-    """Put torch's random state back."""
+    """Restore torch's random state of the CPU and of a CUDA device."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,4 +1,4 @@
-"""What the lab decides: the run's data, length, place and bookkeeping."""
+"""Configuration of a run: `TrainConfig` and `RunConfig`, which is stored as `run.json`."""
 
 import dataclasses
 import json
@@ -22,65 +22,65 @@ from zoo.fields import must_be_at_least, must_be_choices
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training and its folder."""
+    """Settings of a training run that do not depend on the entry."""
 
     data: str = "glyphs"
-    """What to learn from: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT],
-    folder:PATH, gaussian2d, ring8, grid25 or mixture16; to translate, unpaired:PATH, paired:PATH,
-    glyphs-style or glyphs-pairs."""
+    """Training data: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT], folder:PATH,
+    gaussian2d, ring8, grid25 or mixture16; for translation, unpaired:PATH, paired:PATH, glyphs-style or
+    glyphs-pairs."""
 
     steps: int = 5000
-    """Rounds of updates in all; a run that has them already does nothing."""
+    """Total number of training steps, including those before a resume."""
 
     out: Path | None = None
-    """The run's folder; by default runs/ENTRY-DATA. The same command again resumes what is there."""
+    """Folder of the run; by default runs/ENTRY-DATA. Running the same command again resumes the run."""
 
     device: str = "auto"
-    """Where to train: auto (CUDA if there is one, else the CPU), cpu, cuda, cuda:1, ..."""
+    """Device to train on: auto (CUDA if available, else the CPU), cpu, cuda, cuda:1, ..."""
 
     seed: int = 0
-    """Seed of the weights, the latents, the data and their order."""
+    """Seed of the initial weights, the latents, and the data and their order."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """What the players' products are computed in: fp32, or bf16, faster where a GPU or the processor has it
-    (AMX or AVX-512 BF16); weights, losses and what is exported stay float32."""
+    """Compute precision of the networks: fp32, or bf16 autocast, which is faster on GPUs and CPUs with bf16
+    instructions (AMX, AVX-512 BF16). Weights, losses and exported graphs stay float32."""
 
     compile: bool = False
-    """Compile the players by torch.compile, which takes minutes before the first step and a C++ compiler."""
+    """Compile the networks with torch.compile. Needs a C++ compiler and minutes before the first step."""
 
     sync_batch_norm: bool = False
-    """Where several processes share a batch, normalise over all of it and not over each one's part."""
+    """In distributed training, compute batch normalisation over the batch of all processes."""
 
     workers: int | None = None
-    """Threads that make batches ahead of their steps where data are read or drawn as they go; by default as
-    many as there are cores, 8 at most, for a GPU, and none for the CPU, whose cores the steps want."""
+    """Prefetch threads for data that are not held in memory; by default one per core, at most 8, when
+    training on a GPU, and none when training on the CPU."""
 
     ema: float = 0.999
-    """Decay of the moving average of the generators' weights, which is what is exported; 0 turns it off."""
+    """Decay of the moving average of the generators' weights, which is exported; 0 turns averaging off."""
 
     log_every: int = 50
     """Steps between two lines of metrics."""
 
     sheet_every: int = 1000
-    """Steps between two contact sheets of the probe."""
+    """Steps between two contact sheets of the preview."""
 
     checkpoint_every: int = 1000
     """Steps between two checkpoints."""
 
     score_every: int = 0
-    """Steps between two scores of the averaged generators against the data, as `ganzoo evaluate` has them:
-    the Frechet distance of images, the truth's headline for points, the distance of translations from their
-    truth where it is known; 0: never."""
+    """Steps between two scores of the averaged generators, computed as by `ganzoo evaluate`; 0 turns scoring
+    off. The score is the Frechet distance for images, the main score of the true distribution for vectors,
+    and the L1 distance to the target for translations with known targets."""
 
     score_samples: int = 2000
-    """Samples in a score."""
+    """Number of samples that a score is computed from."""
 
     on_collapse: Literal["warn", "rollback"] = "warn"
-    """What to do when the discriminator saturates, diversity is lost or the score doubles: warn, once, or go
-    back to the last good checkpoint at half the learning rates, three times at most."""
+    """Reaction to a saturated discriminator, lost diversity or a doubled score: warn prints a warning once;
+    rollback returns to the last good checkpoint with halved learning rates, at most three times."""
 
     keep_checkpoints: int = 2
-    """Checkpoints to keep, the newest ones."""
+    """Number of newest checkpoints to keep."""
 
     def __post_init__(self) -> None:
         must_be_choices(self)
@@ -103,14 +103,14 @@ class TrainConfig:
 RUN_FILE = "run.json"
 
 RENAMED = {"keep": "keep_checkpoints"}
-"""Former names of fields, in the files and on the command lines of before."""
+"""Former to present names of fields, to read older `run.json` files."""
 
 LASTING = ("data", "seed", "precision", "ema")
-"""Fields of a run that a resumed one must share; the others may change."""
+"""Fields of `TrainConfig` that must be the same when a run is resumed; the others may change."""
 
 
 def software() -> dict[str, str]:
-    """Name the versions at work, and the commit where the code is a checkout."""
+    """Return the versions of gan-zoo, torch and Python, and the git commit if the code is a checkout."""
     try:
         package = version("gan-zoo")
     except PackageNotFoundError:
@@ -124,7 +124,7 @@ def software() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Ask git for the commit of the checkout that this file is in, if it is one of ours."""
+    """Return the commit of the git checkout that this file belongs to, or None if there is none."""
     root = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
@@ -136,7 +136,7 @@ def _commit() -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What `run.json` remembers of a run, so that nothing else has to be told again."""
+    """Complete configuration of a run, stored as `run.json` in its folder."""
 
     name: str
     """The entry's name in the zoo, or its import path."""
@@ -145,25 +145,25 @@ class RunConfig:
     train: TrainConfig
 
     data_name: str = ""
-    """What the data call themselves, without a path."""
+    """Name of the data, without a local path."""
 
     labels: tuple[str, ...] = ()
-    """Names of the data's classes; empty where they have none."""
+    """Names of the data's classes; empty for data without labels."""
 
     licence: str = "unknown"
-    """Terms of the data."""
+    """Licence of the data."""
 
     software: dict[str, str] = field(default_factory=software)
-    """Versions that train it."""
+    """Versions of the software that trains the run."""
 
     @property
     def folder(self) -> Path:
-        """Where the run lives."""
+        """Folder of the run."""
         default = f"{self.name}-{self.train.data.partition(':')[0]}".replace(":", "-")
         return self.train.out or Path("runs") / default
 
     def to_json(self) -> str:
-        """Give the content of `run.json`."""
+        """Return the content of `run.json`."""
         content = {
             "entry": self.name,
             "hyperparameters": dataclasses.asdict(self.entry),
@@ -181,10 +181,10 @@ class RunConfig:
 
     @staticmethod
     def read(folder: Path) -> "RunConfig":
-        """Read a run's card.
+        """Read the configuration of the run in a folder.
 
         Raises:
-            ValueError: the folder holds no run.
+            UserError: the folder holds no run, or its `run.json` is damaged or of another version.
         """
         try:
             content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
@@ -202,7 +202,7 @@ class RunConfig:
             raise UserError(f"{folder / RUN_FILE} is of another version: {error}") from error
 
     def differences(self, other: "RunConfig") -> list[str]:
-        """Name what keeps another card's run from being continued as this one."""
+        """Return the differences to another configuration that prevent resuming its run with this one."""
         mine, theirs = (
             {"entry": config.name}
             | dataclasses.asdict(config.entry)
@@ -221,10 +221,10 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_entry(kind: type[Entry], fields: dict[str, Any]) -> Entry:
-    """Make an entry of hyperparameters.
+    """Create an entry from its hyperparameters.
 
     Raises:
-        UserError: the entry, which may be anyone's, refuses them.
+        UserError: the entry raises ValueError for a value.
         TypeError: a field is unknown or missing.
     """
     try:

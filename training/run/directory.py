@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and held by one process at a time."""
+"""Locking and checking of a run's folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from training.run.config import RUN_FILE, RunConfig
 
 @contextmanager
 def held(config: RunConfig) -> Iterator[Path]:
-    """Hold the folder of a run while the block runs, swept of what a killed run left half written.
+    """Lock the folder of a run within the block and remove partial files of a killed run.
 
     Raises:
-        UserError: it holds another run or something else, or another process holds it.
+        UserError: the folder holds another run or other files, or another process has locked it.
     """
     folder = config.folder
     folder.mkdir(parents=True, exist_ok=True)

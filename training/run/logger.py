@@ -1,4 +1,4 @@
-"""What a run leaves to look at: metrics.jsonl, TensorBoard scalars and contact sheets."""
+"""Logging of a run: metrics.jsonl, TensorBoard scalars and contact sheets."""
 
 import json
 import os
@@ -18,7 +18,10 @@ METRICS = "metrics.jsonl"
 
 
 class RunLogger:
-    """The open record of a run, continued after a step: what an interrupted run wrote past it is dropped."""
+    """The logs of a run, open for appending after a step; entries of later steps are dropped.
+
+    Later steps were logged by an interrupted run after its last checkpoint.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
         self.folder, self.path = folder, folder / METRICS
@@ -33,14 +36,14 @@ class RunLogger:
             "wb"
         )
         self._event(file_version="brain.Event:2")
-        # From here on: what an earlier file says of later steps is no longer shown.
+        # START makes TensorBoard hide the later steps of earlier files.
         self._event(step=step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write one line of metrics and the same to TensorBoard.
+        """Write scalars as one line of metrics and to TensorBoard.
 
         Raises:
-            OSError: it can't be written.
+            OSError: a file can't be written.
         """
         with naming(self.folder):
             self.lines.write(json.dumps({"step": step} | values) + "\n")
@@ -48,12 +51,12 @@ class RunLogger:
             self._event(step=step, summary=Summary(value=summary))
 
     def _event(self, **fields: Any) -> None:
-        """Write an event at once; TensorBoard's own writer has a thread, and would fail there."""
+        """Write an event synchronously; the writer of TensorBoard would fail in a thread of its own."""
         RecordWriter(self.board).write(Event(wall_time=time.time(), **fields).SerializeToString())
         self.board.flush()
 
     def history(self, name: str) -> list[tuple[int, float]]:
-        """Give the steps and values of a scalar."""
+        """Return the logged steps and values of a scalar."""
         lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
         return [(line["step"], line[name]) for line in lines if name in line]
 
@@ -62,7 +65,7 @@ class RunLogger:
         write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", codec.encode_png(pixels))
 
     def close(self) -> None:
-        """Close the files, each even where the other can't be written out."""
+        """Close both files, even if one of them fails to close."""
         with naming(self.folder), self.lines, self.board:
             pass
 
@@ -71,22 +74,22 @@ def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError):
-        return 2**63  # a line cut short by a kill: drop it
+        return 2**63  # an incomplete line of a killed run is dropped
 
 
 class Speed:
-    """How many examples a second a run learns from, measured from look to look."""
+    """Meter of the examples per second that a run trains on."""
 
     def __init__(self, step: int, examples: int) -> None:
         self.examples = examples
         self.restart(step)
 
     def restart(self, step: int) -> None:
-        """Measure from here on, whatever took time since the last look."""
+        """Start a new measurement at a step."""
         self.step, self.start = step, time.perf_counter()
 
     def since(self, step: int) -> dict[str, float]:
-        """Give the speed since the last look, as a scalar worth logging."""
+        """Return the speed since the last measurement, as a scalar to log, and start a new one."""
         rate = (step - self.step) * self.examples / (time.perf_counter() - self.start)
         self.restart(step)
         return {"samples_per_second": rate}

@@ -1,1 +1,1 @@
-"""The entries of the zoo, one file a paper."""
+"""The entries of the zoo, one file per paper."""

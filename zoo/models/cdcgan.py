@@ -1,4 +1,4 @@
-"""Conditional DCGAN: both players are told the class (Mirza and Osindero 2014, on DCGAN's networks)."""
+"""Conditional DCGAN: both players are conditioned on the class (Mirza and Osindero 2014)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,27 +12,27 @@ from zoo.models import dcgan
 
 @dataclass(frozen=True, kw_only=True)
 class CDCGAN(dcgan.DCGAN):
-    """DCGAN that draws the class it is told (Mirza and Osindero 2014 on Radford et al. 2015)."""
+    """Class-conditional DCGAN (Mirza and Osindero 2014, on the networks of Radford et al. 2015)."""
 
     conditions: ClassVar[tuple[str, ...]] = ("label",)
 
     classes: int = 10
-    """Classes of the data; the generator is told one for every picture."""
+    """Number of classes of the data; the generator takes a class label for every image."""
 
     label_size: int = 50
-    """Numbers that a class is embedded in, beside the latent."""
+    """Size of the class embedding that is concatenated to the latent."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         must_be_positive(self, "classes", "label_size")
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
-        """Make both players' networks."""
+        """Build the generator and the discriminator."""
         return Generator(self), Discriminator(self)
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) and labels (N,) to images (N, C, H, W) in [-1, 1]."""
+    """Conditional generator: latents (N, latent_size) and labels (N,) to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(self, entry: CDCGAN) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class Generator(nn.Module):
         self.body = dcgan.Generator(entry, entry.latent_size + entry.label_size)
 
     def forward(self, latent: Tensor, label: Tensor) -> Tensor:
-        """Join the class's embedding to the latent."""
+        """Concatenate the class embedding to the latent and generate images."""
         images: Tensor = self.body(torch.cat([latent, self.embedding(label)], 1))
         return images
 
 
 class Discriminator(nn.Module):
-    """Map images (N, C, H, W) and labels (N,) to raw scores (N, score_size)."""
+    """Conditional discriminator: images (N, C, H, W) and labels (N,) to raw scores (N, score_size)."""
 
     def __init__(self, entry: CDCGAN) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Discriminator(nn.Module):
         self.body = dcgan.Discriminator(entry, entry.channels + 1)
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        """Join the class's embedding to the image, as one more channel."""
+        """Concatenate the class embedding to the image as an extra channel and score the result."""
         plane = self.embedding(label).reshape(-1, 1, *image.shape[2:])
         scores: Tensor = self.body(torch.cat([image, plane], 1))
         return scores

@@ -1,4 +1,4 @@
-"""CycleGAN (Zhu et al. 2017): two domains without pairs; there and back again must be where one was."""
+"""CycleGAN (Zhu et al. 2017): unpaired image-to-image translation with cycle consistency."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,37 +15,38 @@ from zoo.translation import TranslationEntry
 
 @dataclass(frozen=True, kw_only=True)
 class CycleGAN(TranslationEntry):
-    """Translate between two domains without pairs (Zhu et al. 2017)."""
+    """Unpaired image-to-image translation with cycle consistency (Zhu et al. 2017)."""
 
     learns_from: ClassVar[DataKind] = "domains"
 
     cycle_weight: float = 10.0
-    """Weight of the distance between an image and itself translated there and back."""
+    """Weight of the cycle loss: the L1 distance between an image and its translation there and back."""
 
     identity_weight: float = 5.0
-    """Weight of the distance between an image of the target domain and its translation; 0 spares its cost."""
+    """Weight of the identity loss: the L1 distance between an image of the target domain and its translation.
+    0 skips its computation."""
 
     pool_size: int = 50
-    """Former fakes of either domain that the discriminators are shown in turn with new ones."""
+    """Number of earlier fakes of each domain in the image pool of the discriminators."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         must_be_at_least(self, 0, "cycle_weight", "identity_weight", "pool_size")
 
     def build(self, device: torch.device | str = "cpu") -> "CycleTrainer":
-        """Make two translators and two discriminators."""
+        """Build the two translators and the two discriminators."""
         return CycleTrainer(self, device)
 
     def learning_rate_at(self, progress: float) -> float:
-        """Stay for the first half, and go to 0 by a line in the second."""
+        """Return 1 for the first half of the run, then a linear decay to 0."""
         return min(1.0, 2 * (1 - progress))
 
 
 class CycleTrainer(Trainer):
-    """Train two translators and the discriminators of their domains, the translators first.
+    """Trainer that updates two translators and then the discriminators of their domains.
 
-    `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b, `b2a` back; each discriminator maps
-    images of its domain to scores of their patches. Source: Zhu et al. 2017, sections 3 and 4.
+    `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b; `b2a` maps domain b to domain a. Each
+    discriminator maps images of its domain to scores of patches. Source: Zhu et al. 2017, sections 3 and 4.
     """
 
     def __init__(self, entry: CycleGAN, device: torch.device | str) -> None:
@@ -63,7 +64,7 @@ class CycleTrainer(Trainer):
         self.pool_a, self.pool_b = ImagePool(entry.pool_size), ImagePool(entry.pool_size)
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Feed either translator its domain's images, cropped in the middle."""
+        """Return centre crops of each domain as the inputs of its translator."""
         a, b = (self.entry.center(batch[domain]) for domain in ("a", "b"))
         return {"a2b": {"image": a}, "b2a": {"image": b}}
 
@@ -94,29 +95,33 @@ class CycleTrainer(Trainer):
     ) -> dict[str, Tensor]:
         real = least_squares(self.discriminator_a(a), 1) + least_squares(self.discriminator_b(b), 1)
         fake = least_squares(self.discriminator_a(fake_a), 0) + least_squares(self.discriminator_b(fake_b), 0)
-        # Halved, which slows the discriminators against the translators (section 4).
+        # Halved to slow the discriminators down relative to the translators (section 4).
         loss = (real + fake) / 2
         descend(loss, self.optimizers["discriminators"])
         return {"discriminator_loss": loss.detach() / 2}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give both pools."""
+        """Return the images of both pools."""
         return {"pool_a": self.pool_a.images, "pool_b": self.pool_b.images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take both pools back."""
+        """Restore the images of both pools."""
         for name, pool in (("pool_a", self.pool_a), ("pool_b", self.pool_b)):
             pool.images = [image.to(next(self.a2b.parameters()).device) for image in state[name]]
 
 
 class ImagePool:
-    """Former fakes, at most `size`; half of the new ones are exchanged for one of them (Shrivastava 2017)."""
+    """A pool of at most `size` earlier fakes (Shrivastava 2017)."""
 
     def __init__(self, size: int) -> None:
         self.size, self.images = size, list[Tensor]()
 
     def exchange(self, fakes: Tensor) -> Tensor:
-        """Give as many images as come in, (N, C, H, W); until the pool is full, the new ones themselves."""
+        """Return images (N, C, H, W) for the discriminator and add the new fakes to the pool.
+
+        While the pool is not full, the new fakes are stored and returned. Then each new fake is swapped, with
+        probability 0.5, with a random image of the pool.
+        """
         shown = []
         for fake in fakes:
             if len(self.images) < self.size:
@@ -129,5 +134,5 @@ class ImagePool:
 
 
 def least_squares(scores: Tensor, target: float) -> Tensor:
-    """Give the mean squared distance of scores to their target: 1 for real, 0 for fake (Mao et al. 2017)."""
+    """Return the mean squared error of scores against a target, 1 real or 0 fake (Mao et al. 2017)."""
     return (scores - target).square().mean()

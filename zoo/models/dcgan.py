@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2015): transposed convolutions up, strided convolutions down, no pooling."""
+"""DCGAN (Radford et al. 2015): convolutional networks with strides instead of pooling."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "none":
 class DCGAN(ImageGANEntry):
     """Deep convolutional GAN for square images of any power-of-two size from 16 (Radford et al. 2015).
 
-    The networks are the paper's; the game and the rates are those that measured best, a regularised
-    relativistic one (Huang et al. 2024). `DCGAN2015` has the paper's own.
+    The networks are those of the paper. The defaults for the objective, the regularizer and the optimizer
+    measured best; they follow Huang et al. 2024. `DCGAN2015` has the settings of the paper.
     """
 
     width: int = 64
-    """Channels of the feature maps at half the image's size; each further halving doubles them."""
+    """Channels of the feature maps at half the image size, doubled at each further halving."""
 
     discriminator_norm: Literal["batch", "none"] = "batch"
-    """Normalisation in the discriminator, from its second layer on."""
+    """Normalisation in the discriminator from its second layer on."""
 
     image_size: int = 64
     objective: ObjectiveName = "relativistic"
@@ -43,24 +43,24 @@ class DCGAN(ImageGANEntry):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the feature maps from half the image's size down to 4x4."""
+        """Channels of the feature maps from half the image size down to 4x4."""
         return tuple(self.width * 2**level for level in range(doublings(self.image_size)))
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
-        """Make both players; weights as in the paper's section 4, those of batch normalisation N(1, 0.02)."""
+        """Build the trainer; weights follow section 4 of the paper, batch normalisation N(1, 0.02)."""
         generator, discriminator = self.networks()
         generator.apply(initialise)
         discriminator.apply(initialise)
         return TwoPlayer(self, generator, discriminator, device)
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
-        """Make both players' networks."""
+        """Build the generator and the discriminator."""
         return Generator(self, self.latent_size), Discriminator(self, self.channels)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DCGAN2015(DCGAN):
-    """DCGAN with the game and the rates that its paper has (Radford et al. 2015)."""
+    """DCGAN with the objective and optimizer settings of its paper (Radford et al. 2015)."""
 
     objective: ObjectiveName = "non_saturating"
     regularizer: RegularizerName = "none"
@@ -70,7 +70,7 @@ class DCGAN2015(DCGAN):
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) to images (N, C, H, W) in [-1, 1]."""
+    """DCGAN generator: latents (N, latent_size) to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(self, entry: DCGAN, latent_size: int) -> None:
         super().__init__()
@@ -90,13 +90,13 @@ class Generator(nn.Module):
         self.stages = nn.Sequential(*stages, last, nn.Tanh())
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Grow the latent, a 1x1 image of latent_size channels, to 4x4 and double it from there."""
+        """Upsample the latent, as a 1x1 feature map, to 4x4 and then by factors of 2 to the image size."""
         images: Tensor = self.stages(latent[:, :, None, None])
         return images
 
 
 class Discriminator(nn.Module):
-    """Map images (N, C, H, W) to raw scores (N, score_size)."""
+    """DCGAN discriminator: images (N, C, H, W) to raw scores (N, score_size)."""
 
     def __init__(self, entry: DCGAN, channels: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Discriminator(nn.Module):
             nn.Conv2d(channels, inner[0], 4, stride=2, padding=1, bias=False),
             nn.LeakyReLU(0.2),
         ]
-        bias = entry.discriminator_norm == "none"  # normalisation has its own
+        bias = entry.discriminator_norm == "none"  # batch normalisation has its own bias
         for before, after in pairwise(inner):
             stages += [
                 nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias),
@@ -116,13 +116,13 @@ class Discriminator(nn.Module):
         self.stages = nn.Sequential(*stages, last, nn.Flatten())
 
     def forward(self, image: Tensor) -> Tensor:
-        """Halve the image down to 4x4, then to one position."""
+        """Downsample the image to 4x4 and then to one position."""
         scores: Tensor = self.stages(image)
         return scores
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw a layer's weights: convolutions from N(0, 0.02), batch normalisation from N(1, 0.02)."""
+    """Draw the weights of a convolution from N(0, 0.02), of batch normalisation from N(1, 0.02)."""
     match module:
         case nn.Conv2d() | nn.ConvTranspose2d():
             nn.init.normal_(module.weight, 0.0, 0.02)

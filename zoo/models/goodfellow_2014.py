@@ -1,4 +1,4 @@
-"""The first GAN, with the networks and rates that its paper drew MNIST with (Goodfellow et al. 2014)."""
+"""The original GAN in the configuration of its MNIST experiment (Goodfellow et al. 2014)."""
 
 import math
 from dataclasses import dataclass
@@ -14,34 +14,34 @@ from zoo.fields import must_be_positive
 from zoo.models.mlp_gan import layers, must_be_shape
 
 LEAST_RATE = 1e-6
-"""Learning rate that the decay stops at."""
+"""Lower bound of the decayed learning rate."""
 
 SATURATION = 125_000
-"""Updates until the momentum stops growing: 250 passes over 50,000 examples."""
+"""Updates until the momentum reaches its final value: 250 epochs of 50,000 examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Goodfellow2014(TwoPlayerEntry):
-    """The first GAN: maxout discriminator with dropout, descent with momentum (Goodfellow et al. 2014).
+    """The original GAN: maxout discriminator with dropout, SGD with momentum (Goodfellow et al. 2014).
 
-    Sizes and rates are those of the configuration that the authors published with the paper; their start of
-    the last bias from the data's means is left out.
+    Sizes and rates are those of the configuration published with the paper. The initialisation of the last
+    bias from the mean of the data is left out.
     """
 
     shape: tuple[int, ...] = (1, 28, 28)
-    """Shape of a sample: channels, height and width of an image, or the one size of a vector."""
+    """Shape of a sample: channels, height and width of an image, or the size of a vector."""
 
     width: int = 1200
-    """Units in either hidden layer of the generator."""
+    """Units in each of the generator's two hidden layers."""
 
     maxout_units: int = 240
-    """Units in either hidden layer of the discriminator."""
+    """Units in each of the discriminator's two hidden layers."""
 
     maxout_pieces: int = 5
-    """Linear pieces of a unit, whose greatest is its output."""
+    """Linear pieces of a maxout unit, which outputs their maximum."""
 
     decay: float = 1.000004
-    """What the learning rate is divided by at every update."""
+    """Factor that divides the learning rate after every update."""
 
     batch_size: int = 100
     latent_distribution: DistributionName = "uniform"
@@ -50,7 +50,7 @@ class Goodfellow2014(TwoPlayerEntry):
     betas: tuple[float, float] = (0.5, 0.999)
 
     final_momentum: float = 0.7
-    """Momentum of sgd after 125,000 updates, reached linearly from the first of betas."""
+    """Momentum of sgd after 125,000 updates, increased linearly from the first value of betas."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,11 +61,11 @@ class Goodfellow2014(TwoPlayerEntry):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """The shape asked for."""
+        """Shape of a sample, as configured."""
         return self.shape
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
-        """Make both players; weights uniform within 0.05 in the generator, 0.005 in the discriminator."""
+        """Build the trainer; weights are uniform in +-0.05 (generator) and +-0.005 (discriminator)."""
         size = math.prod(self.shape)
         generator = Generator(self)
         discriminator = nn.Sequential(
@@ -87,7 +87,7 @@ class Goodfellow2014(TwoPlayerEntry):
 
 
 class Annealed(TwoPlayer):
-    """The game of two players whose learning rate falls and whose momentum grows with every update."""
+    """Trainer of two players that changes the learning rate and the momentum at every update."""
 
     entry: Goodfellow2014
 
@@ -102,7 +102,7 @@ class Annealed(TwoPlayer):
         self.updates = 0
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Set this update's rates, on top of the run's schedule, and take it."""
+        """Set the learning rate, on top of the run's schedule, and the momentum; then run the step."""
         slowed = max(self.entry.decay**-self.updates, LEAST_RATE / self.entry.learning_rate)
         first, last = self.entry.betas[0], self.entry.final_momentum
         momentum = first + (last - first) * min(1.0, self.updates / SATURATION)
@@ -114,16 +114,16 @@ class Annealed(TwoPlayer):
         return super().step(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the count of updates."""
+        """Return the number of updates."""
         return {"updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the count of updates back."""
+        """Restore the number of updates."""
         self.updates = state["updates"]
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) to samples (N, *shape) in [-1, 1]."""
+    """Fully connected generator: latents (N, latent_size) to samples (N, *shape) in [-1, 1]."""
 
     def __init__(self, entry: Goodfellow2014) -> None:
         super().__init__()
@@ -132,20 +132,20 @@ class Generator(nn.Module):
         self.layers = layers(sizes, slope=0.0)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Give the sigmoid of the last layer, stretched from [0, 1], in the sample's shape."""
+        """Return the sigmoid of the last layer, scaled from [0, 1] to [-1, 1], in the sample's shape."""
         return (2 * torch.sigmoid(self.layers(latent)) - 1).reshape(-1, *self.shape)
 
 
 class ToUnit(nn.Module):
-    """Take [-1, 1] to [0, 1], where the paper's discriminator looks."""
+    """Map from [-1, 1] to [0, 1], the range of the paper's data."""
 
     def forward(self, examples: Tensor) -> Tensor:
-        """Halve and shift."""
+        """Return (examples + 1) / 2."""
         return (examples + 1) / 2
 
 
 class Maxout(nn.Module):
-    """Give for each unit the greatest of its linear pieces (Goodfellow et al. 2013): (N, D) to (N, units)."""
+    """Maxout layer, (N, D) to (N, units): the maximum of linear pieces (Goodfellow et al. 2013)."""
 
     def __init__(self, size: int, units: int, pieces: int) -> None:
         super().__init__()
@@ -153,6 +153,6 @@ class Maxout(nn.Module):
         self.linear = nn.Linear(size, units * pieces)
 
     def forward(self, examples: Tensor) -> Tensor:
-        """Take the greatest piece of each unit."""
+        """Return the maximum over the linear pieces of each unit, (N, units)."""
         greatest: Tensor = self.linear(examples).unflatten(1, (-1, self.pieces)).amax(2)
         return greatest

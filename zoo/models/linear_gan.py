@@ -1,4 +1,4 @@
-"""The smallest GAN with a known answer: a linear generator of a 2-D Gaussian."""
+"""Linear GAN: a linear generator of a 2-D Gaussian, a test problem with a closed-form solution."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from zoo.adversarial import ObjectiveName, RegularizerName, TwoPlayer, TwoPlayer
 
 @dataclass(frozen=True, kw_only=True)
 class LinearGAN(TwoPlayerEntry):
-    """Linear generator of a 2-D Gaussian: the first exercise in GANs, with its truth in closed form.
+    """Linear generator of a 2-D Gaussian: a teaching exercise with a closed-form solution.
 
-    With data x = n A + mu, n ~ N(0, I), the generator W n + b is right when b = mu and W W^T = A^T A.
+    With data x = n A + mu, n ~ N(0, I), the generator W n + b is optimal when b = mu and W W^T = A^T A.
     """
 
     batch_size: int = 64
@@ -20,15 +20,15 @@ class LinearGAN(TwoPlayerEntry):
     regularizer: RegularizerName = "r1"
     regularizer_weight: float = 0.3
     learning_rate: float = 3e-3
-    betas: tuple[float, float] = (0.5, 0.999)  # with 0.9 the players circle: twice the error and more
+    betas: tuple[float, float] = (0.5, 0.999)  # with 0.9 training oscillates: more than twice the error
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Points of the plane."""
+        """Shape of a sample: a point in the plane."""
         return (2,)
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
-        """Make a linear generator and a discriminator of 20 and 10 hidden units."""
+        """Build a linear generator and a discriminator with 20 and 10 hidden units."""
         generator = Generator(self.latent_size)
         discriminator = nn.Sequential(
             nn.Linear(2, 20), nn.ReLU(), nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, self.score_size)
@@ -38,7 +38,7 @@ class LinearGAN(TwoPlayerEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearGANSoftmax(LinearGAN):
-    """Linear GAN as it is taught: two-class softmax, small batches, no penalty; its players circle."""
+    """Linear GAN as taught: two-class softmax, small batches, no penalty; its training oscillates."""
 
     batch_size: int = 8
     objective: ObjectiveName = "softmax"
@@ -47,13 +47,13 @@ class LinearGANSoftmax(LinearGAN):
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) to points (N, 2) by one linear layer."""
+    """Linear generator: latents (N, latent_size) to points (N, 2)."""
 
     def __init__(self, latent_size: int) -> None:
         super().__init__()
         self.linear = nn.Linear(latent_size, 2)
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
-        """Give W latent + b."""
+        """Return W latent + b."""
         points: torch.Tensor = self.linear(latent)
         return points

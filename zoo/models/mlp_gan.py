@@ -1,4 +1,4 @@
-"""Fully connected GANs of vectors and small images, after Goodfellow et al. 2014."""
+"""Fully connected GANs for vectors and small images (after Goodfellow et al. 2014)."""
 
 import math
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from zoo.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGAN(TwoPlayerEntry):
-    """Fully connected GAN, LeakyReLU throughout (Goodfellow et al. 2014, in its common MNIST form)."""
+    """Fully connected GAN with LeakyReLU (Goodfellow et al. 2014, in its common MNIST form)."""
 
     shape: tuple[int, ...] = (1, 28, 28)
-    """Shape of a sample: channels, height and width of an image, or the one size of a vector."""
+    """Shape of a sample: channels, height and width of an image, or the size of a vector."""
 
     generator_widths: tuple[int, ...] = (256, 512)
-    """Units in the generator's hidden layers, from the latent on."""
+    """Units in the generator's hidden layers, from input to output."""
 
     discriminator_widths: tuple[int, ...] = (512, 256)
-    """Units in the discriminator's hidden layers, from the sample on."""
+    """Units in the discriminator's hidden layers, from input to output."""
 
     generator_slope: float = 0.2
-    """Slope of the generator's LeakyReLU below 0; 0 is ReLU."""
+    """Negative slope of the generator's LeakyReLU; 0 is ReLU."""
 
     discriminator_slope: float = 0.2
-    """Slope of the discriminator's LeakyReLU below 0; 0 is ReLU."""
+    """Negative slope of the discriminator's LeakyReLU; 0 is ReLU."""
 
     weight_deviation: float | None = None
-    """Standard deviation of the weights at the start, biases 0; by default PyTorch's own start."""
+    """Standard deviation of the initial weights, with biases 0; by default PyTorch's initialisation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,11 +46,11 @@ class MLPGAN(TwoPlayerEntry):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """The shape asked for."""
+        """Shape of a sample, as configured."""
         return self.shape
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
-        """Make both players."""
+        """Build the trainer of a fully connected generator and discriminator."""
         sizes = (math.prod(self.shape), *self.discriminator_widths, self.score_size)
         generator = Generator(self)
         discriminator = nn.Sequential(nn.Flatten(), *layers(sizes, self.discriminator_slope))
@@ -64,7 +64,7 @@ class MLPGAN(TwoPlayerEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGANCompact(MLPGAN):
-    """Fully connected GAN, small, weights from N(0, 0.01): the usual exercise in NumPy, which here learns."""
+    """Small fully connected GAN with weights from N(0, 0.01): the common NumPy exercise, in PyTorch."""
 
     batch_size: int = 32
     generator_widths: tuple[int, ...] = (128, 256)
@@ -75,7 +75,7 @@ class MLPGANCompact(MLPGAN):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGANDeep(MLPGAN):
-    """Fully connected GAN of four hidden layers a player, ReLU, the discriminator at half the rate."""
+    """Fully connected GAN with four hidden layers per player, ReLU and half the discriminator rate."""
 
     generator_widths: tuple[int, ...] = (128, 256, 512, 1024)
     discriminator_widths: tuple[int, ...] = (1024, 512, 256, 128)
@@ -86,7 +86,7 @@ class MLPGANDeep(MLPGAN):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGANVector(MLPGAN):
-    """Fully connected GAN of points and other vectors, relativistic with R1 and R2 (Huang et al. 2024)."""
+    """Fully connected GAN for points and other vectors, relativistic with R1 and R2 (Huang et al. 2024)."""
 
     shape: tuple[int, ...] = (2,)
     batch_size: int = 256
@@ -104,7 +104,7 @@ class MLPGANVector(MLPGAN):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGANVectorSGD(MLPGANVector):
-    """Fully connected GAN of vectors as small as its source: a few units, plain descent, batches of two."""
+    """Fully connected GAN for vectors at the size of its source: few units, plain SGD, batches of two."""
 
     batch_size: int = 2
     latent_size: int = 4
@@ -118,7 +118,7 @@ class MLPGANVectorSGD(MLPGANVector):
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) to samples (N, *shape) in [-1, 1]."""
+    """Fully connected generator: latents (N, latent_size) to samples (N, *shape) in [-1, 1]."""
 
     def __init__(self, entry: MLPGAN) -> None:
         super().__init__()
@@ -127,22 +127,22 @@ class Generator(nn.Module):
         self.layers = layers(sizes, entry.generator_slope)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Give tanh of the last layer, in the sample's shape."""
+        """Return tanh of the last layer in the sample's shape."""
         return torch.tanh(self.layers(latent)).reshape(-1, *self.shape)
 
 
 def must_be_shape(shape: tuple[int, ...]) -> None:
-    """Refuse what is no sample's shape.
+    """Check that a sample's shape is that of a vector or an image.
 
     Raises:
-        ConfigError: it is neither one size nor channels, height and width.
+        ConfigError: the shape is neither one size nor channels, height and width.
     """
     if len(shape) not in (1, 3) or min(shape) < 1:
         raise ConfigError(f"shape must be one size or channels, height and width; got {shape}")
 
 
 def layers(sizes: tuple[int, ...], slope: float) -> nn.Sequential:
-    """Stack linear layers of these sizes with LeakyReLU of this slope between them."""
+    """Build linear layers of these sizes with LeakyReLU between them."""
     stack: list[nn.Module] = []
     for before, after in pairwise(sizes[:-1]):
         stack += [nn.Linear(before, after), nn.LeakyReLU(slope)]

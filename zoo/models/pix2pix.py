@@ -1,4 +1,4 @@
-"""pix2pix (Isola et al. 2017): pairs, a discriminator that sees both, and the distance to the truth."""
+"""pix2pix (Isola et al. 2017): paired image-to-image translation with a conditional GAN and an L1 loss."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -17,32 +17,32 @@ from zoo.translators import TranslatorName
 
 @dataclass(frozen=True, kw_only=True)
 class Pix2Pix(TranslationEntry):
-    """Translate from domain a to domain b, learnt from pairs (Isola et al. 2017)."""
+    """Paired image-to-image translation from domain a to domain b (Isola et al. 2017)."""
 
     learns_from: ClassVar[DataKind] = "pairs"
 
     translator: TranslatorName = "unet-256"
 
     objective: Literal["non_saturating", "least_squares"] = "non_saturating"
-    """What the players play for; of least_squares both losses are halved, as in Mao et al. 2017."""
+    """Loss functions of both players; those of least_squares are halved, as in Mao et al. 2017."""
 
     distance_weight: float = 100.0
-    """Weight of the L1 distance between a translation and its truth."""
+    """Weight of the L1 distance between a translation and the target image."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         must_be_at_least(self, 0, "distance_weight")
 
     def build(self, device: torch.device | str = "cpu") -> "PairTrainer":
-        """Make a translator and a discriminator of pairs."""
+        """Build the translator and the discriminator of pairs."""
         return PairTrainer(self, device)
 
 
 class PairTrainer(Trainer):
-    """Train a translator against a discriminator of pairs, the discriminator first.
+    """Trainer that updates a discriminator of image pairs and then a translator.
 
-    `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b; the discriminator sees both, joined
-    by their channels. Source: Isola et al. 2017, section 3.
+    `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b. The discriminator takes the images of
+    both domains, concatenated along the channels. Source: Isola et al. 2017, section 3.
     """
 
     def __init__(self, entry: Pix2Pix, device: torch.device | str) -> None:
@@ -58,17 +58,17 @@ class PairTrainer(Trainer):
         }
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Feed the translator images of domain a, cropped in the middle."""
+        """Return centre crops of domain a as the translator's input."""
         return {"a2b": {"image": self.entry.center(batch["a"])}}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the discriminator, then the translator."""
-        # One crop for both: they belong together pixel by pixel.
+        # The same crop for both images of a pair, which are aligned pixel by pixel.
         real = self.entry.crop(torch.cat([batch["a"], batch["b"]], 1))
         a, b = real.chunk(2, 1)
         translated = self.a2b(a)
         fake = torch.cat([a, translated], 1)
-        # Halved, which slows the discriminator against the translator (section 3.3).
+        # Halved to slow the discriminator down relative to the translator (section 3.3).
         loss = self.objective.discriminator(self.discriminator(real), self.discriminator(fake.detach())) / 2
         descend(loss, self.optimizers["discriminator"])
         with frozen(self.discriminator):

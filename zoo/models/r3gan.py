@@ -1,4 +1,4 @@
-"""R3GAN (Huang et al. 2024): relativistic pairing, both gradient penalties, plain modern networks."""
+"""R3GAN (Huang et al. 2024): relativistic objective, R1 and R2, residual networks without normalisation."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,19 +17,19 @@ from zoo.fields import must_be_positive
 class R3GAN(ImageGANEntry):
     """Regularised relativistic GAN on residual networks without normalisation (Huang et al. 2024).
 
-    From the paper's formulas: every scale has residual blocks of grouped convolutions, resized bilinearly,
-    weights started so that a block is at first the identity. The learning rate follows a cosine to 0; gamma
-    and Adam's second beta, which the paper anneals too, stay.
+    Written from the paper's formulas. Every resolution has residual blocks of grouped convolutions, which are
+    initialised to the identity, and resampling is bilinear. The learning rate decays to 0 by a cosine. Gamma
+    and Adam's second beta, which the paper also anneals, are constant.
     """
 
     width: int = 64
-    """Channels of the feature maps at the image's size; each halving doubles them, up to 512."""
+    """Channels of the feature maps at the image size, doubled at each halving, up to 512."""
 
     blocks: int = 2
-    """Residual blocks at each size."""
+    """Residual blocks at each resolution."""
 
     group_width: int = 16
-    """Channels in a group of the 3x3 convolutions."""
+    """Channels per group of the grouped 3x3 convolutions."""
 
     latent_size: int = 64
     objective: ObjectiveName = "relativistic"
@@ -47,17 +47,20 @@ class R3GAN(ImageGANEntry):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the feature maps from the image's size down to 4x4."""
+        """Channels of the feature maps from the image size down to 4x4."""
         most = max(512, self.width)
         return tuple(min(self.width << level, most) for level in range(doublings(self.image_size) + 1))
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
-        """Make both players."""
+        """Build the trainer of both players."""
         return TwoPlayer(self, Generator(self), Discriminator(self), device)
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) to images (N, C, H, W), about [-1, 1]: nothing squashes them."""
+    """R3GAN generator: latents (N, latent_size) to images (N, C, H, W), approximately in [-1, 1].
+
+    There is no output activation.
+    """
 
     def __init__(self, entry: R3GAN) -> None:
         super().__init__()
@@ -70,13 +73,13 @@ class Generator(nn.Module):
         self.stages = nn.Sequential(*stages, convolution(widths[-1], entry.channels, 1))
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Weigh the learned 4x4 maps by the latent, and grow them."""
+        """Scale the learned 4x4 feature maps by a projection of the latent and upsample them."""
         images: Tensor = self.stages(self.gains(latent)[:, :, None, None] * self.basis)
         return images
 
 
 class Discriminator(nn.Module):
-    """Map images (N, C, H, W) to raw scores (N, score_size)."""
+    """R3GAN discriminator: images (N, C, H, W) to raw scores (N, score_size)."""
 
     def __init__(self, entry: R3GAN) -> None:
         super().__init__()
@@ -84,7 +87,7 @@ class Discriminator(nn.Module):
         stages = [convolution(entry.channels, widths[0], 1), *blocks(entry, widths[0])]
         for before, after in pairwise(widths):
             stages += [*widen(before, after), Resize(0.5), *blocks(entry, after)]
-        # The last maps are read by one learned 4x4 map each.
+        # A depthwise 4x4 convolution reduces each of the last feature maps to one number.
         self.stages = nn.Sequential(
             *stages,
             nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False),
@@ -93,13 +96,16 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Halve the image down to 4x4, then to one position."""
+        """Downsample the image to 4x4 and then to one position."""
         scores: Tensor = self.stages(image)
         return scores
 
 
 class Block(nn.Module):
-    """A residual: 1x1 convolution to twice the width, grouped 3x3, 1x1 back; at first it adds nothing."""
+    """Residual block, the identity at initialisation.
+
+    A 1x1 convolution to twice the width, a grouped 3x3 convolution and a 1x1 convolution back.
+    """
 
     def __init__(self, width: int, group_width: int, gain: float) -> None:
         super().__init__()
@@ -113,36 +119,36 @@ class Block(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Add the residual."""
+        """Add the residual to the feature maps."""
         total: Tensor = maps + self.residual(maps)
         return total
 
 
 class Resize(nn.Module):
-    """Scale feature maps (N, C, H, W) bilinearly by a factor."""
+    """Bilinear resampling of feature maps (N, C, H, W) by a factor."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.factor = factor
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Give maps of the new size."""
+        """Return the feature maps at the new size."""
         return F.interpolate(maps, scale_factor=self.factor, mode="bilinear", align_corners=False)
 
 
 def blocks(entry: R3GAN, width: int) -> list[nn.Module]:
-    """Make the residual blocks of one size; weights smaller the more there are (Zhang et al. 2019)."""
+    """Build the residual blocks of one resolution; the gain falls with their number (Zhang et al. 2019)."""
     number = entry.blocks * len(entry.widths)
     return [Block(width, entry.group_width, number**-0.25) for _ in range(entry.blocks)]
 
 
 def widen(before: int, after: int) -> list[nn.Module]:
-    """Change the number of channels, where it changes."""
+    """Return a 1x1 convolution that changes the number of channels, or nothing if it is the same."""
     return [] if before == after else [convolution(before, after, 1)]
 
 
 def convolution(before: int, after: int, size: int, groups: int = 1, gain: float = 1.0) -> nn.Conv2d:
-    """Make a convolution that keeps the maps' size; weights by He et al. 2015, times the gain."""
+    """Build a size-preserving convolution; weights follow He et al. 2015, times the gain."""
     made = nn.Conv2d(before, after, size, padding=size // 2, groups=groups)
     nn.init.kaiming_normal_(made.weight, a=0.2)
     with torch.no_grad():
@@ -152,7 +158,7 @@ def convolution(before: int, after: int, size: int, groups: int = 1, gain: float
 
 
 def linear(before: int, after: int) -> nn.Linear:
-    """Make a linear layer; weights N(0, 1 / before), no bias."""
+    """Build a linear layer with weights of variance 1 / before and without bias."""
     made = nn.Linear(before, after, bias=False)
     nn.init.normal_(made.weight, std=before**-0.5)
     return made

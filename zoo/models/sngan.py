@@ -1,4 +1,4 @@
-"""SNGAN (Miyato et al. 2018): spectral normalisation in every layer of the discriminator, hinge objective."""
+"""SNGAN (Miyato et al. 2018): spectral normalisation in the discriminator, hinge objective."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +13,7 @@ from zoo.fields import must_be_positive
 
 @dataclass(frozen=True, kw_only=True)
 class SNGAN(ImageGANEntry):
-    """Residual networks, spectral normalisation, hinge objective (Miyato et al. 2018, tables 4 and 5)."""
+    """Spectrally normalised GAN on residual networks, hinge objective (Miyato et al. 2018, tables 4, 5)."""
 
     generator_width: int = 256
     """Channels of the generator's feature maps."""
@@ -33,7 +33,7 @@ class SNGAN(ImageGANEntry):
         must_be_positive(self, "generator_width", "discriminator_width")
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
-        """Make both players; weights by Glorot and Bengio 2010, biases 0."""
+        """Build the trainer; weights follow Glorot and Bengio 2010, biases are 0."""
         generator, discriminator = self.networks()
         for module in (*generator.modules(), *discriminator.modules()):
             if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -43,7 +43,7 @@ class SNGAN(ImageGANEntry):
         return TwoPlayer(self, generator, discriminator, device)
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
-        """Make the residual networks."""
+        """Build the residual generator and discriminator."""
         width = self.generator_width
         generator = Generator(
             self.latent_size,
@@ -69,20 +69,20 @@ class SNGAN(ImageGANEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class SNGANCNN(SNGAN):
-    """Plain convolutional networks, spectral normalisation, hinge objective (Miyato et al. 2018, table 3)."""
+    """Spectrally normalised GAN on plain convolutions, hinge objective (Miyato et al. 2018, table 3)."""
 
     generator_width: int = 512
-    """Channels of the generator's feature maps at 4x4; each doubling halves them."""
+    """Channels of the generator's feature maps at 4x4, halved at each doubling of the size."""
 
     discriminator_width: int = 64
-    """Channels of the discriminator's feature maps at the image's size; each halving doubles them."""
+    """Channels of the discriminator's feature maps at the image size, doubled at each halving."""
 
     discriminator_steps: int = 1
     betas: tuple[float, float] = (0.5, 0.999)
     schedule: ScheduleName = "constant"
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
-        """Make the plain networks."""
+        """Build the plain convolutional generator and discriminator."""
         widths = [max(1, self.generator_width >> level) for level in range(doublings(self.image_size) + 1)]
         up: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for before, after in pairwise(widths):
@@ -99,7 +99,7 @@ class SNGANCNN(SNGAN):
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) to images (N, C, H, W) in [-1, 1], by way of 4x4 feature maps."""
+    """Generator from 4x4 feature maps: latents (N, latent_size) to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(self, latent_size: int, width: int, *stages: nn.Module) -> None:
         super().__init__()
@@ -108,13 +108,13 @@ class Generator(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Grow the latent from 4x4."""
+        """Project the latent to 4x4 feature maps and upsample them."""
         images: Tensor = self.stages(self.first(latent).reshape(-1, self.width, 4, 4))
         return images
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, at the size, doubled (`up`) or halved (`down`)."""
+    """Residual block of two 3x3 convolutions that keeps, doubles (`up`) or halves (`down`) the size."""
 
     def __init__(
         self, before: int, after: int, resize: str = "none", norm: bool = False, first: bool = False
@@ -126,7 +126,7 @@ class Block(nn.Module):
             "none": nn.Identity(),
         }
         enter, leave = (sizes[resize], nn.Identity()) if resize == "up" else (nn.Identity(), sizes[resize])
-        # The first block of a discriminator sees pixels, which no activation may cut.
+        # The first block of the discriminator takes pixels, so no activation precedes it.
         activation: list[nn.Module] = [] if first else [Activation(before, norm)]
         self.residual = nn.Sequential(
             *activation,
@@ -147,14 +147,14 @@ class Block(nn.Module):
 
 
 class Activation(nn.Sequential):
-    """ReLU, after batch normalisation where there is any."""
+    """ReLU, optionally preceded by batch normalisation."""
 
     def __init__(self, width: int, norm: bool) -> None:
         super().__init__(nn.BatchNorm2d(width) if norm else nn.Identity(), nn.ReLU())
 
 
 class GlobalSum(nn.Module):
-    """Sum feature maps (N, C, H, W) over their places: (N, C)."""
+    """Global sum pooling: feature maps (N, C, H, W) to (N, C)."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Sum over height and width."""

@@ -1,4 +1,4 @@
-"""WGAN-GP (Gulrajani et al. 2017): a critic whose slope is held near 1, on plain or residual networks."""
+"""WGAN-GP (Gulrajani et al. 2017): Wasserstein objective with a gradient penalty."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ from zoo.models.sngan import SNGAN
 
 @dataclass(frozen=True, kw_only=True)
 class WGANGP(DCGAN):
-    """Wasserstein GAN with gradient penalty, five critic updates a step (Gulrajani et al. 2017)."""
+    """Wasserstein GAN with gradient penalty, five critic updates per step (Gulrajani et al. 2017)."""
 
     objective: ObjectiveName = "wasserstein"
     regularizer: RegularizerName = "gradient_penalty"
@@ -26,8 +26,8 @@ class WGANGP(DCGAN):
 class WGANGPResNet(SNGAN):
     """Wasserstein GAN with gradient penalty on residual networks (Gulrajani et al. 2017, section 5.4).
 
-    The networks are SNGAN's, which derive from this paper's; the critic sums over places where the paper's
-    averages.
+    The networks are those of SNGAN, which derive from this paper. The critic uses global sum pooling; that of
+    the paper uses the mean.
     """
 
     objective: ObjectiveName = "wasserstein"

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol: KServe's version 2 of asking a model over HTTP."""
+"""The Open Inference Protocol (KServe v2) over HTTP."""

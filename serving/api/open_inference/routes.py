@@ -1,4 +1,4 @@
-"""The Open Inference Protocol (KServe v2, REST): any graph by its tensors, for Triton's clients and tools."""
+"""Routes of the Open Inference Protocol (KServe v2, REST), for Triton's clients and other tools."""
 
 import json
 from dataclasses import dataclass
@@ -35,20 +35,24 @@ from serving.repository.repository import ModelRepository
 from serving.runtime.manifest import Tensor
 
 KINDS = ("application/json", "application/octet-stream", "")
-"""What a body may be called; clients of the binary extension call it nothing in particular."""
+"""Accepted media types; clients of the binary extension may send a body without one."""
 
 MANY = 2**14
-"""Numbers from which JSON is written in another thread."""
+"""Numbers in an output above which its JSON is encoded in a thread."""
 
 
 @dataclass
 class OpenInference:
-    """The protocol's routes. A model of one graph has its artifact's name; of several, NAME.GRAPH each."""
+    """Routes of the protocol.
+
+    An artifact with one graph is a model with the artifact's name. If an artifact has several graphs, each
+    is a model NAME.GRAPH.
+    """
 
     repository: ModelRepository
 
     def routes(self) -> list[Route]:
-        """List the routes, the hot one first."""
+        """Return the routes, the most frequent one first."""
         routes = []
         for prefix in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             routes += [
@@ -65,16 +69,16 @@ class OpenInference:
         ]
 
     async def server_metadata(self, request: Request) -> Response:
-        """Say who serves, and which extensions of the protocol it knows."""
+        """Return the server's name, version and protocol extensions."""
         extensions = ["binary_tensor_data"]
         return json_response(ServerMetadata(name="ganzoo", version=_version(), extensions=extensions))
 
     async def server_live(self, request: Request) -> Response:
-        """Say that the process answers."""
+        """Check that the server is alive."""
         return json_response(ServerLive(live=True))
 
     async def server_ready(self, request: Request) -> Response:
-        """Say whether there are models that can be asked."""
+        """Check that the server is ready."""
         ready = self.repository.state == "ready"
         return json_response(ServerReady(ready=ready), 200 if ready else 503)
 
@@ -87,7 +91,7 @@ class OpenInference:
         return Response(json.dumps(models), media_type="application/json")
 
     async def model_metadata(self, request: Request) -> Response:
-        """Describe a model's tensors."""
+        """Return the inputs and outputs of a model."""
         name, model, graph = self._find(request)
         spec = model.manifest.graphs[graph]
         return json_response(
@@ -101,7 +105,7 @@ class OpenInference:
         )
 
     async def model_ready(self, request: Request) -> Response:
-        """Say whether a model can be asked."""
+        """Check that a model is ready."""
         name, model, _ = self._find(request)
         ready = not model.engine.is_starved
         return json_response(ModelReady(name=name, ready=ready), 200 if ready else 503)
@@ -126,7 +130,7 @@ class OpenInference:
         return Response(content, headers=headers)
 
     def _graphs(self) -> dict[str, tuple[ServedModel, str]]:
-        """Name every graph as the protocol's models."""
+        """Return every graph, by its model name in the protocol."""
         return {
             name if len(model.engine.sessions) == 1 else f"{name}.{graph}": (model, graph)
             for name, model in self.repository.models.items()
@@ -134,7 +138,7 @@ class OpenInference:
         }
 
     def _find(self, request: Request) -> tuple[str, ServedModel, str]:
-        """Look up the graph that a path names.
+        """Return the name, the served model and the graph that a path names.
 
         Raises:
             APIError: `unknown_model` or `unknown_version` (404).
@@ -151,7 +155,7 @@ class OpenInference:
 
 
 def error_body(error: APIError, request_id: str) -> bytes:
-    """Write a refusal as the protocol does: the error is a text."""
+    """Return an API error in the protocol's JSON format, where `error` is a string."""
     failure = InferFailure(error=str(error), code=error.code, request_id=request_id)
     return failure.model_dump_json().encode()
 
@@ -161,7 +165,7 @@ def _describe(name: str, tensor: Tensor) -> TensorMetadata:
 
 
 def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> None:
-    """Hold a request to the limits of every other route, by what its tensors say of themselves."""
+    """Check a request against the limits of the API, by the shapes of its tensors."""
     if [each.name for each in asked.outputs or []] not in ([], [OUTPUT]):
         raise APIError(400, "invalid_request", f"the one output is {OUTPUT}", "outputs")
     unknown = {"classification", "shared_memory_region"}
@@ -177,5 +181,5 @@ def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> No
 def _version() -> str:
     try:
         return version("gan-zoo")
-    except PackageNotFoundError:  # within a Bento there is only the code
+    except PackageNotFoundError:  # a Bento has the code without the package's metadata
         return "unknown"

@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol writes them: JSON, and the binary extension behind it.
+"""Tensors of the Open Inference Protocol, as JSON or as binary data after the JSON.
 
 Sources: KServe's Open Inference Protocol, version 2, REST; Triton's extension for binary tensor data.
 """
@@ -17,17 +17,17 @@ from serving.errors import APIError
 from serving.runtime.manifest import Tensor
 
 HEADER_LENGTH = "inference-header-content-length"
-"""The header that says where JSON ends and binary tensors begin."""
+"""Header with the length of the JSON, after which the binary tensors start."""
 
 DATATYPES: dict[str, Literal["FP32", "UINT8", "INT64"]] = {
     "float32": "FP32",
     "uint8": "UINT8",
     "int64": "INT64",
 }
-"""What the protocol calls our types."""
+"""The protocol's names of NumPy's types."""
 
 OUTPUT = "output"
-"""What every graph's output is called."""
+"""Name of every graph's output."""
 
 Text = Annotated[str, Field(max_length=1000)]
 Parameter = Text | int | float | bool
@@ -39,53 +39,53 @@ class _Spoken(BaseModel):
 
 
 class InferInput(_Spoken):
-    """One tensor that is sent."""
+    """An input tensor of a request."""
 
     name: Text
     shape: Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(max_length=8)]
     datatype: Text
     parameters: Parameters = None
-    """`binary_data_size`: bytes of the tensor behind the JSON, little-endian, row by row."""
+    """`binary_data_size`: size in bytes of the tensor after the JSON, little-endian and row-major."""
 
     data: list[Any] | None = None
-    """The numbers, nested or flat, where they are not binary."""
+    """The numbers, nested or flat, if they are not binary data."""
 
 
 class InferOutput(_Spoken):
-    """One tensor that is wanted."""
+    """A requested output tensor."""
 
     name: Text
     parameters: Parameters = None
-    """`binary_data`: whether it comes behind the JSON."""
+    """`binary_data`: whether the output is sent as binary data after the JSON."""
 
 
 class InferRequest(_Spoken):
-    """Body of `POST /v2/models/{model}/infer`; what the protocol has and we do not know is passed over."""
+    """Body of `POST /v2/models/{model}/infer`; unknown fields are ignored."""
 
     id: Text | None = None
     parameters: Parameters = None
-    """`binary_data_output`: whether outputs come behind the JSON."""
+    """`binary_data_output`: whether outputs are sent as binary data after the JSON."""
 
     inputs: Annotated[list[InferInput], Field(min_length=1, max_length=8)]
     outputs: Annotated[list[InferOutput], Field(max_length=8)] | None = None
 
     @property
     def rows(self) -> int:
-        """How many rows it says its tensors have."""
+        """Number of rows in the shape of the first input."""
         return next(iter(self.inputs[0].shape), 0)
 
     @property
     def wants_binary(self) -> bool:
-        """Tell whether the output is to come behind the JSON."""
+        """Whether the output is requested as binary data after the JSON."""
         said = (self.outputs[0].parameters or {}).get("binary_data") if self.outputs else None
         return bool((self.parameters or {}).get("binary_data_output", False) if said is None else said)
 
 
 def split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
-    """Part a body into its JSON and the binary tensors behind it.
+    """Split a body into its JSON and the binary tensors after it.
 
     Raises:
-        APIError: `invalid_request` (400), the header that says where is no length within the body.
+        APIError: `invalid_request` (400), the header is not a length within the body.
     """
     said = headers.get(HEADER_LENGTH)
     if said is None:
@@ -96,10 +96,10 @@ def split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
 
 
 def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Read all inputs of a graph.
+    """Read all inputs of a graph from a request.
 
     Raises:
-        APIError: `invalid_request` (400), one is missing, unknown, or not of its type, shape or range.
+        APIError: `invalid_request` (400), an input is missing, unknown, or has a wrong type, shape or range.
     """
     names = [each.name for each in asked.inputs]
     if sorted(names) != sorted(specs):
@@ -119,7 +119,7 @@ def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Ten
 
 
 def _must_fit(given: InferInput, spec: Tensor) -> None:
-    """Check a tensor's type and shape before its numbers."""
+    """Check a tensor's type and shape, before its numbers are read."""
     if "shared_memory_region" in (given.parameters or {}):
         raise _wrong(given.name, "must be sent along; there is no shared memory")
     if given.datatype != DATATYPES[spec.dtype]:
@@ -152,7 +152,7 @@ def _from_json(given: InferInput) -> Array:
 
 
 def _flat(data: list[Any], shape: list[int]) -> list[Any] | None:
-    """Flatten what is nested as a shape; None where it is not, before anything is made of it."""
+    """Flatten lists nested in a shape; return None if their shape is another one."""
     if data and isinstance(data[0], list):
         for size in shape[1:]:
             if any(not isinstance(each, list) or len(each) != size for each in data):
@@ -166,7 +166,7 @@ def _from_binary(given: InferInput, binary: memoryview, size: Parameter) -> Arra
     wanted = math.prod(given.shape) * np.dtype(kind).itemsize
     if isinstance(size, bool) or size != wanted or len(binary) < wanted or given.data is not None:
         raise _wrong(given.name, f"must have {wanted} bytes of binary data, as its shape {given.shape} says")
-    # A copy: behind JSON of any length numbers are not aligned.
+    # A copy, because the numbers after JSON of any length are not aligned.
     return np.frombuffer(binary[:wanted], kind).reshape(given.shape).copy()
 
 
@@ -182,17 +182,17 @@ def _wrong(name: str, message: str) -> APIError:
 
 
 def shape_of(spec: Tensor) -> list[int]:
-    """Give a tensor's shape as the protocol writes it: -1 is any size."""
+    """Return a tensor's shape in the protocol's form, where -1 is any size."""
     return [size if isinstance(size, int) else -1 for size in spec.shape]
 
 
 def write_output(about: Mapping[str, Any], output: Array, binary: bool) -> tuple[bytes, dict[str, str]]:
-    """Write a graph's output: the answer's body and headers.
+    """Encode a graph's output, and return the body and the headers of the response.
 
     Args:
-        about: what the answer's JSON says beside it.
-        output: of any shape.
-        binary: whether the numbers come behind the JSON.
+        about: further fields of the response's JSON.
+        output: array of any shape.
+        binary: whether the numbers are sent as binary data after the JSON.
     """
     tensor: dict[str, Any] = {
         "name": OUTPUT,
