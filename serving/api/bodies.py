@@ -24,7 +24,7 @@ BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 """Pattern of a form's boundary (RFC 2046, section 5.1.1)."""
 
 MAX_FIELDS, MAX_FIELD = 8, 1024
-"""Maximum number of fields of a form or a query, and maximum size of one in bytes."""
+"""Maximum number of fields of a form or a query, and maximum size of a form's field in bytes."""
 
 
 async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, bytes]:

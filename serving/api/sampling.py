@@ -51,7 +51,7 @@ class SamplingRoutes:
     async def draw(
         self, model: ServedModel, asked: SampleRequest, stopwatch: Stopwatch
     ) -> tuple[Result, list[int]]:
-        """Sample what a request asks for, and return its seeds too; there are none for given latents.
+        """Sample the images of a request, and return their seeds too; there are none for given latents.
 
         Raises:
             APIError: `invalid_request` (400), with the field at fault, or `busy` (429).

@@ -44,7 +44,7 @@ class TranslationRoutes:
     async def draw(
         self, model: ServedModel, asked: TranslateRequest, data: bytes, stopwatch: Stopwatch
     ) -> tuple[Result, str]:
-        """Translate an encoded image as a request asks, and return the direction too.
+        """Translate the encoded image of a request, and return the direction too.
 
         Raises:
             APIError: `invalid_request`, `broken_image` (400), `unsupported_image` (415), `image_too_large`

@@ -42,8 +42,8 @@ def open_loader(data: Dataset, device: torch.device, workers: int | None = None)
         return
     if workers is None:
         workers = 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, cores() // local_world_size()))
-    with closing(PrefetchLoader(data, device, workers)) as ahead:
-        yield ahead
+    with closing(PrefetchLoader(data, device, workers)) as loader:
+        yield loader
 
 
 class PrefetchLoader:
@@ -93,7 +93,7 @@ def map_in_order(make: Callable[[int], Made], numbers: Iterable[int], workers: i
         return
     left, begun = iter(numbers), deque[Future[Made]]()
     # Limit PyTorch to one thread per worker, so that the total equals the number of workers.
-    threads = ThreadPoolExecutor(workers, "ahead", initializer=partial(torch.set_num_threads, 1))
+    threads = ThreadPoolExecutor(workers, "prefetch", initializer=partial(torch.set_num_threads, 1))
     try:
         begun.extend(threads.submit(make, number) for number in itertools.islice(left, 2 * workers))
         while begun:
