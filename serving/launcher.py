@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serving.settings import Settings
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Timeout in seconds for the server to start, to respond and to stop."""
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -65,9 +65,10 @@ def running(
     finally:
         server.terminate()
         try:
-            server.wait(PATIENCE)
+            server.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             server.kill()
+            server.wait()
 
 
 def serve_command(host: str, port: int) -> list[str]:
@@ -86,7 +87,7 @@ def post(url: str, content: dict[str, object]) -> bytes:
     """Send a POST request with a JSON body, and return the body of the response."""
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(content).encode(), headers)
-    with _direct.open(request, timeout=PATIENCE) as answer:
+    with _direct.open(request, timeout=TIMEOUT) as answer:
         body: bytes = answer.read()
     return body
 
@@ -101,7 +102,7 @@ def free_port() -> int:
 
 def _wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     start = time.monotonic()
-    while server.poll() is None and time.monotonic() - start < PATIENCE:
+    while server.poll() is None and time.monotonic() - start < TIMEOUT:
         try:
             _direct.open(url, timeout=1).close()
             return

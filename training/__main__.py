@@ -1,4 +1,4 @@
-"""`python -m training`: the command line `ganzoo`, for torchrun and for checkouts that are not installed."""
+"""`python -m training`: the command `ganzoo`, for torchrun and for use without installation."""
 
 import sys
 

@@ -199,30 +199,32 @@ class TwoPlayer(Trainer):
         """Return a new latent for every example of the batch, with the batch's conditions."""
         size = (len(batch["real"]), self.entry.latent_size)
         latent = DISTRIBUTIONS[self.entry.latent_distribution](size, self.device)
-        return {"generator": {"latent": latent, **self._told(batch)}}
+        return {"generator": {"latent": latent, **self._conditions_of(batch)}}
 
-    def _told(self, batch: Batch) -> dict[str, Tensor]:
+    def _conditions_of(self, batch: Batch) -> dict[str, Tensor]:
         return {name: batch[name] for name in self.entry.conditions}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the discriminator on each part of the batch, then the generator on the last part."""
         for part in split(batch, self.entry.discriminator_steps):
-            real, judge = part["real"], partial(self.discriminator, **self._told(part))
+            real, discriminator = part["real"], partial(self.discriminator, **self._conditions_of(part))
             fake = self.generator(**self.inputs(part)["generator"])
-            scalars = self._update_discriminator(judge, real, fake.detach())
+            scalars = self._update_discriminator(discriminator, real, fake.detach())
 
         with frozen(self.discriminator):
-            generator_loss = self.objective.generator(judge(fake), lambda: judge(real))
+            generator_loss = self.objective.generator(discriminator(fake), lambda: discriminator(real))
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars}
 
-    def _update_discriminator(self, judge: Discriminator, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _update_discriminator(
+        self, discriminator: Discriminator, real: Tensor, fake: Tensor
+    ) -> dict[str, Tensor]:
         # Two forward passes: batch normalisation must not mix real and fake examples.
-        real_scores, fake_scores = judge(real), judge(fake)
+        real_scores, fake_scores = discriminator(real), discriminator(fake)
         loss = self.objective.discriminator(real_scores, fake_scores)
         # Cross-entropy with target 1 - s equals cross-entropy with target 1, plus s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()
-        penalty = self.entry.regularizer_weight * self.regularizer(judge, real, fake)
+        penalty = self.entry.regularizer_weight * self.regularizer(discriminator, real, fake)
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
         return {
             "discriminator_loss": loss.detach(),

@@ -68,14 +68,14 @@ def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int
     return (pixels.shape[0], pixels.shape[1]), codec.pad(pixels[None], *spec.grid)
 
 
-def graph_of(request: TranslateRequest, label: Manifest) -> str:
+def graph_of(request: TranslateRequest, manifest: Manifest) -> str:
     """Return the graph of the requested direction, by default the first.
 
     Raises:
         APIError: `invalid_request` (400), there is no such direction.
     """
-    graph = next(iter(label.graphs)) if request.direction is None else request.direction
-    if graph not in label.graphs:
-        there = " or ".join(label.graphs)
+    graph = next(iter(manifest.graphs)) if request.direction is None else request.direction
+    if graph not in manifest.graphs:
+        there = " or ".join(manifest.graphs)
         raise APIError(400, "invalid_request", f"the direction must be {there}", "direction")
     return graph

@@ -53,6 +53,6 @@ def conformance(artifacts: Path, scratch: Path, long: bool) -> Finding:
     return Finding(
         "requests made of /docs.json, right and wrong: every answer is one that it describes",
         f"{found.failed} of {found.cases:,} are not",
-        f"a server without a guard: {careless.failed} of {careless.cases:,} are not",
+        f"a server without middleware: {careless.failed} of {careless.cases:,} are not",
         found.failed == 0 and found.cases > 0 and careless.failed > 0,
     )

@@ -75,6 +75,6 @@ def fuzzing(artifacts: Path, scratch: Path, long: bool) -> Finding:
     return Finding(
         f"{count:,} bad requests: no 5xx, none over {SLOW:g} s, the server lives",
         f"{len(found.failed)} failed, the slowest took {found.slowest:.2f} s",
-        f"a server without a guard: {len(careless.failed)} of {careless.count:,} failed",
+        f"a server without middleware: {len(careless.failed)} of {careless.count:,} failed",
         found.is_sound and alive and len(careless.failed) > 0,
     )

@@ -1,1 +1,1 @@
-"""From a run to an artifact: export, verification, scores and the model card."""
+"""Artifacts: export of runs, import of weights, verification, evaluation and the model card."""

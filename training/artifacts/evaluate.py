@@ -1,4 +1,4 @@
-"""An artifact scored by what its own graphs make, against data; its manifest keeps the scores."""
+"""Evaluation of an artifact's outputs against data; the scores are stored in its manifest."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,22 +26,22 @@ def evaluate(
     device: str = "auto",
     precision: Precision = "fp32",
 ) -> Evaluation:
-    """Score what an artifact makes, by the serving engine, and write the scores into its manifest.
+    """Score an artifact's outputs with the serving engine and write the scores into its manifest.
 
     Args:
-        artifact: its folder.
-        data: the spec of what to compare with.
-        n: how many samples, and real ones beside them, or images of either domain to translate; fewer where
-            there are fewer real ones.
-        seed: of the first sample.
-        features: what images are compared by: classifier, inception, or auto, the first where there are
-            labels.
-        device: where features are extracted; the samples' provider is the engine's own choice.
-        precision: of the graphs that are scored.
+        artifact: folder of the artifact.
+        data: spec of the data to compare with.
+        n: number of samples and of real examples, or of images to translate from each domain. It is limited
+            by the number of real examples.
+        seed: seed of the first sample.
+        features: features to compare images by: classifier, inception or auto. auto is classifier for data
+            with labels and inception for others.
+        device: device of the feature extractor. The engine chooses the provider of the samples.
+        precision: precision of the graphs to score.
 
     Raises:
-        UserError: there is no artifact, or none of the precision, the data don't suit it, or it was
-            exported anew meanwhile.
+        UserError: there is no artifact, it has no graphs of the precision, the data don't fit it, or it was
+            exported again during the evaluation.
         OSError: the data can't be read.
     """
     if n < 1:
@@ -85,7 +85,7 @@ def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> Evaluation:
 
 
 def _keep(evaluation: Evaluation, artifact: Path, version: str) -> None:
-    """Write an evaluation into the manifest as it is now, in place of an older one of the same."""
+    """Write an evaluation into the current manifest and model card; it replaces an older one of its kind."""
     manifest = read_manifest(artifact)
     if manifest.version != version:
         raise UserError(f"{artifact} was exported anew while it was scored; score it again")
@@ -97,7 +97,7 @@ def _keep(evaluation: Evaluation, artifact: Path, version: str) -> None:
 
 
 def _scored_shape(graph: Graph) -> tuple[int, ...]:
-    """Give the shape that the data are fitted to: (C, H, W) of an image, (D,) of a vector."""
+    """Return the shape that the data are fitted to: (C, H, W) for images, (D,) for vectors."""
     match graph.output.shape[1:]:
         case [int(height), int(width), int(channels)]:
             return (channels, height, width)
@@ -118,7 +118,7 @@ def _draw(pipeline: Pipeline, seeds: range) -> Iterator[Array]:
 
 
 def table(evaluation: Evaluation) -> str:
-    """Lay scores out beside those of the controls, a line each."""
+    """Format scores as text, one line a score, with a column for each control."""
     lines = [f"{'':20}" + "".join(f" {name:>12}" for name in ("artifact", *evaluation.controls))]
     lines += [
         f"{name:20}" + "".join(f" {value:>12}" for value in values) for name, *values in rows(evaluation)

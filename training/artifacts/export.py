@@ -1,4 +1,4 @@
-"""From a run to an artifact: graphs proven equal to the weights they came from, with their label."""
+"""Export of a run as an artifact: graphs checked against the trained weights, and a manifest."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,19 +19,19 @@ from training.loop.state import preview_columns
 def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ()) -> Manifest:
     """Export the averaged generators of a run's newest checkpoint as an artifact.
 
-    Everything is written beside the artifact's place, accepted by the server's own engine, and renamed, so
-    that a refusal leaves what is there alone.
+    The artifact is written to a temporary folder and opened with the serving engine. Only then does it
+    replace the target folder, so a failed export leaves the target unchanged.
 
     Args:
-        run: its folder.
-        artifact: where to.
-        precisions: smaller types that the graphs are to be there in too; the run's data are then opened
-            again, to calibrate and measure them.
+        run: folder of the run.
+        artifact: folder of the artifact.
+        precisions: additional smaller types of the graphs. The run's data are then opened to calibrate and
+            measure them.
 
     Raises:
-        UserError: there is no run or no checkpoint (ValueError itself), a generator can't become a graph
-            (`GraphError`), or a graph is not equal to it, or not near enough (`ParityError`).
-        OSError: the data are wanted and can't be read.
+        UserError: there is no run or no checkpoint, a generator can't be exported (`GraphError`), or a graph
+            differs from it by more than its bound (`ParityError`).
+        OSError: the data are needed and can't be read.
     """
     artifact = artifact.resolve()
     must_be_replaceable(artifact)
@@ -66,7 +66,7 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
 
 
 def _open(averaged: Averaged) -> Dataset:
-    """Open a run's data again, to draw as many as in the probe, each time others.
+    """Open a run's data to draw batches of the preview's size without repetition.
 
     Raises:
         UserError: there are too few images.
@@ -83,7 +83,7 @@ def _open(averaged: Averaged) -> Dataset:
 
 
 def _inputs(averaged: Averaged, data: Dataset, name: str, number: int) -> dict[str, Tensor]:
-    """Draw what a generator is fed, as many as in the probe: others for each number, the same each time."""
+    """Draw inputs of a generator, as many as in the preview, determined by the run's seed and the number."""
     rows = len(next(iter(averaged.preview[name].values())))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator(averaged.config.train.seed, number).initial_seed())

@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere, made an artifact: read as tensors and nothing else."""
+"""Import of external weights as an artifact; files are read as tensors only, and no code in them is run."""
 
 import hashlib
 import io
@@ -21,27 +21,27 @@ from zoo.translators import ResNet, TranslatorName
 LAYOUT = "pytorch-CycleGAN"
 LAYER = re.compile(r"(?:module\.)?model\.(\d+)\.(?:conv_block\.(\d+)\.)?(\w+)")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""What instance normalisation once kept and never used."""
+"""Tensors that older versions of instance normalisation saved without using them."""
 
 _NAMES: dict[int, TranslatorName] = {9: "resnet-9", 6: "resnet-6"}
 
 Place = tuple[int, int | None]
-"""Where a convolution stands: in the whole, and in its residual block where it is in one."""
+"""Position of a convolution: index in the network, and index in its residual block or None."""
 
 SIZE = 256
-"""Height and width that the original trains on."""
+"""Height and width in pixels of the original's training images."""
 
 
 def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
-    """Make an artifact of generators in the layout of the original PyTorch CycleGAN.
+    """Import generators in the layout of the original PyTorch CycleGAN as an artifact.
 
     Args:
-        weights: state dicts of resnet_9blocks or resnet_6blocks with instance normalisation, `.pth` or
-            `.safetensors`: the generator from a to b, and the one back where there is one.
-        artifact: where to.
+        weights: one or two files, `.pth` or `.safetensors`: the generator from a to b, and optionally the one
+            from b to a. Each is a state dict of resnet_9blocks or resnet_6blocks with instance normalisation.
+        artifact: folder of the artifact.
 
     Raises:
-        UserError: a file holds something else; it is named, and nothing of it was run.
+        UserError: a file has other contents. The message names the file, and no code in it was run.
         OSError: a file can't be read.
     """
     if not 1 <= len(weights) <= 2:
@@ -54,7 +54,7 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
     if len(kinds) > 1:
         raise UserError(f"both must have the same channels, width and blocks; got {sorted(kinds)}")
     ((channels, width, blocks),) = kinds
-    # Nothing is trained: the sizes only say what the weights are.
+    # Nothing is trained. The entry only describes the architecture of the weights.
     entry = CycleGAN(channels=channels, width=width, translator=_NAMES[blocks], image_size=(SIZE, SIZE))
     example = _example(channels)
     return write_artifact(
@@ -79,7 +79,7 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
 
 
 class Found(NamedTuple):
-    """A generator that a file holds."""
+    """A generator read from a file."""
 
     network: ResNet
     channels: int
@@ -100,21 +100,25 @@ def _read(file: Path) -> Found:
     first, *_ = layers.values()
     width, channels = first["weight"].shape[:2]
     with torch.device("meta"):
-        _load(file, ResNet(channels, width, blocks), layers)  # shapes are held against a network of no size
+        _load(file, ResNet(channels, width, blocks), layers)  # checks shapes without allocating memory
     network = ResNet(channels, width, blocks)
     _load(file, network, layers)
     return Found(network, channels, width, blocks, hashlib.sha256(data).hexdigest())
 
 
 def _places(blocks: int, second: int) -> list[Place]:
-    """List where the original's convolutions are; a block's second stands at 5, or at 6 behind a dropout."""
+    """Return the places of the original's convolutions; a block's second is at 5, or 6 after a dropout."""
     inside: list[Place] = [(10 + block, inner) for block in range(blocks) for inner in (1, second)]
     ends = (10 + blocks, 13 + blocks, 17 + blocks)
     return [(1, None), (4, None), (7, None), *inside, *((end, None) for end in ends)]
 
 
 def _load(file: Path, network: ResNet, layers: dict[Place, dict[str, Tensor]]) -> None:
-    """Put tensors into a network's convolutions, in order."""
+    """Load tensors into a network's convolutions, in order.
+
+    Raises:
+        UserError: a shape does not match.
+    """
     mine = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
     for module, (place, tensors) in zip(mine, layers.items(), strict=True):
         wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
@@ -126,12 +130,16 @@ def _load(file: Path, network: ResNet, layers: dict[Place, dict[str, Tensor]]) -
 
 
 def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
-    """Read a state dict; what is not safetensors, an unpickler reads that makes nothing but tensors."""
+    """Read a state dict from safetensors or, restricted to tensors, from a pickle.
+
+    Raises:
+        UserError: the file does not hold a state dict of dense tensors.
+    """
     try:
         if file.suffix == ".safetensors":
             return safetensors.torch.load(data)
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # readers of foreign files raise whatever they stumble over
+    except Exception as error:  # readers raise many types of exceptions on malformed files
         raise UserError(f"{file} must hold a state dict of tensors and nothing else") from error
     if not isinstance(found, dict) or not all(_is_plain(*item) for item in found.items()):
         raise UserError(f"{file} must hold a state dict of dense tensors and nothing else")
@@ -139,7 +147,7 @@ def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
 
 
 def _is_plain(name: object, value: object) -> bool:
-    """Tell a named, dense, real tensor that has as many numbers as it says."""
+    """Return whether an item is a named, dense, real tensor with storage for all its elements."""
     return (
         isinstance(name, str)
         and isinstance(value, Tensor)
@@ -150,7 +158,11 @@ def _is_plain(name: object, value: object) -> bool:
 
 
 def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Tensor]]:
-    """Gather the convolutions' tensors by their places, in order."""
+    """Group the convolutions' tensors by place, in order.
+
+    Raises:
+        UserError: a tensor is not part of the layout, or a convolution is incomplete.
+    """
     layers: dict[Place, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         match = LAYER.fullmatch(name)
@@ -177,6 +189,6 @@ def _named(place: Place) -> str:
 
 
 def _example(channels: int) -> Tensor:
-    """Draw two soft random pictures, (2, channels, SIZE, SIZE) in [-1, 1], for there are no data to show."""
+    """Draw two smooth random images, (2, channels, SIZE, SIZE) in [-1, 1], as there are no data."""
     coarse = torch.rand(2, channels, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return F.interpolate(coarse, (SIZE, SIZE), mode="bicubic", align_corners=False).clamp(-1, 1)

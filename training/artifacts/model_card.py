@@ -1,4 +1,4 @@
-"""An artifact's README: what it is and how good, in words."""
+"""The model card, an artifact's README: its origin, scores and limits."""
 
 import dataclasses
 import shlex
@@ -20,7 +20,7 @@ from zoo import registry
 
 
 def describe(manifest: Manifest) -> str:
-    """Write the artifact's README."""
+    """Return the artifact's README in Markdown."""
     pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in manifest.graphs)
     scores = "".join(_describe_scores(evaluation, manifest.task) for evaluation in manifest.metrics)
     return f"# {manifest.name}\n\n{pictures}\n\n{_origin(manifest)}{scores}\n{_limits(manifest)}"
@@ -47,7 +47,7 @@ def _origin(manifest: Manifest) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
-    """Say what it is not for."""
+    """Return the section on limits."""
     graph = next(iter(manifest.graphs.values()))
     match manifest.task:
         case "translate":
@@ -66,10 +66,10 @@ def _limits(manifest: Manifest) -> str:
 
 
 def command(manifest: Manifest, training: Training) -> str:
-    """Give the command that trains the like: what differs from the entry's defaults, and from a run's."""
+    """Return the command that trains a similar model; it has only flags that differ from the defaults."""
     try:
         usual = dataclasses.asdict(registry.load(manifest.entry)())
-    except (TypeError, ValueError):  # an entry of somebody's own, which is not here, or that has no defaults
+    except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
     chosen |= {
@@ -87,7 +87,7 @@ def command(manifest: Manifest, training: Training) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Give a value as JSON has it."""
+    """Return a value as JSON represents it: tuples become lists."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -102,7 +102,7 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def proofs(manifest: Manifest) -> Iterator[str]:
-    """Give a line for each file of a graph: its name, and how far it is from its generator."""
+    """Yield a line for each graph file: its name and its difference from the generator."""
     for graph in manifest.graphs.values():
         for variant in graph.variants:
             match variant:
@@ -113,7 +113,7 @@ def proofs(manifest: Manifest) -> Iterator[str]:
 
 
 def rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
-    """Give a line for each score: its name, the artifact's, and every control's, blank where it has none."""
+    """Yield a row for each score: its name, its value, and the value of each control, or blank."""
     for name, value in evaluation.scores.items():
         controls = (scores.get(name) for scores in evaluation.controls.values())
         yield name, *("" if each is None else f"{each:.4g}" for each in (value, *controls))

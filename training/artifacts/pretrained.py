@@ -1,4 +1,4 @@
-"""The pretrained zoo: artifacts that come with the project, and how good they are."""
+"""The pretrained artifacts of the project and their scores."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,41 +7,41 @@ from serving.runtime.artifact import read_manifest
 from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Manifest, Training
 
 FOLDER = Path(__file__).parents[2] / "artifacts"
-"""Where they are, in a checkout."""
+"""Folder of the pretrained artifacts in a checkout."""
 
 HEADLINES = ("frechet", "a2b_l1", "b2a_l1", "a2b_frechet", "modes_covered", "wasserstein2")
-"""Scores to tell an artifact by, the first that it has."""
+"""Scores to show for an artifact; the first that it has is shown."""
 
 CONTROLS = ("real", "recoloured", "untranslated")
-"""What a score is told beside, the first that it was measured of."""
+"""Controls to show beside a score; the first with that score is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """An artifact in short."""
+    """Summary of an artifact."""
 
     name: str
     entry: str
     data: str
     megabytes: float
-    """Of all its files."""
+    """Total size of its files, in MB."""
 
     score: str
-    """What `value` is; empty where nothing was measured."""
+    """Name of the score in `value`; empty if there is none."""
 
     value: float | None
     control: str
-    """What `floor` is of: real data held out, or sources that no model translated; empty where of none."""
+    """Control of `reference`: held-out real data, or sources without translation; empty if there is none."""
 
     reference: float | None
-    """The same score of the control."""
+    """The control's value of the same score."""
 
 
 def pretrained(folder: Path | None = None) -> list[Pretrained]:
-    """Describe every artifact of a folder, by default of FOLDER, by name.
+    """Return a summary of every artifact in a folder, by default FOLDER, sorted by name.
 
     Raises:
-        UserError: one is damaged (`ManifestError`).
+        UserError: a manifest is damaged (`ManifestError`).
     """
     places = sorted(path.parent for path in (folder or FOLDER).glob(f"*/{MANIFEST_FILE}"))
     return [_describe(place, read_manifest(place)) for place in places]
@@ -74,13 +74,13 @@ def _describe(place: Path, manifest: Manifest) -> Pretrained:
 
 
 def _beside(score: str, measured: Evaluation) -> tuple[str, float | None, str, float | None]:
-    """Give a score, its value, and its control's name and value."""
+    """Return a score's name and value, and its control's name and value."""
     control = next((name for name in CONTROLS if score in measured.controls.get(name, {})), "")
     return score, measured.scores[score], control, measured.controls.get(control, {}).get(score)
 
 
 def table(rows: list[Pretrained]) -> str:
-    """Lay rows out as text."""
+    """Format rows as a text table."""
     head = ("name", "entry", "data", "MB", "score", "", "beside", "")
     lines = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]

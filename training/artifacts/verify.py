@@ -1,4 +1,4 @@
-"""An artifact checked again, by nothing but its own folder: hashes, graphs, and what they give."""
+"""Verification of an artifact from its folder alone: hashes, graphs and their outputs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,23 +19,23 @@ from training.graphs.parity import Case, ParityError
 from training.graphs.trace import check
 
 SPREAD = 10.0
-"""dB that a few examples may lie below all those that a smaller type was measured with."""
+"""Margin in dB: the PSNR of the few golden examples may be this far below the PSNR at export."""
 
 
 class VerifyError(UserError):
-    """An artifact is not what its manifest says; the file and what is wrong with it are named."""
+    """An artifact does not match its manifest. The message names the file and the mismatch."""
 
 
 def verify(artifact: Path) -> Iterator[str]:
-    """Check every graph of an artifact; say of each what was found.
+    """Check every graph of an artifact and yield a line of results for each file.
 
-    A graph must be the file that was hashed, sound ONNX, have the ends that the manifest names, and give for
-    the golden examples what PyTorch gave when it was exported, in every batch that the manifest names. All of
-    them are run on the CPU provider, those for CUDA too.
+    The file must match its hash and be valid ONNX. Its inputs and outputs must match the manifest. Its
+    outputs for the golden examples must match those of PyTorch at export. They must be the same at every
+    batch size in the manifest. All variants run on the CPU provider, including those for CUDA.
 
     Raises:
-        ManifestError: there is no artifact, or it is of another format.
-        VerifyError: something is not as the manifest says.
+        ManifestError: there is no artifact, or its format is not supported.
+        VerifyError: a file does not match the manifest.
     """
     manifest = read_manifest(artifact)
     yield f"{MANIFEST_FILE}: format {manifest.format}, version {manifest.version}"
@@ -48,7 +48,7 @@ def verify(artifact: Path) -> Iterator[str]:
             for variant in graph.variants:
                 file = variant.file
                 yield f"{file}: {_check(read_file(artifact, variant), name, graph, variant, case, batches)}"
-        except Exception as error:  # readers of foreign files raise whatever they stumble over
+        except Exception as error:  # readers raise many types of exceptions on malformed files
             raise VerifyError(f"{artifact / file}: {error}") from error
 
 
@@ -61,7 +61,7 @@ def _golden(data: bytes) -> Case:
 
 
 def _check(data: bytes, name: str, graph: Graph, variant: Variant, case: Case, batches: set[int]) -> str:
-    """Check one file, and put in words how near it is."""
+    """Check one file and return a description of its difference from PyTorch."""
     model = onnx.load_from_string(data)
     check(model)
     session = open_session(data, "cpu")
@@ -86,7 +86,11 @@ def _check(data: bytes, name: str, graph: Graph, variant: Variant, case: Case, b
 
 
 def _must_be_equal(many: Array, alone: Array) -> None:
-    """Hold a batch against its rows alone: pixels to the bit, numbers up to rounding."""
+    """Check that a batch equals its rows run alone: pixels exactly, floats up to rounding.
+
+    Raises:
+        ParityError: they differ.
+    """
     if many.shape != alone.shape:
         raise ParityError(f"a batch comes out as {many.shape}; it should be {alone.shape}")
     if many.dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""An artifact written: the graphs of generators, what they are proven by, their label, card and sheets."""
+"""Writing of an artifact: graphs, golden examples, manifest, model card and sample sheets."""
 
 import dataclasses
 import hashlib
@@ -31,50 +31,50 @@ from training.run.config import software
 from zoo.entry import Entry, Inputs
 
 EXPORTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
-"""Packages that graphs come out of, by their names where they are got from."""
+"""Distribution names of the packages that export graphs; their versions go into the manifest."""
 
 GOLDEN = 2
-"""Examples in an artifact that it can be checked with later."""
+"""Number of golden examples of each graph, for later verification."""
 
 EXPECTED = "expected"
-"""What a generator gives, among the inputs of a golden example."""
+"""Name of the expected output in the file of a golden example; the other arrays are inputs."""
 
 
 class Exportable(NamedTuple):
-    """Generators and what is known of them."""
+    """Generators to export, and their metadata."""
 
     name: str
-    """The entry's name, or its import path."""
+    """Name or import path of the entry."""
 
     entry: Entry
 
     data: str
-    """Name of the data that they learned from."""
+    """Name of the training data."""
 
     generators: nn.ModuleDict
-    """In evaluation mode, on the CPU."""
+    """Generators by name, in evaluation mode, on the CPU."""
 
     preview: Inputs
-    """What each is fed, to prove its graph by and to draw its sheet of."""
+    """Inputs of each generator, for the parity checks and the sample sheet."""
 
     columns: int
-    """Examples in a row of a sheet."""
+    """Number of examples in a row of the sample sheet."""
 
     smaller: Smaller | None = None
-    """Types smaller than float32 that its graphs are wanted in too."""
+    """Additional variants of smaller types, if any."""
 
 
 def write_artifact(artifact: Path, source: Exportable, about: dict[str, Any]) -> Manifest:
     """Write generators as an artifact.
 
     Args:
-        artifact: its folder, absolute.
-        source: what becomes of it.
-        about: the manifest's fields that are not of the graphs.
+        artifact: absolute path of its folder.
+        source: the generators to export.
+        about: additional fields of the manifest.
 
     Raises:
-        UserError: a generator can't become a graph (`GraphError`), or the graph is not equal to it
-            (`ParityError`).
+        UserError: a generator can't be exported (`GraphError`), or a graph differs from it by more than its
+            bound (`ParityError`).
     """
     with new_folder(artifact) as folder:
         manifest = Manifest(
@@ -93,7 +93,7 @@ def write_artifact(artifact: Path, source: Exportable, about: dict[str, Any]) ->
 
 
 def _exporters() -> dict[str, str]:
-    """Name the versions of those that are there."""
+    """Return the versions of the installed exporters."""
     found = {}
     for package in EXPORTERS:
         with suppress(PackageNotFoundError):
@@ -102,7 +102,11 @@ def _exporters() -> dict[str, str]:
 
 
 def must_be_replaceable(artifact: Path) -> None:
-    """Refuse a place that has no name for an artifact, or holds something else than one."""
+    """Check that an artifact can be written to a path.
+
+    Raises:
+        UserError: the name is not valid, or the path exists and is not an artifact.
+    """
     if not re.fullmatch(NAME_PATTERN, artifact.name):
         raise UserError(f"an artifact's name is of letters, digits, '.', '_' and '-'; got {artifact.name!r}")
     if artifact.exists() and not (artifact / MANIFEST_FILE).exists():
@@ -147,7 +151,7 @@ def _write_variant(name: str, proven: Proven, source: Exportable, folder: Path) 
 
 
 def _write_golden(file: str, case: parity.Case, folder: Path) -> Golden:
-    """Write an example with what the generator gives for it, for whoever checks the artifact later."""
+    """Write example inputs with the generator's output, for later verification of the artifact."""
     arrays = {**case.inputs, EXPECTED: case.expected}
     data = safetensors.numpy.save({key: np.ascontiguousarray(value) for key, value in arrays.items()})
     (folder / file).write_bytes(data)
@@ -155,12 +159,15 @@ def _write_golden(file: str, case: parity.Case, folder: Path) -> Golden:
 
 
 def _some(preview: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the first few of what a generator is fed, as its graph is."""
+    """Return the first GOLDEN inputs of a generator in its graph's format."""
     return {key: torch.from_numpy(array[:GOLDEN]) for key, array in all_as_served(preview).items()}
 
 
 def _example(specs: dict[str, TensorSpec], case: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give inputs to trace a graph with; an image of two sides, neither the least: those would be fixed."""
+    """Return inputs to trace a graph with.
+
+    An image's height and width differ and exceed the minimum; otherwise the exporter would fix them.
+    """
     if "image" not in specs:
         return case
     _, least = specs["image"].grid
@@ -179,7 +186,7 @@ def _describe_output(output: Tensor, any_size: bool) -> TensorSpec:
 
 
 def _accept(folder: Path, source: Exportable) -> None:
-    """Open the artifact as the server does, and draw its sheets with it."""
+    """Open the artifact with the serving engine and render its sample sheets."""
     engine = Engine(folder, "cpu")
     pipeline = pipeline_of(engine)
     for name, graph in engine.manifest.graphs.items():

@@ -1,4 +1,4 @@
-"""The verbs about artifacts and entries: `list`, `export`, `import`, `verify` and `evaluate`."""
+"""The commands `list`, `export`, `import`, `verify` and `evaluate`."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ def list_entries(*, pretrained: bool = False, as_json: Annotated[bool, arg(name=
     """List the entries of the zoo.
 
     Args:
-        pretrained: List the trained artifacts that come with it instead, and how good they are.
+        pretrained: List the pretrained artifacts and their scores instead.
         as_json: Print JSON instead of a table.
     """
     if pretrained:
@@ -46,13 +46,13 @@ def export(
     *,
     precision: tuple[Literal["fp16", "int8"], ...] = (),
 ) -> None:
-    """Make an artifact of a run: ONNX graphs held against PyTorch, and their manifest.
+    """Export a run as an artifact: ONNX graphs checked against PyTorch, and a manifest.
 
     Args:
-        run: The run's folder.
-        artifact: Where to; by default artifacts/NAME, NAME being that of the run's folder.
-        precision: Smaller types that the graphs are to be there in too: fp16, for CUDA; int8, for the CPU,
-            calibrated on the run's data.
+        run: Folder of the run.
+        artifact: Folder of the artifact; by default artifacts/NAME, with the name of the run's folder.
+        precision: Additional smaller precisions of the graphs: fp16 for CUDA; int8 for the CPU, calibrated on
+            the run's data.
     """
     from training.artifacts.export import export
     from training.artifacts.model_card import proofs
@@ -68,12 +68,12 @@ def import_weights(
     *,
     artifact: Path,
 ) -> None:
-    """Make an artifact of weights that were trained elsewhere, without running anything that is in them.
+    """Convert weights that were trained elsewhere to an artifact; no code in the files is run.
 
     Args:
-        entry: Whose: cyclegan, in the layout of the original PyTorch code (resnet_9blocks, resnet_6blocks).
-        weights: Files of state dicts: of the generator from a to b, and of the one back where there is one.
-        artifact: Where to.
+        entry: Layout of the weights: cyclegan, the original PyTorch code (resnet_9blocks, resnet_6blocks).
+        weights: Files of state dicts: the generator from a to b and, optionally, that from b to a.
+        artifact: Folder of the artifact.
     """
     from training.artifacts.import_weights import import_cyclegan
 
@@ -82,10 +82,10 @@ def import_weights(
 
 
 def verify(artifact: Positional[Path]) -> None:
-    """Check an artifact again: its hashes, its graphs, and that they still give what PyTorch gave.
+    """Verify an artifact: its hashes, its graphs and their outputs for the golden examples.
 
     Args:
-        artifact: The artifact's folder.
+        artifact: Folder of the artifact.
     """
     from training.artifacts.verify import verify
 
@@ -104,17 +104,17 @@ def evaluate(
     precision: Precision = "fp32",
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Score what an artifact makes against data; the scores go into its manifest.
+    """Score an artifact's outputs against data and write the scores into its manifest.
 
     Args:
-        artifact: The artifact's folder.
-        data: What to compare with, as for a run; held-out examples of it make the controls.
-        n: How many samples, and as many real ones; or images of either domain to translate.
-        seed: Of the first sample.
-        features: What images are compared by: a small classifier that is trained where the data have labels,
-            Inception, or auto, the classifier where it can be.
-        device: Where the features are extracted: auto, cpu, cuda, ...
-        precision: Of the graphs that are scored: fp32, or what they were exported in too.
+        artifact: Folder of the artifact.
+        data: Data to compare with, as for training; their held-out examples are scored as controls.
+        n: Number of samples and of real examples, or of images of each domain to translate.
+        seed: Seed of the first sample.
+        features: Feature extractor for images: classifier, a small network trained on labelled data;
+            inception; or auto, the classifier for labelled data and Inception otherwise.
+        device: Device for feature extraction: auto, cpu, cuda, ...
+        precision: Precision of the graphs to score: fp32, or a smaller one that the artifact has.
         as_json: Print JSON instead of a table.
     """
     from training.artifacts.evaluate import evaluate, table

@@ -1,4 +1,4 @@
-"""The whole journey in a few minutes: train, export, serve, ask for pictures over HTTP."""
+"""A demo of a few minutes: train, export, serve and request images over HTTP."""
 
 import shutil
 import sys
@@ -15,15 +15,16 @@ from zoo.models.dcgan import DCGAN
 
 
 def demo(folder: Path, steps: int) -> None:
-    """Train a small DCGAN on glyphs, export it, serve it, and write what the server draws.
+    """Train a small DCGAN on glyphs, export it, serve it and write a sheet of images from the server.
 
-    Everything lands below the folder: `run/`, `artifacts/glyphs/` and `sheet.png`. Again, it resumes.
+    All files are written below the folder: `run/`, `artifacts/glyphs/` and `sheet.png`. Running it again
+    resumes the training.
 
     Raises:
         UserError: the folder holds another run.
-        OSError: the server did not come up.
+        OSError: the server did not start.
     """
-    # For a few minutes the game without penalties is the quicker one; see zoo/README.md.
+    # In a run of a few minutes training without a penalty is better; see zoo/README.md.
     entry = DCGAN(image_size=32, channels=1, width=32, objective="non_saturating", regularizer="none")
     run = TrainConfig(data="glyphs", steps=steps, sheet_every=500, out=folder / "run")
     print(f"1/4  training dcgan on glyphs for {steps} steps", flush=True)

@@ -1,4 +1,4 @@
-"""From an exception to an exit status: a user's error is one line, a bug its traceback."""
+"""Mapping from exceptions to exit statuses: user errors print one line, bugs print a traceback."""
 
 import os
 import sys
@@ -8,17 +8,17 @@ from serving.errors import UserError
 from zoo.errors import ConfigError
 
 USER_ERROR, BUG = 2, 1
-"""Exit statuses: of what the message says how to correct, and of a bug. Exceptions that name their own
-(`exit_status`): 1 of data that can't be used, 3 of a training that diverged, 128 + n of signal n."""
+"""Exit statuses of errors that the user can correct, and of bugs. Some exceptions define an `exit_status` of
+their own: 1 for invalid data, 3 for training that diverged, 128 + n for signal n."""
 
 REPORT = "this is a bug of gan-zoo's, not a mistake of yours: please report it with the lines above"
 
 
 def exit_status(error: Exception) -> int:
-    """Print an error, and return the exit status of the command that it ended.
+    """Print an error and return the command's exit status.
 
-    Errors that the user can correct, the file system's own among them, are one line; set GANZOO_TRACEBACK to
-    see where they were raised. Everything else is a bug, and printed with its traceback.
+    Errors that the user can correct, including OSError, print one line. Set GANZOO_TRACEBACK to print their
+    traceback too. All other exceptions are bugs and print a traceback.
     """
     status: int | None = getattr(error, "exit_status", None)
     if status is None and (isinstance(error, UserError | ConfigError | OSError) or _is_out_of_memory(error)):
@@ -34,5 +34,5 @@ def exit_status(error: Exception) -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise torch's two ways of running out of memory, on a GPU and on the CPU."""
+    """Return whether torch ran out of memory, on a GPU or on the CPU."""
     return isinstance(error, RuntimeError) and "allocate" in str(error)

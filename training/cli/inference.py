@@ -1,4 +1,4 @@
-"""The verbs `sample` and `translate`, of a run or of an artifact."""
+"""The commands `sample` and `translate`, for a run or an artifact."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,18 +22,18 @@ def sample(
     """Draw samples from a run or an artifact.
 
     Args:
-        source: The run's folder, or the artifact's.
-        n: How many.
-        seed: Sample i is that of seed + i, the one that the server gives for it too.
-        label: Name or number of their class, for a conditional model; by default the classes take turns.
-        out: Where to: .png, a sheet or a plot; .npy, the array; .tar, a file each; or a folder, tars of
-            many, which the same command again goes on with.
-        shard_size: Samples in each tar of a folder; by default 10000.
-        ray: Have a folder written by a Ray cluster: that of RAY_ADDRESS, or one on this machine.
+        source: Folder of a run or an artifact.
+        n: Number of samples.
+        seed: Seed of the first sample; sample i has seed + i and equals the server's sample of that seed.
+        label: Name or index of the class, for a conditional model; by default the classes alternate.
+        out: Output: .png for a sheet or a plot, .npy for an array, .tar for one file per sample, or a folder
+            for tar shards. Running the same command again resumes a folder.
+        shard_size: Samples per tar shard of a folder; by default 10000.
+        ray: Write a folder with a Ray cluster: that of RAY_ADDRESS, or a local one.
     """
     from serving.offline.sample import must_be_a_place, write_samples
 
-    must_be_a_place(out, shard_size, ray)  # before anything is loaded
+    must_be_a_place(out, shard_size, ray)  # fails before the model is loaded
     write_samples(open_model(source), n, seed, out, label, shard_size, ray)
     print(out)
 
@@ -45,13 +45,13 @@ def translate(
     *,
     direction: str | None = None,
 ) -> None:
-    """Translate an image, or every image of a folder, by a run or an artifact.
+    """Translate an image or every image of a folder with a run or an artifact.
 
     Args:
-        source: The run's folder, or the artifact's.
-        images: An image of any size, or a folder of them.
-        out: Where to: a .png, or a folder, of the same sizes.
-        direction: a2b or b2a; by default the first that there is.
+        source: Folder of a run or an artifact.
+        images: An image of any size, or a folder of images.
+        out: Output: a .png file, or a folder. Translations have the sizes of their sources.
+        direction: a2b or b2a; by default the first direction of the model.
     """
     from serving.offline.translate import translate
 
@@ -60,10 +60,10 @@ def translate(
 
 
 def open_model(source: Path) -> "Pipeline":
-    """Load an artifact by the serving engine, or a run's averaged generators by torch, on the CPU.
+    """Load an artifact with the serving engine, or a run's averaged generators with torch on the CPU.
 
     Raises:
-        UserError: the folder holds neither.
+        UserError: the folder holds neither an artifact nor a run with a checkpoint.
     """
     from serving.runtime.artifact import is_artifact
     from serving.runtime.pipeline import open_pipeline

@@ -1,7 +1,7 @@
-"""The command `ganzoo`: its verbs, and what becomes of errors.
+"""Entry point of the command line `ganzoo`.
 
-Flags come from the verbs' signatures and docstrings. A verb imports what it needs when it is called: most
-need no torch.
+Flags and help are generated from the signatures and docstrings of the commands. Each command imports its
+dependencies when it is called, because most commands do not need torch.
 """
 
 import functools
@@ -21,13 +21,13 @@ from training.cli.train import compare, run_train, train, validate_data
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit status; a user's error is one line on standard error."""
+    """Run a command and return its exit status; user errors print one line on standard error."""
     arguments = _with_present_names(sys.argv[1:] if arguments is None else arguments)
     try:
         if arguments[:1] == ["train"] and arguments[1:] and not arguments[1].startswith("-"):
             run_train(arguments[1], arguments[2:])
         else:
-            # Only the server's own verb minds the server's environment.
+            # Only `serve` reads the server's environment variables.
             chosen = Settings.from_environment() if arguments[:1] == ["serve"] else Settings()
             _app(chosen).cli(prog="ganzoo", args=arguments, config=(OmitArgPrefixes,))
     except KeyboardInterrupt:
@@ -42,11 +42,11 @@ RENAMED = {
     "sample": {"--shards": "--shard-size"},
     "serve": {f"--{old}": f"--{new}".replace("_", "-") for old, new in settings.RENAMED.items()},
 }
-"""Former names of flags, by verb, which go on working for a version."""
+"""Former to present names of flags, by command; former names are accepted for one more version."""
 
 
 def _with_present_names(arguments: list[str]) -> list[str]:
-    """Give flags their present names, with a warning each."""
+    """Replace former names of flags by the present ones, with a warning for each."""
     renamed = RENAMED.get(arguments[0], {}) if arguments else {}
     found = []
     for argument in arguments:
@@ -58,7 +58,7 @@ def _with_present_names(arguments: list[str]) -> list[str]:
 
 
 def _app(chosen: Settings) -> SubcommandApp:
-    """Gather the verbs; their signatures and docstrings are the flags and the help."""
+    """Return the command line application with all commands."""
     app = SubcommandApp()
     app.command(name="list")(list_entries)
     for verb in (train, sample, translate, export, verify, evaluate, compare):

@@ -1,4 +1,4 @@
-"""The verbs `serve` and `demo`."""
+"""The commands `serve` and `demo`."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ from serving.settings import Settings
 
 
 def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> None:
-    """Serve every artifact of a folder; `bentoml serve serving.service:GANZoo` is the same.
+    """Serve all artifacts of a folder; equivalent to `bentoml serve serving.service:GANZoo`.
 
     Args:
-        settings: Each is also an environment variable, GANZOO_ARTIFACTS for --artifacts and so on.
-        host: Address to listen on; 0.0.0.0 is every one of this machine.
+        settings: Settings, also read from environment variables: GANZOO_ARTIFACTS for --artifacts, etc.
+        host: Address to listen on; 0.0.0.0 for all addresses of this machine.
         port: TCP port to listen on.
     """
     from serving.launcher import serve_command, serve_environment
@@ -21,11 +21,11 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> N
 
 
 def demo(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
-    """Train a small DCGAN on drawn digits, export it, serve it, and ask the server for pictures.
+    """Train a small DCGAN on drawn digits, export it, serve it and request images from the server.
 
     Args:
-        out: Where everything lands.
-        steps: Rounds of updates; 2000 take about two minutes on two CPU cores.
+        out: Folder for all files of the demo.
+        steps: Training steps; 2000 take about two minutes on two CPU cores.
     """
     from training.cli.demo import demo
 

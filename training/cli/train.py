@@ -1,4 +1,4 @@
-"""The verbs about trainings: `train`, `compare` and `validate-data`."""
+"""The commands `train`, `compare` and `validate-data`."""
 
 import dataclasses
 import json
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def train(entry: Positional[str]) -> None:
-    """Train an entry; `ganzoo train ENTRY --help` tells its flags.
+    """Train an entry; `ganzoo train ENTRY --help` lists its flags.
 
-    The same command again resumes; SIGINT and SIGTERM save first.
+    Running the same command again resumes the run. On SIGINT and SIGTERM a checkpoint is written first.
 
     Args:
-        entry: A name of `ganzoo list`, or an import path such as my_lab.wgan:WGAN.
+        entry: Name from `ganzoo list`, or an import path such as my_lab.wgan:WGAN.
     """
     run_train(entry, [])
 
 
 def run_train(name: str, arguments: list[str]) -> None:
-    """Train an entry by name; its own fields are flags beside the run's."""
+    """Train an entry by name, with the fields of `TrainConfig` and of the entry as flags."""
     from training.loop.train import train
 
     config, dry_run = parse(name, arguments)
@@ -36,11 +36,12 @@ def run_train(name: str, arguments: list[str]) -> None:
 
 
 def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, bool]":
-    """Read a training's flags: what to train, and whether only to print it.
+    """Parse the flags of `train` and return the run's configuration and whether `--dry-run` is set.
 
     Raises:
-        UserError: there is no such entry, or a field refuses its value.
-        SystemExit: a flag is unknown or its value is not of its type (status 2), or help was asked for (0).
+        ConfigError: there is no such entry, or a value of `TrainConfig` is invalid.
+        UserError: a value of the entry is invalid.
+        SystemExit: a flag is unknown or its value has the wrong type (status 2), or help was requested (0).
     """
     from training.run.config import RunConfig, TrainConfig, make_entry
     from zoo import registry
@@ -52,9 +53,9 @@ def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, bool]":
         """Gather the flags.
 
         Args:
-            run: What the lab decides.
-            entry: What the paper says.
-            dry_run: Print what would be trained, and do nothing.
+            run: Settings of the run.
+            entry: Hyperparameters of the entry.
+            dry_run: Print the run's configuration without training.
         """
         return run, entry, dry_run
 
@@ -69,16 +70,16 @@ def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, bool]":
 
 
 def _unchecked(kind: type) -> Any:
-    """Make a dataclass's twin that takes any values, so that the parser leaves it to us to refuse them."""
+    """Return a subclass of a dataclass without validation, so that errors are raised after parsing."""
     return type(kind.__name__, (kind,), {"__doc__": kind.__doc__, "__post_init__": lambda self: None})
 
 
 def compare(runs: Positional[list[Path]], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:
-    """Compare finished runs that were scored as they went (`--score-every`), a row for each method.
+    """Compare finished runs that were trained with `--score-every`, one row per method.
 
     Args:
-        runs: The runs' folders; those that differ by nothing but their seeds share a row, and the first says
-            what the others are measured by.
+        runs: Folders of the runs. Runs that differ only in their seeds share a row. The first run is the
+            baseline of the comparison.
         as_json: Print JSON instead of a table.
     """
     from training.evaluation.compare import compare, table
@@ -93,12 +94,12 @@ def validate_data(
     image_size: int | None = None,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Look through data: count what they hold, name every file that can't be used, warn of what is doubtful.
+    """Validate data before training: count examples, list files that can't be used and print warnings.
 
     Args:
-        data: What to look through, as for a run.
-        image_size: Side of the images to train with, to which smaller ones are upscaled; by default 64, or
-            256 where they are translated.
+        data: Data, as for training.
+        image_size: Height and width of the training images; smaller images are reported because they would be
+            upscaled. By default 64, or 256 for translation.
         as_json: Print JSON instead of a table.
     """
     from training.data.validate import table, validate

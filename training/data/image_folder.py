@@ -133,7 +133,7 @@ class ImageFiles:
         """Read images: uint8 (n, abreast * C, H, W).
 
         Raises:
-            ValueError: a file can't be read. The message names the file.
+            UserError: a file can't be read. The message names the file.
         """
         return torch.stack([self.read(int(place)) for place in places])
 

@@ -60,7 +60,7 @@ class PrefetchLoader:
         Prefetching restarts if the step does not follow the previous step, or if the batch size changes.
 
         Raises:
-            ValueError: an example can't be read. The message names it.
+            UserError: an example can't be read. The message names it.
         """
         if self._due != (step, size):
             self.close()

@@ -105,7 +105,7 @@ class Classifier:
         """Train a classifier, or load a cached one for the same data and image shape.
 
         Raises:
-            ValueError: the dataset has no labels, or its examples are vectors or images below 8x8 pixels.
+            UserError: the dataset has no labels, or its examples are vectors or images below 8x8 pixels.
         """
         if not data.labels or len(shape) != 3:
             raise UserError(f"a classifier wants labelled images; {data.name} has none: use inception")

@@ -1,1 +1,1 @@
-"""The training loop and what it keeps: state, moving average, monitor, processes."""
+"""The training loop, its state, moving average and monitor, and distributed training."""

@@ -1,4 +1,4 @@
-"""A run's averaged generators, opened from its newest checkpoint: what is exported, sampled and scored."""
+"""The averaged generators of a run, loaded from its newest checkpoint for export and sampling."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,24 +18,24 @@ from zoo.entry import Batch, Inputs
 
 
 class Averaged(NamedTuple):
-    """The averaged generators of a run, and what an export needs beside them."""
+    """The averaged generators of a run and the other inputs of an export."""
 
     config: RunConfig
     steps: int
-    """Steps that the run has done."""
+    """Number of steps that the run has trained for."""
 
     generators: nn.ModuleDict
     """In evaluation mode, on the CPU."""
 
     preview: Inputs
-    """The fixed inputs that the run is watched through."""
+    """The run's fixed preview inputs."""
 
     inputs: Callable[[Batch], Inputs]
-    """Returns what each generator is fed for a batch, as the trainer does."""
+    """Function that returns the inputs of each generator for a batch, as `Trainer.inputs` does."""
 
     @property
     def pipeline(self) -> Pipeline:
-        """The generators as a pipeline, run by torch; its version is a hash of their weights."""
+        """Pipeline that runs the generators with torch; its version is a hash of their weights."""
         weights = safetensors.torch.save(self.generators.state_dict())
         pipeline = pipeline_of_generators(
             self.config.entry, self.generators, self.preview, self.config.labels
@@ -44,9 +44,9 @@ class Averaged(NamedTuple):
 
 
 def open_averaged(run: Path) -> Averaged:
-    """Open the averaged generators of a run's newest checkpoint, on the CPU.
+    """Load the averaged generators of a run's newest checkpoint on the CPU.
 
-    The optimizers' and the discriminators' states are not restored, and torch's random state is left alone.
+    Optimizers and discriminators are not restored. Torch's random state does not change.
 
     Raises:
         UserError: the folder holds no run or no checkpoint.
@@ -60,4 +60,5 @@ def open_averaged(run: Path) -> Averaged:
         trainer = config.entry.build("cpu")
     generators = trainer.generators.eval().requires_grad_(False)
     generators.load_state_dict(saved["average"])
+    # "probe" is a key of the checkpoint format, kept so that older checkpoints load.
     return Averaged(config, steps, generators, saved["probe"], trainer.inputs)

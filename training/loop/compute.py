@@ -1,4 +1,4 @@
-"""How a trainer computes, set from outside so that no entry knows: precision, fused updates, compilation."""
+"""Compute settings applied to any trainer: device, precision, compilation and fused optimizers."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,19 +15,19 @@ Forward = Callable[..., Tensor]
 
 
 def prepare(trainer: Trainer, run: TrainConfig, device: torch.device, world: World) -> None:
-    """Have a new trainer's players compute as the run wants it, each process its own part of a batch.
+    """Apply a run's precision, compilation and distribution to the networks of a new trainer.
 
     Args:
-        trainer: new; nothing may copy its players' modules afterwards, which would still call these.
-        run: its precision and whether it compiles.
-        device: where the players are.
-        world: who shares the work.
+        trainer: the new trainer. Its networks must not be copied afterwards: a copy would call the original.
+        run: configuration with the precision and whether to compile.
+        device: device of the networks.
+        world: processes that share each batch.
     """
     low = run.precision == "bf16"
     for players in (trainer.generators, trainer.discriminators):
         if low and device.type == "cuda":
-            # Tensor cores want the channels last. On the CPU that slows what is differentiated twice, and
-            # instance normalisation.
+            # Tensor cores prefer channels-last. On the CPU it slows down double backward and instance
+            # normalisation.
             players.to(memory_format=torch.channels_last)
         for player in players.values():
             if run.sync_batch_norm and world.size > 1:
@@ -39,7 +39,7 @@ def prepare(trainer: Trainer, run: TrainConfig, device: torch.device, world: Wor
 
 
 def settle(optimizers: Iterable[torch.optim.Optimizer]) -> None:
-    """Have updates done by one fused operation, and what optimizers remember laid out as their weights."""
+    """Enable fused optimizer updates and give optimizer states the memory format of their weights."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             device = group["params"][0].device.type
@@ -52,14 +52,15 @@ def settle(optimizers: Iterable[torch.optim.Optimizer]) -> None:
 
 
 def _prepared(plain: Forward, run: TrainConfig, device: torch.device, world: World) -> Forward:
-    """Wrap a player: (N, ...) in float32 in, (N, ...) in float32 out, so that losses are exact.
+    """Return a network's forward function with the run's precision, compilation and distribution.
 
-    Each call casts the weights anew: a cache that outlived an update would hold those from before it.
+    Inputs and outputs are float32, (N, ...), so that losses are computed in float32. Autocast casts the
+    weights at every call, because a cache would keep weights from before an update.
     """
     compiled = torch.compile(plain, dynamic=False) if run.compile else plain
 
     def forward(*inputs: Tensor, **named: Tensor) -> Tensor:
-        # Who hands in a leaf that wants a gradient differentiates twice, which compiled code can't.
+        # A leaf input that requires a gradient means double backward, which compiled code does not support.
         twice = any(each.is_leaf and each.requires_grad for each in (*inputs, *named.values()))
         own = [world.scatter(each) for each in inputs]
         own_named = {name: world.scatter(each) for name, each in named.items()}
@@ -74,9 +75,9 @@ def _prepared(plain: Forward, run: TrainConfig, device: torch.device, world: Wor
 
 
 def _synchronise(player: nn.Module, world: World) -> None:
-    """Have batch normalisation take the statistics of the whole batch, not of a process's part.
+    """Compute the statistics of batch normalisation over the whole batch instead of a process's part.
 
-    Torch's own SyncBatchNorm is for CUDA alone, and can't be differentiated twice.
+    Torch's SyncBatchNorm supports only CUDA and not double backward.
     """
     for module in player.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -108,10 +109,10 @@ def _whole_batch_norm(norm: Any, world: World) -> Forward:
 
 
 def device_named(name: str) -> torch.device:
-    """Turn a device's name into the device.
+    """Return the device of a name, where `auto` is CUDA if available, else the CPU.
 
     Raises:
-        UserError: there is no such device.
+        UserError: the device does not exist or can't be used.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,11 +1,11 @@
-"""One run on several processes (`torchrun`): each computes the players on its own part of every batch.
+"""Distributed training of one run on several processes (`torchrun`).
 
-All take the same steps on the same whole batches with the same random numbers. What costs time, the players'
-networks, each runs on its part alone; what comes out is put together again, and the gradients of the weights
-are summed before every update. So a step's losses, pairs, penalties and pools of fakes are those of one
-process, no entry knows of any of this, and a run may go on with another number of processes.
+All processes run the same steps on the same whole batches with the same random numbers. Each process runs the
+networks on its own rows of the batch only. The outputs are gathered, and the gradients of the weights are
+summed before every update. Losses, pairs, penalties and image pools therefore equal those of a single
+process, entries need no changes, and a run can be resumed with another number of processes.
 
-Only the first process touches the run's folder; what it reads there it tells the others.
+Only rank 0 accesses the run's folder. It broadcasts what it reads.
 """
 
 import importlib
@@ -36,11 +36,11 @@ from training.loop.monitor import Diverged
 from training.run import checkpoint
 from zoo.entry import Trainer
 
-PATIENCE = timedelta(hours=1)
-"""How long the others wait for the first, which scores and saves alone."""
+TIMEOUT = timedelta(hours=1)
+"""Timeout of the other ranks while rank 0 scores and writes checkpoints."""
 
 SOUND, BROKEN = -1, -2
-"""What the first process says of its work where it is not the step at which a run went wrong."""
+"""Status that rank 0 broadcasts after its work: success or failure; otherwise the onset of a divergence."""
 
 
 Result = TypeVar("Result")
@@ -48,24 +48,24 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run, as one of them sees them."""
+    """The processes of a run: the rank of this process and their number."""
 
     rank: int = 0
-    """Which of them this one is, counted from 0."""
+    """Index of this process, from 0."""
 
     size: int = 1
-    """How many there are."""
+    """Number of processes."""
 
     @property
     def is_main(self) -> bool:
-        """Whether this one keeps the run's folder."""
+        """Whether this process is rank 0."""
         return self.rank == 0
 
     def device_for(self, device: torch.device) -> torch.device:
-        """Give the device of this process, where the run's is any GPU: a GPU for each process of a machine.
+        """Return the device of this process: with several processes on CUDA, one GPU for each.
 
         Raises:
-            ValueError: there are not as many.
+            UserError: the device has an index, or the machine has fewer GPUs than processes.
         """
         if self.size == 1 or device.type != "cuda":
             return device
@@ -79,10 +79,10 @@ class World:
         return torch.device("cuda", local)
 
     def must_divide(self, batch_size: int) -> None:
-        """Refuse a batch that can't be parted evenly.
+        """Check that a batch can be split evenly over the processes.
 
         Raises:
-            ValueError: it can't.
+            UserError: the batch size is not a multiple of the number of processes.
         """
         if batch_size % self.size:
             raise UserError(
@@ -91,7 +91,7 @@ class World:
             )
 
     def any(self, said: bool) -> bool:
-        """Tell whether any process says so; all wait for all."""
+        """Return whether the argument is true on any process; all processes must call this."""
         if self.size == 1:
             return said
         answer = torch.tensor(int(said))
@@ -99,10 +99,11 @@ class World:
         return bool(answer)
 
     def on_main(self, work: Callable[[], Result]) -> Result | None:
-        """Do some work in the first process alone, which has its result; what stops it stops all.
+        """Run a function on rank 0 and return its result there; an error stops all processes.
 
         Raises:
-            Diverged: the first process found that the run went wrong.
+            Diverged: the function raised it on rank 0.
+            SystemExit: the function failed on rank 0; raised on the other ranks.
         """
         if not self.is_main:
             self.wait_for_main()
@@ -121,11 +122,11 @@ class World:
                 dist.broadcast(torch.tensor(said), 0)
 
     def wait_for_main(self) -> None:
-        """Wait for the first process to do its work.
+        """Wait until rank 0 has finished its work.
 
         Raises:
-            Diverged: it found that the run went wrong.
-            SystemExit: it could not do it, and says why.
+            Diverged: rank 0 detected that the run diverged.
+            SystemExit: rank 0 failed. It prints the reason itself.
         """
         said = torch.empty((), dtype=torch.int64)
         dist.broadcast(said, 0)
@@ -135,7 +136,7 @@ class World:
             raise Diverged("the first process found trouble", int(said))
 
     def broadcast(self, found: tuple[int, checkpoint.State] | None) -> tuple[int, checkpoint.State] | None:
-        """Give every process what the first has found: a step and a state, or None."""
+        """Broadcast a step and a state, or None, from rank 0 to every process."""
         if self.size == 1:
             return found
         data = bytearray(checkpoint.pack({"found": found})) if self.is_main else bytearray()
@@ -151,26 +152,26 @@ class World:
         return None if step_and_state is None else (step_and_state[0], step_and_state[1])
 
     def scatter(self, whole: Tensor) -> Tensor:
-        """Take this process's rows of what all have alike; gradients are put together again."""
+        """Return this process's rows of a tensor that all processes have; gradients are gathered."""
         part: Tensor = _Scatter.apply(whole, self) if self.size > 1 else whole
         return part
 
     def gather(self, part: Tensor) -> Tensor:
-        """Put the rows of all processes together, in their order; gradients are cut."""
+        """Concatenate the rows of all processes in rank order; gradients are scattered."""
         whole: Tensor = _Gather.apply(part, self) if self.size > 1 else part
         return whole
 
     def average(self, value: Tensor) -> Tensor:
-        """Average a tensor over the processes; gradients are averaged too."""
+        """Return the mean of a tensor over the processes; gradients are averaged too."""
         average: Tensor = _Average.apply(value, self) if self.size > 1 else value
         return average
 
     def shared_random(self, rows: int) -> AbstractContextManager[object]:
-        """Have what is drawn for this process's rows be its part of what one process would draw for all."""
+        """Return a context that makes random draws of `rows` rows equal to those of a single process."""
         return nullcontext() if self.size == 1 else _SharedRandom(self, rows)
 
     def all_reduce_gradients(self, trainer: Trainer) -> None:
-        """Have every optimizer sum the gradients of all processes before each of its steps."""
+        """Register a hook on every optimizer that sums the gradients over the processes before each step."""
         if self.size > 1:
             for optimizer in trainer.optimizers.values():
                 optimizer.register_step_pre_hook(_all_reduce_gradients)
@@ -180,7 +181,7 @@ SINGLE = World()
 
 
 def _all_reduce_gradients(optimizer: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
-    """Sum an optimizer's gradients over the processes, as one tensor: each has what its own part gave."""
+    """Sum an optimizer's gradients over the processes in a single all-reduce."""
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     gradients = [each.grad for each in parameters if each.grad is not None]
     together = torch.cat([gradient.flatten() for gradient in gradients])
@@ -191,7 +192,7 @@ def _all_reduce_gradients(optimizer: torch.optim.Optimizer, arguments: Any, opti
 
 
 class _Scatter(torch.autograd.Function):
-    """Rows of a whole, whose gradient is a whole again; with `_Join` it can be differentiated without end."""
+    """The rows of this process of a whole tensor; the backward is `_Gather`, so higher derivatives work."""
 
     @staticmethod
     def forward(ctx: Any, whole: Tensor, world: World) -> Tensor:
@@ -205,7 +206,7 @@ class _Scatter(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """A whole of the processes' rows, whose gradient each of them has in whole, and takes its rows of."""
+    """The concatenated rows of all processes; the backward is `_Scatter` of the same whole gradient."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, world: World) -> Tensor:
@@ -220,7 +221,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Average(torch.autograd.Function):
-    """An average over the processes, each of which goes on from it on its own; so is that of gradients."""
+    """The mean over the processes; the backward is the mean of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, world: World) -> Tensor:
@@ -235,7 +236,7 @@ class _Average(torch.autograd.Function):
 
 
 class _SharedRandom(TorchFunctionMode):
-    """Draws random tensors of so many rows for all processes alike, and gives each its own rows."""
+    """Mode in which random tensors of `rows` rows are drawn for all processes and then scattered."""
 
     def __init__(self, world: World, rows: int) -> None:
         super().__init__()
@@ -257,18 +258,19 @@ class _SharedRandom(TorchFunctionMode):
 
 @contextmanager
 def process_group() -> Iterator[World]:
-    """Meet the other processes that torchrun has started, where it has; the first alone talks.
+    """Join the process group of torchrun, if there is one; only rank 0 prints.
 
     Raises:
-        SystemExit: what the first process says has ended the run.
+        SystemExit: an error ended the run. It is raised on the other ranks; rank 0 reports the error.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield SINGLE
         return
-    # Torch imports it on the way; then its defaults would keep the processes' threads alive beyond the end.
+    # Imported before the process group exists: as torch's lazy import, its default arguments would keep the
+    # group's threads alive after the end.
     importlib.import_module("torch.distributed.nn")
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-    dist.init_process_group(backends, timeout=PATIENCE)
+    dist.init_process_group(backends, timeout=TIMEOUT)
     world = World(dist.get_rank(), dist.get_world_size())
     try:
         with _only_main_prints(world.is_main):
@@ -283,7 +285,7 @@ def process_group() -> Iterator[World]:
 
 @contextmanager
 def _only_main_prints(aloud: bool) -> Iterator[None]:
-    """Leave what is printed while the block runs, or drop it."""
+    """Discard stdout and stderr within the block unless `aloud`."""
     with ExitStack() as stack:
         if not aloud:
             nowhere = stack.enter_context(Path(os.devnull).open("w"))

@@ -1,4 +1,4 @@
-"""The moving average of the generators' weights: what is looked at, exported and served."""
+"""Exponential moving average of the generators' weights, which is previewed, scored and exported."""
 
 import copy
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 class MovingAverage:
-    """A copy of the generators that follows them, in evaluation mode.
+    """A moving average of generators, in evaluation mode.
 
-    The decay rises to its value as (1 + step) / (10 + step), so that a short run does not remember its
-    initial weights. Buffers (batch normalisation's statistics) are copied as they are. Source: Karras et al.
-    2018, section 4.1, for the average; Kingma and Ba 2015, section 7.2, for why its start wants correction.
+    The decay rises to its value as (1 + step) / (10 + step), so that the initial weights have little
+    influence in short runs. Buffers (statistics of batch normalisation) are copied. Sources: Karras et al.
+    2018, section 4.1, for the average; Kingma and Ba 2015, section 7.2, for the correction of its start.
     """
 
     def __init__(self, generators: nn.ModuleDict, decay: float) -> None:
@@ -20,7 +20,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, generators: nn.ModuleDict, step: int) -> None:
-        """Follow the generators by one step, counted from 0."""
+        """Update the average with the generators after a step, counted from 0."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.generators.parameters()), list(generators.parameters()), weight)
         if mine := list(self.generators.buffers()):

@@ -1,4 +1,4 @@
-"""Tells when a training goes wrong: numbers that are none, a saturated discriminator, lost diversity."""
+"""Detection of divergence: non-finite numbers, a saturated discriminator, lost diversity, a worse score."""
 
 import math
 import sys
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from training.run.config import TrainConfig
 
 SATURATED, PATIENCE = 0.98, 10
-"""A discriminator this sure, from 0 undecided to 1, at so many looks in a row has nothing to teach."""
+"""Saturation, from 0 undecided to 1 certain, that counts as saturated after so many consecutive checks."""
 
 LEAST_DIVERSITY = 0.2
-"""Below this share of the greatest diversity seen, a generator has lost it."""
+"""Fraction of the highest diversity of the run below which diversity counts as lost."""
 
 WORSE = 2.0
-"""A score that is this many times the best is a collapse."""
+"""Multiple of the best score above which a score counts as a collapse."""
 
 REMEDIES = {
     "saturation": "the discriminator is saturated, it tells every fake and teaches nothing more: try "
@@ -25,14 +25,14 @@ REMEDIES = {
     "score": "the score is more than twice its best: try a lower --learning-rate, or, where the entry has "
     "it, --schedule linear",
 }
-"""What goes wrong where a run may go on, and what helps."""
+"""Warning and advice for each kind of collapse."""
 
 
 class Diverged(ArithmeticError):
-    """A training went wrong.
+    """Training diverged or collapsed.
 
     Attributes:
-        onset: the step at which it may have begun; a checkpoint of it or of an earlier one is from before.
+        onset: last step before the trouble; checkpoints up to this step are good.
     """
 
     exit_status = 3
@@ -43,10 +43,10 @@ class Diverged(ArithmeticError):
 
 
 def must_be_finite(step: int, scalars: dict[str, float], *players: nn.ModuleDict) -> None:
-    """Refuse to go on from a number that is none, in what a step tells or in the players themselves.
+    """Check that a step's scalars and the players' weights are finite.
 
     Raises:
-        Diverged: there is one; it is named.
+        Diverged: a scalar or a weight is not finite. The message names it.
     """
     for name, value in scalars.items():
         if not math.isfinite(value):
@@ -59,13 +59,13 @@ def must_be_finite(step: int, scalars: dict[str, float], *players: nn.ModuleDict
 
 
 class Monitor:
-    """Looks at a run as it goes; what is wrong is raised, or warned of once where it may go on.
+    """Monitor of a run that detects collapse and either warns once or raises `Diverged`.
 
-    What it has seen is part of a run's state, so it looks at the steps that the run's intervals name, and not
-    at those of an interruption.
+    Its state is part of the checkpoint. It checks only at the steps of the run's intervals, and not at the
+    step of an interruption, so that a resumed run behaves like an uninterrupted one.
 
     Args:
-        run: its intervals, and whether what is wrong is warned of or raised.
+        run: configuration with the intervals and the reaction to a collapse.
     """
 
     def __init__(self, run: TrainConfig) -> None:
@@ -77,18 +77,18 @@ class Monitor:
         self.greatest = 0.0
 
     def state_dict(self) -> dict[str, float]:
-        """Give what has been seen; a resumed run sees on from there."""
+        """Return the state that a resumed run continues from."""
         return {name: getattr(self, name) for name in ("looks", "unsure", "diverse", "greatest")}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the state returned by `state_dict`."""
         vars(self).update(state)
 
     def losses(self, step: int, scalars: dict[str, float]) -> None:
-        """Look at how sure the discriminator is.
+        """Check the saturation of the discriminator.
 
         Raises:
-            Diverged: it is saturated, in a run that goes back.
+            Diverged: the discriminator is saturated, and `on_collapse` is rollback.
         """
         if step % self.run.log_every:
             return
@@ -100,10 +100,10 @@ class Monitor:
             self._tell("saturation", step, self.unsure)
 
     def samples(self, step: int, samples: Tensor) -> None:
-        """Look at what a generator makes of its probe, (N, ...): how far apart the samples are.
+        """Check the diversity of a generator's preview samples, (N, ...): their mean standard deviation.
 
         Raises:
-            Diverged: they have become alike, in a run that goes back.
+            Diverged: diversity is lost, and `on_collapse` is rollback.
         """
         if step % self.run.checkpoint_every:
             return
@@ -115,10 +115,10 @@ class Monitor:
             self.diverse = step
 
     def score(self, step: int, history: list[tuple[int, float]], reference: float) -> None:
-        """Look at how a run's score, lower the better, has come along: its steps and values.
+        """Compare a run's last score with its best; `history` has steps and values, lower is better.
 
         Raises:
-            Diverged: it is far from its best, in a run that goes back.
+            Diverged: the score is more than twice the best, and `on_collapse` is rollback.
         """
         before, (_, last) = history[:-1], history[-1]
         if before and last > WORSE * max(min(value for _, value in before), reference):

@@ -1,4 +1,4 @@
-"""A run in memory: the trainer and all that a bit-equal continuation needs."""
+"""`TrainState`: the state of a run in memory, from which training resumes bit-exactly."""
 
 import math
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from training.run.config import RunConfig
 from zoo.entry import Entry, Inputs, Trainer
 
 PREVIEW_SIZES = {"sample": 64, "translate": 6}
-"""Examples that a run is watched through, by its task; those of a translation are images themselves."""
+"""Number of preview examples for each task; those of a translation are images."""
 
 
 class TrainState:
-    """A run in memory: what a checkpoint holds."""
+    """The state of a run in memory; a checkpoint stores it."""
 
     preview: Inputs
-    """The fixed inputs that the run is watched through, and that an export is proven on."""
+    """Fixed inputs of the generators, used for the contact sheets and for the parity checks of an export."""
 
     def __init__(self, config: RunConfig, world: World = SINGLE) -> None:
         self.config, self.done, self.rollbacks, self.world = config, 0, 0, world
@@ -41,7 +41,7 @@ class TrainState:
                 group["initial_lr"] = group["lr"]
 
     def draw_preview(self, data: Loader) -> None:
-        """Draw the probe for the data, on any device; torch's random state is as before."""
+        """Draw the preview inputs from the data without changing torch's random state."""
         before = checkpoint.random_state(self.device)
         entry, columns = self.config.entry, preview_columns(self.config.entry)
         rows = entry.classes or math.ceil(PREVIEW_SIZES[entry.task] / columns)
@@ -51,7 +51,7 @@ class TrainState:
         checkpoint.restore_random_state(before, self.device)
 
     def step(self, data: Loader) -> dict[str, torch.Tensor]:
-        """Train on the next batch, which is on the device."""
+        """Train on the next batch and return the step's scalars."""
         factor = self.config.entry.learning_rate_at(self.done / self.config.train.steps)
         for optimizer in self.trainer.optimizers.values():
             for group in optimizer.param_groups:
@@ -68,25 +68,27 @@ class TrainState:
 
     @torch.no_grad()
     def look(self) -> torch.Tensor:
-        """Give what the first averaged generator makes of its probe."""
+        """Return the first averaged generator's samples of its preview inputs."""
         name, average = next(iter(self.average.generators.items()))
         samples: torch.Tensor = average(**self.preview[name])
         return samples
 
     @property
     def pipeline(self) -> Pipeline:
-        """The averaged generators in the place of the graphs that an export would make of them."""
+        """Pipeline that runs the averaged generators with torch."""
         config = self.config
         return pipeline_of_generators(config.entry, self.average.generators, self.preview, config.labels)
 
     def sheets(self) -> Iterator[tuple[str, Pixels]]:
-        """Draw what the averaged generators make of the probe: a name and a picture each."""
+        """Yield the name and the contact sheet of each averaged generator on its preview inputs."""
         pipeline = self.pipeline
         for name, fed in self.preview.items():
             yield name, pipeline.picture(name, all_as_served(fed), preview_columns(self.config.entry))
 
     def state_dict(self) -> checkpoint.State:
-        """Take everything that a bit-equal continuation needs."""
+        """Return everything that a bit-exact resume needs."""
+        # "probe" (preview) and "watch" (monitor) are keys of the checkpoint format, kept so that older
+        # checkpoints load.
         return {
             "generators": self.trainer.generators.state_dict(),
             "discriminators": self.trainer.discriminators.state_dict(),
@@ -100,7 +102,7 @@ class TrainState:
         }
 
     def load_state_dict(self, done: int, saved: checkpoint.State) -> None:
-        """Continue from a saved state, after `done` steps."""
+        """Restore a saved state of a run after `done` steps."""
         self.done, self.rollbacks = done, saved["rollbacks"]
         self.trainer.generators.load_state_dict(saved["generators"])
         self.trainer.discriminators.load_state_dict(saved["discriminators"])
@@ -115,6 +117,6 @@ class TrainState:
 
 
 def preview_columns(entry: Entry) -> int:
-    """Return how many examples stand in a row of the preview's sheet; with classes, each has its row."""
+    """Return the number of columns of the preview's contact sheet; with classes, each row is one class."""
     size = PREVIEW_SIZES[entry.task]
     return math.ceil(size / (entry.classes or math.ceil(math.sqrt(size))))

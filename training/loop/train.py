@@ -1,4 +1,4 @@
-"""The loop, the same for every entry: draw a batch, step, average, look, save."""
+"""The training loop, the same for every entry: batch, step, average, log, score, checkpoint."""
 
 import dataclasses
 import signal
@@ -28,15 +28,15 @@ MOST_ROLLBACKS = 3
 
 
 def train(config: RunConfig) -> Path | None:
-    """Train, or resume, the run of a folder until it has all its steps.
+    """Train or resume a run until all its steps are done.
 
     Returns:
-        The folder, in the first of the run's processes alone.
+        The run's folder on rank 0, None on other ranks.
 
     Raises:
-        UserError: the folder holds another run, or the data or the device can't be had.
-        Diverged: a loss is NaN or infinite, or going back did not help.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        UserError: the folder holds another run, or the data or the device can't be used.
+        Diverged: a number is NaN or infinite, or rollbacks did not help.
+        Interrupted: SIGINT or SIGTERM was received and a checkpoint is written.
     """
     with process_group() as world, held(config) if world.is_main else nullcontext(config.folder) as folder:
         world.must_divide(config.entry.batch_size)
@@ -51,7 +51,7 @@ def train(config: RunConfig) -> Path | None:
             state.load_state_dict(*found)
         world.on_main(config.write)
         if state.done < config.train.steps:
-            # Of cuDNN's algorithms only those that give the same bits every time.
+            # Only deterministic cuDNN algorithms.
             same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
             at_work = open_loader(data, state.device, config.train.workers)
             with same, noted() as received, at_work as batches:
@@ -60,11 +60,11 @@ def train(config: RunConfig) -> Path | None:
 
 
 def _run(state: TrainState, batches: Loader, folder: Path, received: list[int]) -> None:
-    """Train to the end, going back from trouble where that is asked for.
+    """Train until all steps are done, with rollbacks if the configuration asks for them.
 
     Raises:
-        Diverged: there was trouble, and no way back from it.
-        Interrupted: a signal has been received.
+        Diverged: the run diverged and can't be rolled back.
+        Interrupted: a signal was received.
     """
     run, world = state.config.train, state.world
     validator = world.on_main(lambda: _open_validator(state))
@@ -84,7 +84,11 @@ def _open_validator(state: TrainState) -> Validator | None:
 
 
 def _must_suit(config: RunConfig, data: Dataset) -> None:
-    """Refuse data that are not made up as the entry wants them, or don't have its classes."""
+    """Check that the data have the structure and the number of classes that the entry needs.
+
+    Raises:
+        UserError: they do not.
+    """
     wants = config.entry.learns_from
     if data.kind != wants and (wants, data.kind) != ("domains", "pairs"):
         raise UserError(f"{config.name} learns from {wants}; {data.name} is made up of {data.kind}")
@@ -96,7 +100,7 @@ def _must_suit(config: RunConfig, data: Dataset) -> None:
 
 
 class Due(NamedTuple):
-    """What a step is followed by, in this order."""
+    """The actions that are due after a step, in this order."""
 
     logs: bool
     scores: bool
@@ -120,7 +124,14 @@ def _train_on(
     validator: Validator | None,
     received: list[int],
 ) -> None:
-    """Train to the end, a signal, or trouble; the first process looks at what comes of it."""
+    """Train until all steps are done, a signal arrives or the run diverges.
+
+    Only rank 0 logs, scores, draws sheets and writes checkpoints.
+
+    Raises:
+        Diverged: the run diverged or collapsed.
+        Interrupted: a signal was received.
+    """
     config, run, world = state.config, state.config.train, state.world
     speed = Speed(state.done, config.entry.examples_per_step)
     with progress(run.steps, config.name, "steps", state.done) as advance:
@@ -148,15 +159,15 @@ def _look(
     speed: Speed,
     due: Due,
 ) -> dict[str, float]:
-    """Log, score, draw and save what is due after a step; give its scalars.
+    """Log, score, draw sheets and write a checkpoint, each if due; return the step's scalars.
 
     Raises:
-        Diverged: the run went wrong.
+        Diverged: the run diverged or collapsed.
     """
     done, monitor, trainer, average = state.done, state.monitor, state.trainer, state.average
     shown: dict[str, float] = {}
     if due.logs or due.scores or due.saves:
-        # Reading the scalars waits for the device, so it is not done at every step.
+        # Reading the scalars synchronises with the device, so it is not done at every step.
         shown = {name: float(value) for name, value in scalars.items()}
         must_be_finite(done, shown, trainer.generators, trainer.discriminators, average.generators)
         monitor.losses(done, shown)
@@ -178,12 +189,12 @@ def _look(
 
 
 def _roll_back(state: TrainState, checkpoints: Path, trouble: Diverged) -> None:
-    """Go back to the last checkpoint from before the trouble, to go on slower and with other random numbers.
+    """Restore the last checkpoint before the trouble, halve the learning rates and change the seed.
 
-    Where all that are kept are from after its onset, it is the oldest of them.
+    If all checkpoints are from after the onset, the oldest one is restored.
 
     Raises:
-        Diverged: there is none, or it has been done too often.
+        Diverged: there is no checkpoint, or the run was rolled back too often.
     """
     world, count = state.world, state.rollbacks + 1
     found = world.broadcast(world.on_main(lambda: _before(checkpoints, trouble.onset)))

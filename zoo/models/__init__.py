@@ -1,1 +1,1 @@
-"""The entries of the zoo, one file per paper."""
+"""The entries of the zoo: one file for each paper."""

@@ -10,9 +10,10 @@ from zoo.adversarial import ObjectiveName, RegularizerName, TwoPlayer, TwoPlayer
 
 @dataclass(frozen=True, kw_only=True)
 class LinearGAN(TwoPlayerEntry):
-    """Linear generator of a 2-D Gaussian: a teaching exercise with a closed-form solution.
+    """Linear generator of a 2-D Gaussian with a closed-form solution, R1 (Mescheder et al. 2018).
 
-    With data x = n A + mu, n ~ N(0, I), the generator W n + b is optimal when b = mu and W W^T = A^T A.
+    This is a teaching exercise. With data x = n A + mu, n ~ N(0, I), the generator W n + b is optimal when
+    b = mu and W W^T = A^T A.
     """
 
     batch_size: int = 64
@@ -38,7 +39,10 @@ class LinearGAN(TwoPlayerEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearGANSoftmax(LinearGAN):
-    """Linear GAN as taught: two-class softmax, small batches, no penalty; its training oscillates."""
+    """Linear GAN with two-class softmax, small batches and no penalty (after Goodfellow et al. 2014).
+
+    This is the usual form of the teaching exercise. Its training oscillates.
+    """
 
     batch_size: int = 8
     objective: ObjectiveName = "softmax"

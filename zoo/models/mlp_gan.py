@@ -64,7 +64,10 @@ class MLPGAN(TwoPlayerEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGANCompact(MLPGAN):
-    """Small fully connected GAN with weights from N(0, 0.01): the common NumPy exercise, in PyTorch."""
+    """Small fully connected GAN with weights from N(0, 0.01) (after Goodfellow et al. 2014).
+
+    The networks are those of a common NumPy exercise.
+    """
 
     batch_size: int = 32
     generator_widths: tuple[int, ...] = (128, 256)
@@ -75,7 +78,10 @@ class MLPGANCompact(MLPGAN):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGANDeep(MLPGAN):
-    """Fully connected GAN with four hidden layers per player, ReLU and half the discriminator rate."""
+    """Fully connected GAN with four hidden ReLU layers per player (after Goodfellow et al. 2014).
+
+    The learning rate of the discriminator is half that of the generator.
+    """
 
     generator_widths: tuple[int, ...] = (128, 256, 512, 1024)
     discriminator_widths: tuple[int, ...] = (1024, 512, 256, 128)
@@ -104,7 +110,7 @@ class MLPGANVector(MLPGAN):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPGANVectorSGD(MLPGANVector):
-    """Fully connected GAN for vectors at the size of its source: few units, plain SGD, batches of two."""
+    """Tiny fully connected GAN for vectors, plain SGD, batches of two (after Goodfellow et al. 2014)."""
 
     batch_size: int = 2
     latent_size: int = 4

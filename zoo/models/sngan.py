@@ -141,7 +141,7 @@ class Block(nn.Module):
         self.shortcut = nn.Sequential(enter, path, leave)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Add the residual to the shortcut."""
+        """Return the sum of the shortcut and the residual."""
         total: Tensor = self.shortcut(maps) + self.residual(maps)
         return total
 
@@ -157,5 +157,5 @@ class GlobalSum(nn.Module):
     """Global sum pooling: feature maps (N, C, H, W) to (N, C)."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Sum over height and width."""
+        """Return the sum over height and width."""
         return maps.sum((2, 3))

@@ -26,8 +26,8 @@ class WGANGP(DCGAN):
 class WGANGPResNet(SNGAN):
     """Wasserstein GAN with gradient penalty on residual networks (Gulrajani et al. 2017, section 5.4).
 
-    The networks are those of SNGAN, which derive from this paper. The critic uses global sum pooling; that of
-    the paper uses the mean.
+    The networks are those of SNGAN, which derive from this paper. The critic uses global sum pooling. The
+    paper uses global mean pooling.
     """
 
     objective: ObjectiveName = "wasserstein"
