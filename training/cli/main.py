@@ -5,6 +5,7 @@ dependencies when it is called, because most commands do not need torch.
 """
 
 import functools
+import os
 import signal
 import sys
 
@@ -30,8 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
             # Only `serve` reads the server's environment variables.
             chosen = Settings.from_environment() if arguments[:1] == ["serve"] else Settings()
             _app(chosen).cli(prog="ganzoo", args=arguments, config=(OmitArgPrefixes,))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader, such as `head`, has closed the pipe. Python would flush into it once more on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except Exception as error:
         return exit_status(error)
     return 0

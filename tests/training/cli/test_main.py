@@ -8,9 +8,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,8 @@ from tests.training.artifacts.test_import_weights import Original
 from training.__main__ import main
 from training.run.config import TrainConfig
 from zoo import registry
+
+ROOT = Path(__file__).parents[3]
 
 
 def ganzoo(*arguments: object) -> int:
@@ -260,6 +264,20 @@ def test_what_is_nobodys_mistake_keeps_its_traceback(monkeypatch, capsys):
     assert said[0].startswith("Traceback")
     assert said[-2].startswith("ZeroDivisionError")
     assert "please report it" in said[-1]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_no_error(unbuffered):
+    """As in `ganzoo list | head -0`."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "training", "list"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_the_console_script_is_installed():
