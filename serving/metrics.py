@@ -61,7 +61,7 @@ def report() -> tuple[bytes, str]:
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
-def forget_the_dead() -> None:
+def drop_dead_processes() -> None:
     """Remove the gauges of dead processes from the sums."""
     if SHARED not in os.environ:
         return

@@ -27,7 +27,7 @@ from serving.api.responses import Stopwatch
 from serving.api.sampling import SamplingRoutes
 from serving.api.translation import TranslationRoutes
 from serving.errors import APIError, EngineError, UserError
-from serving.metrics import forget_the_dead
+from serving.metrics import drop_dead_processes
 from serving.middleware.access_log import AccessLog
 from serving.middleware.auth import APIKeyAuth
 from serving.middleware.request import RequestMiddleware
@@ -56,8 +56,8 @@ class Dispatcher:
     calls accept only JSON with a Content-Length: BentoML fetches the text of a form's file field as a URL.
     """
 
-    def __init__(self, bentoml: ASGIApp, contract: ASGIApp) -> None:
-        self.bentoml, self.contract = bentoml, contract
+    def __init__(self, bentoml: ASGIApp, api: ASGIApp) -> None:
+        self.bentoml, self.api = bentoml, api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request."""
@@ -65,7 +65,7 @@ class Dispatcher:
         if path in BENTOML_CALLS:
             self._must_be_plain(Headers(scope=scope))
         elif path not in BENTOML_PAGES and not path.startswith(BENTOML_FILES):
-            await self.contract(scope, receive, send)
+            await self.api(scope, receive, send)
             return
         await self.bentoml(scope, receive, send)
 
@@ -141,7 +141,7 @@ class GANZoo:
     def __init__(self) -> None:
         repository.configure(Settings.from_environment())
         repository.load()
-        forget_the_dead()
+        drop_dead_processes()
         self._stop = threading.Event()
         if repository.settings.reload:
             threading.Thread(

@@ -41,7 +41,7 @@ JSON, BYTES = "application/json", {"type": "string", "format": "binary"}
 class Call:
     """Request, responses and errors of a route."""
 
-    answers: dict[str, type[BaseModel] | dict[str, Any]]
+    responses: dict[str, type[BaseModel] | dict[str, Any]]
     """Successful responses, by media type."""
 
     body: dict[str, type[BaseModel] | dict[str, Any]] = field(default_factory=dict)
@@ -69,14 +69,14 @@ _FORM = {
 }
 _NOT_READY = {503: "There is no model, a model is out of memory, or the server is shutting down."}
 _ABOUT = ("X-Model-Version", "Server-Timing")
-_REFUSED = (400, 404, 408, 413, 415, 429)
+_INPUT_ERRORS = (400, 404, 408, 413, 415, 429)
 CALLS: dict[str, Call] = {
     "list_models": Call({JSON: ModelList}),
     "show_model": Call({JSON: Manifest}, errors=(404,)),
     "sample": Call(
         {**_media("png", "webp", "jpeg", "npy", "zip"), JSON: Pictures},
         {JSON: SampleRequest},
-        errors=_REFUSED,
+        errors=_INPUT_ERRORS,
         headers=("X-Seed", *_ABOUT),
     ),
     "picture": Call(
@@ -89,14 +89,14 @@ CALLS: dict[str, Call] = {
     "interpolate": Call(
         {**_media("webp", "png", "npy", "zip"), JSON: Pictures},
         {JSON: InterpolateRequest},
-        errors=_REFUSED,
+        errors=_INPUT_ERRORS,
         headers=_ABOUT,
     ),
     "translate": Call(
         {**_media("png", "webp", "jpeg", "npy", "zip"), JSON: Pictures},
         {"multipart/form-data": _FORM, **_IMAGES},
         TranslateRequest,
-        _REFUSED,
+        _INPUT_ERRORS,
         ("X-Direction", *_ABOUT),
     ),
     "alive": Call({JSON: Alive}),
@@ -113,7 +113,7 @@ CALLS: dict[str, Call] = {
     "infer": Call(
         {JSON: InferAnswer, "application/octet-stream": BYTES},
         {JSON: InferRequest, "application/octet-stream": BYTES},
-        errors=_REFUSED,
+        errors=_INPUT_ERRORS,
         headers=(HEADER_LENGTH,),
     ),
 }
@@ -166,7 +166,7 @@ def document(routes: Sequence[Route], has_keys: bool) -> dict[str, Any]:
 
 def _types(call: Call) -> Iterator[type[BaseModel]]:
     """Yield the types of a call's bodies."""
-    for kind in (*call.answers.values(), *call.body.values()):
+    for kind in (*call.responses.values(), *call.body.values()):
         inner = kind.get("items", kind) if isinstance(kind, dict) else kind
         if isinstance(inner, type):
             yield inner
@@ -178,14 +178,14 @@ def _operation(route: Route, has_keys: bool) -> dict[str, Any]:
     failure = InferFailure if route.path.startswith("/v2") else Failure
     locked = has_keys and route.path not in OPEN
     statuses = sorted({*call.errors, 500, 503, *([401] if locked else [])} - call.also.keys())
-    answers = {"200": {"description": "Success.", "content": _content(call.answers)}}
+    responses = {"200": {"description": "Success.", "content": _content(call.responses)}}
     others: dict[str, dict[str, Any]] = {
         str(status): {"description": text} for status, text in call.also.items()
     }
     for status, other in others.items():
-        other |= {"content": _content(call.answers)} if status >= "500" else {}
+        other |= {"content": _content(call.responses)} if status >= "500" else {}
     if call.headers:
-        answers["200"]["headers"] = {each: {"schema": {"type": "string"}} for each in call.headers}
+        responses["200"]["headers"] = {each: {"schema": {"type": "string"}} for each in call.headers}
     errors = {
         str(status): {"description": ERRORS[status], "content": _content({JSON: failure})}
         for status in statuses
@@ -194,7 +194,7 @@ def _operation(route: Route, has_keys: bool) -> dict[str, Any]:
         "operationId": name + ("_of_version" if "{version}" in route.path else ""),
         "summary": (route.endpoint.__doc__ or "").strip().splitlines()[0],
         "parameters": [*_path_parameters(route.path), *_query_parameters(call.query)],
-        "responses": answers | others | errors,
+        "responses": responses | others | errors,
     }
     if has_keys and not locked:
         operation["security"] = []

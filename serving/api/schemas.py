@@ -8,11 +8,11 @@ from serving.repository.repository import State
 from serving.runtime.manifest import Evaluation, Tensor
 
 
-class _Said(BaseModel):
+class _Content(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Problem(_Said):
+class Problem(_Content):
     """Code and message of an API error, and the invalid field."""
 
     code: str
@@ -20,14 +20,14 @@ class Problem(_Said):
     field: str | None = None
 
 
-class Failure(_Said):
+class Failure(_Content):
     """An error response."""
 
     error: Problem
     request_id: str
 
 
-class InferFailure(_Said):
+class InferFailure(_Content):
     """An error response of the Open Inference Protocol."""
 
     error: str
@@ -35,7 +35,7 @@ class InferFailure(_Said):
     request_id: str
 
 
-class Pictures(_Said):
+class Pictures(_Content):
     """The output of a graph as JSON."""
 
     model: str
@@ -48,14 +48,14 @@ class Pictures(_Said):
     vectors: list[list[float]] | None = None
 
 
-class GraphSummary(_Said):
+class GraphSummary(_Content):
     """Inputs and output of a graph."""
 
     inputs: dict[str, Tensor]
     output: Tensor
 
 
-class ModelSummary(_Said):
+class ModelSummary(_Content):
     """Summary of a model."""
 
     name: str
@@ -69,7 +69,7 @@ class ModelSummary(_Said):
     metrics: list[Evaluation]
 
 
-class Limits(_Said):
+class Limits(_Content):
     """Limits of a request."""
 
     images: int
@@ -82,20 +82,20 @@ class Limits(_Said):
     """Maximum number of pixels of an image, after padding."""
 
 
-class ModelList(_Said):
+class ModelList(_Content):
     """All served models, and the limits of requests."""
 
     models: list[ModelSummary]
     limits: Limits
 
 
-class Alive(_Said):
+class Alive(_Content):
     """Liveness of the process."""
 
     status: Literal["alive"]
 
 
-class Ready(_Said):
+class Ready(_Content):
     """Readiness of the server, and the provider of each model."""
 
     status: State
@@ -104,7 +104,7 @@ class Ready(_Said):
     """Artifacts whose latest content can't be served, and why."""
 
 
-class ServerMetadata(_Said):
+class ServerMetadata(_Content):
     """Name, version and protocol extensions of the server."""
 
     name: str
@@ -112,19 +112,19 @@ class ServerMetadata(_Said):
     extensions: list[str]
 
 
-class ServerLive(_Said):
+class ServerLive(_Content):
     """Liveness of the server."""
 
     live: bool
 
 
-class ServerReady(_Said):
+class ServerReady(_Content):
     """Readiness of the server."""
 
     ready: bool
 
 
-class IndexedModel(_Said):
+class IndexedModel(_Content):
     """A model in the repository's index."""
 
     name: str
@@ -133,7 +133,7 @@ class IndexedModel(_Said):
     reason: str
 
 
-class TensorMetadata(_Said):
+class TensorMetadata(_Content):
     """Name, datatype and shape of a tensor; -1 is any size."""
 
     name: str
@@ -141,7 +141,7 @@ class TensorMetadata(_Said):
     shape: list[int]
 
 
-class ModelMetadata(_Said):
+class ModelMetadata(_Content):
     """Inputs and outputs of a model."""
 
     name: str
@@ -151,7 +151,7 @@ class ModelMetadata(_Said):
     outputs: list[TensorMetadata]
 
 
-class ModelReady(_Said):
+class ModelReady(_Content):
     """Readiness of a model."""
 
     name: str
@@ -165,7 +165,7 @@ class InferTensor(TensorMetadata):
     parameters: dict[str, int] | None = None
 
 
-class InferAnswer(_Said):
+class InferAnswer(_Content):
     """The output of a graph in the Open Inference Protocol."""
 
     model_name: str

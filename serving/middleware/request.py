@@ -80,7 +80,7 @@ class Exchange:
                 while not self.read and size < DISCARD_BYTES:
                     size += len((await self.receive_noting_end()).get("body", b""))
 
-    async def answer(self, message: Message) -> None:
+    async def send_response(self, message: Message) -> None:
         """Send a message of the response with the request's id, and record its status and size."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -153,7 +153,7 @@ class RequestMiddleware:
             if scope["path"] not in OPEN and not scope["path"].startswith(OPEN_FILES):
                 self.auth.check(Headers(scope=scope))
             async with asyncio.timeout(self.deadline):
-                await self.app(scope, exchange.receive_noting_end, exchange.answer)
+                await self.app(scope, exchange.receive_noting_end, exchange.send_response)
         except APIError as api_error:
             return api_error
         except HTTPException as error:
@@ -180,8 +180,8 @@ class RequestMiddleware:
         shape = next(
             shape for prefix, shape in self.error_bodies.items() if exchange.scope["path"].startswith(prefix)
         )
-        answer = Response(shape(api_error, exchange.id), api_error.status, headers, "application/json")
-        await answer(exchange.scope, exchange.receive_noting_end, exchange.answer)
+        response = Response(shape(api_error, exchange.id), api_error.status, headers, "application/json")
+        await response(exchange.scope, exchange.receive_noting_end, exchange.send_response)
 
     def _note(self, exchange: Exchange) -> None:
         """Record a completed request in the metrics and the access log."""

@@ -193,7 +193,7 @@ class Batcher:
                 outputs = [error] * len(batch)
             ended = 1
             with contextlib.suppress(RuntimeError):  # the event loop is closed
-                batch[0].result.get_loop().call_soon_threadsafe(_tell, batch, outputs)
+                batch[0].result.get_loop().call_soon_threadsafe(_resolve, batch, outputs)
 
     def _next(self, ended: int) -> list[Job]:
         """Return the next batch of a thread that has just ended one batch or none.
@@ -262,7 +262,7 @@ class Batcher:
         self._threads.shutdown()
 
 
-def _tell(batch: list[Job], outputs: list[Array | BaseException]) -> None:
+def _resolve(batch: list[Job], outputs: list[Array | BaseException]) -> None:
     """Set the results of a batch's jobs, except for those already cancelled."""
     for job, output in zip(batch, outputs, strict=True):
         if job.result.done():

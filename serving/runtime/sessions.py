@@ -129,7 +129,7 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
         raise EngineError("CUDA could not be loaded; ONNX Runtime's message above says why")
     session.disable_fallback()
     session._model_bytes = None  # frees the file, which was kept for the fallback disabled above
-    _give_back()
+    _trim_heap()
     return session
 
 
@@ -144,7 +144,7 @@ def bytes_saturate(processor: Path = Path("/proc/cpuinfo")) -> bool:
     return not processor.exists() or "vnni" not in processor.read_text()
 
 
-def _give_back() -> None:
+def _trim_heap() -> None:
     """Return the memory used for loading a graph to the system; with the file, it is twice the weights."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # glibc's
         library.malloc_trim(0)

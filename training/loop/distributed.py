@@ -133,7 +133,7 @@ class World:
         if int(said) == BROKEN:
             sys.exit(1)
         if int(said) != SOUND:
-            raise Diverged("the first process found trouble", int(said))
+            raise Diverged("rank 0 found trouble", int(said))
 
     def broadcast(self, found: tuple[int, checkpoint.State] | None) -> tuple[int, checkpoint.State] | None:
         """Broadcast a step and a state, or None, from rank 0 to every process."""

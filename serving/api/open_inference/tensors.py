@@ -34,11 +34,11 @@ Parameter = Text | int | float | bool
 Parameters = dict[Text, Parameter] | None
 
 
-class _Spoken(BaseModel):
+class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class InferInput(_Spoken):
+class InferInput(_Message):
     """An input tensor of a request."""
 
     name: Text
@@ -51,7 +51,7 @@ class InferInput(_Spoken):
     """The numbers, nested or flat, if they are not binary data."""
 
 
-class InferOutput(_Spoken):
+class InferOutput(_Message):
     """A requested output tensor."""
 
     name: Text
@@ -59,7 +59,7 @@ class InferOutput(_Spoken):
     """`binary_data`: whether the output is sent as binary data after the JSON."""
 
 
-class InferRequest(_Spoken):
+class InferRequest(_Message):
     """Body of `POST /v2/models/{model}/infer`; unknown fields are ignored."""
 
     id: Text | None = None
