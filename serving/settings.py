@@ -131,7 +131,12 @@ def _rename(environment: MutableMapping[str, str]) -> None:
         if before in environment:
             value = environment.pop(before)
             environment.setdefault(now, value)
-            print(f"warning: {before} is now called {now}; the old name will go", file=sys.stderr)
+            warn_renamed(before, now)
+
+
+def warn_renamed(before: str, now: str) -> None:
+    """Warn of a former name of a variable or a flag."""
+    print(f"warning: {before} is now called {now}; the old name will go", file=sys.stderr)
 
 
 def _read(variable: str, text: str, kind: Any) -> object:

@@ -18,8 +18,8 @@ from serving.offline.workers import Pack, Packed, packing, worker_pool, write_al
 from serving.runtime.manifest import ProviderName
 from serving.runtime.pipeline import Pipeline
 from serving.system.cpu import cores
-from serving.system.files import PARTIAL, sweep, write_file
-from serving.system.locks import LOCK_FILES, locked
+from serving.system.files import PARTIAL, must_hold_nothing_else, sweep, write_file
+from serving.system.locks import locked
 from serving.system.progress import Advance, progress
 from serving.system.signals import stoppable
 
@@ -116,8 +116,8 @@ def _held(out: Path, plan: Plan) -> Iterator[None]:
     with locked(out):
         if (out / PLAN).exists():
             _must_be_the_plan_of(out, plan)
-        elif others := {path.name for path in out.iterdir()} - LOCK_FILES - {PLAN + PARTIAL}:
-            raise UserError(f"{out} holds {min(others)} and no shards; choose another --out")
+        else:
+            must_hold_nothing_else(out, PLAN, "shards")
         sweep(out)
         write_file(out / PLAN, plan.to_json())
         try:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from serving.errors import UserError
 from serving.system.locks import LOCK_FILES, InUseError, locked
 
 PARTIAL, OLD = ".partial", ".old"
@@ -126,3 +127,18 @@ def sweep(*folders: Path) -> None:
     for folder in folders:
         for partial in folder.glob("*" + PARTIAL):
             partial.unlink()
+
+
+def must_hold_nothing_else(folder: Path, file: str, kind: str) -> None:
+    """Check that a folder without `file` is empty, but for locks and that file half written.
+
+    Args:
+        folder: the folder.
+        file: name of the file that marks the folder as one of its kind.
+        kind: what such a folder holds, for the message.
+
+    Raises:
+        UserError: the folder holds something else; it is named.
+    """
+    if others := {path.name for path in folder.iterdir()} - LOCK_FILES - {file + PARTIAL}:
+        raise UserError(f"{folder} holds {min(others)} and no {kind}; choose another --out")

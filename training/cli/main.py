@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes
 from tyro.extras import SubcommandApp
 
 from serving import settings
-from serving.settings import Settings
+from serving.settings import Settings, warn_renamed
 from training.cli.artifacts import evaluate, export, import_weights, list_entries, verify
 from training.cli.errors import exit_status
 from training.cli.inference import sample, translate
@@ -58,7 +58,7 @@ def _with_present_names(arguments: list[str]) -> list[str]:
     for argument in arguments:
         flag, equals, value = argument.partition("=")
         if flag in renamed:
-            print(f"warning: {flag} is now called {renamed[flag]}; the old name will go", file=sys.stderr)
+            warn_renamed(flag, renamed[flag])
         found.append(renamed.get(flag, flag) + equals + value)
     return found
 

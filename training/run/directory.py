@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import UserError
-from serving.system.files import PARTIAL, sweep
-from serving.system.locks import LOCK_FILES, locked
+from serving.system.files import must_hold_nothing_else, sweep
+from serving.system.locks import locked
 from training.run.config import RUN_FILE, RunConfig
 
 
@@ -27,7 +27,6 @@ def held(config: RunConfig) -> Iterator[Path]:
 
 def _must_be_ours(config: RunConfig, folder: Path) -> None:
     if not (folder / RUN_FILE).exists():
-        if others := {path.name for path in folder.iterdir()} - LOCK_FILES - {RUN_FILE + PARTIAL}:
-            raise UserError(f"{folder} holds {min(others)} and no run; choose another --out")
+        must_hold_nothing_else(folder, RUN_FILE, "run")
     elif differences := config.differences(RunConfig.read(folder)):
         raise UserError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
