@@ -1,16 +1,18 @@
-# The server with this checkout's artifacts; docs/containers.md says how it is built, run and looked into.
+# Image of the server with the artifacts of this checkout.
+# docs/containers.md explains how to build, run and inspect it.
 #
 #   docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:... --build-arg VARIANT=cuda --tag ganzoo .
 
-# Python 3.11 on a Debian or its like, which is to be pinned by its digest.
+# Python 3.11 on Debian or a similar distribution. Pin the base by its digest.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
-# Which packages: cpu, or cuda, where CUDA and cuDNN are packages too and the base needs neither.
+# Packages to install: cpu or cuda. With cuda, CUDA and cuDNN are packages too, so the base needs neither.
 ARG VARIANT=cpu
 COPY requirements/serving-cpu.txt /requirements/cpu.txt
 COPY requirements/serving.txt /requirements/cuda.txt
-# Images round the times of files: what is compiled by them would be compiled again at every start.
+# Images round the modification times of files. Bytecode that is validated by these times would be compiled again at
+# every start.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv /venv \
  && /venv/bin/pip install --no-cache-dir --no-compile --require-hashes --only-binary :all: \
@@ -18,7 +20,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
  && /venv/bin/pip uninstall --yes pip setuptools \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv
 
-# The list of these packages: docker build --target sbom --output . .
+# Write an SBOM of these packages: docker build --target sbom --output . .
 FROM packages AS listed
 COPY requirements/sbom.txt /requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
@@ -29,7 +31,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 FROM scratch AS sbom
 COPY --from=listed /sbom.json /
 
-# The code, readable whatever umask it was checked out under.
+# The code. It must be readable, whatever the umask of the checkout was.
 FROM ${BASE} AS app
 COPY . /app
 RUN rm -r /app/requirements \
@@ -37,12 +39,12 @@ RUN rm -r /app/requirements \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /app/serving
 
 FROM ${BASE} AS server
-# A base may have a pip of its own.
+# The base may include pip.
 RUN if python3 -m pip --version; then python3 -m pip uninstall --yes pip setuptools wheel; fi
 COPY --from=packages /venv /venv
 COPY --from=app /app /app
 WORKDIR /app
-# Nothing is written but below /tmp. PID 1 gets SIGTERM, says for some seconds that it is not ready, and ends.
+# The server writes only below /tmp. PID 1 receives SIGTERM, reports for some seconds that it is not ready, and exits.
 ENV PATH=/venv/bin:$PATH \
     HOME=/tmp \
     BENTOML_HOST=0.0.0.0 \

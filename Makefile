@@ -1,4 +1,4 @@
-# The few verbs. Each installs what it needs into .venv, pinned by hashes.
+# Common tasks. Targets install what they need into .venv, pinned by hashes.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: install demo test test-all check serve gpu-check bench-ablation bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
 
-# Python 3.11 to 3.13, on Linux (x86-64) or macOS (arm64); elsewhere: pip install -e .
+# For Python 3.11 to 3.13 on Linux (x86-64) or macOS (arm64). On other platforms: pip install -e .
 install: .venv/installed
 
 .venv/installed: requirements/all.txt requirements/uv.txt pyproject.toml
@@ -19,18 +19,19 @@ install: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-# Train, export, serve and sample a small GAN: what the project does, in a few minutes.
+# Train, export, serve and sample a small GAN, in a few minutes.
 demo: install
 	$(BIN)/ganzoo demo
 
-# Lint, types, and the tests that every change wants, in two processes: ten minutes on two cores.
-# One thread a process: several would wait for one another.
+# Lint, type checks and the quick tests, which every change needs.
+# The tests run in two processes and take ten minutes on two cores.
+# Each process has one thread, because several would wait for one another.
 PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(PROCESSES) --dist loadscope
 test: check
 	$(PYTEST) -m "not slow"
 
-# Every test, and the coverage.
+# Every test, with coverage.
 test-all: check
 	$(PYTEST) --cov --cov-report=term
 
@@ -42,41 +43,45 @@ check: install
 serve: install
 	$(BIN)/ganzoo serve
 
-# What only a machine with an NVIDIA GPU can show.
+# The tests that need an NVIDIA GPU.
 gpu-check: install
 	$(BIN)/python -m pytest -m gpu
 
-# What each remedy is worth: DCGAN on MNIST at one budget of CPU time, three seeds a cell; about an hour.
+# Ablation of DCGAN's settings on MNIST: the same CPU time for every run, three seeds per cell. Takes about an hour.
 bench-ablation: install
 	$(BIN)/python -m tests.bench.ablation --data mnist:data
 
-# Images a second, ours beside PyTorch, OpenVINO and plain ONNX Runtime; half an hour with nothing else running.
+# Images per second, compared with PyTorch, OpenVINO and plain ONNX Runtime.
+# Takes half an hour. Run nothing else at the same time.
 bench-export: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.export
 
-# What encodes pictures how fast; a minute.
+# Speed of image encoders. Takes a minute.
 bench-encoders: install
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.encoders
 
-# Samples a second into shards, ours beside a plain loop and the engine alone; minutes, nothing else running.
+# Samples per second written to shards, compared with a plain loop and with the engine alone.
+# Takes minutes. Run nothing else at the same time.
 bench-bulk: install
 	$(BIN)/python -m tests.bench.bulk
 
-# Requests a second, ours beside BentoML's batching, LitServe and PyTriton; a quarter of an hour, nothing else running.
-# PyTriton wants a Python with a shared library, as distributions have it.
+# Requests per second, compared with BentoML's batching, LitServe and PyTriton.
+# Takes a quarter of an hour. Run nothing else at the same time.
+# PyTriton needs a Python with a shared library, such as those of Linux distributions.
 bench-serving: install
 	$(BIN)/uv venv --quiet --clear --python /usr/bin/python3 .venv/peers
 	$(BIN)/uv pip install --quiet --python .venv/peers/bin/python --require-hashes -r requirements/peers.txt
 	$(BIN)/python -m tests.bench.serving
 
-# Examples a second that training learns from, ours beside the plain loop; ten minutes with nothing else running.
+# Training throughput in examples per second, compared with the plain loop.
+# Takes ten minutes. Run nothing else at the same time.
 bench-training: install
 	$(BIN)/python -m tests.bench.training
 
-# What must not break, broken on purpose, each beside a control that breaks: docs/reliability.md; a quarter of
-# an hour, nothing else running. The long one takes hours.
+# Tests of reliability: faults are caused on purpose, each with a control that must break (docs/reliability.md).
+# Takes a quarter of an hour. Run nothing else at the same time. The long variant takes hours.
 reliability: install
 	$(BIN)/python -m tests.reliability
 
@@ -86,7 +91,8 @@ reliability-long: install
 build: install
 	$(BIN)/bentoml build
 
-# The server's image: make container BASE=python:3.11-slim-bookworm@sha256:... VARIANT=cuda; docs/containers.md.
+# Build the server's image: make container BASE=python:3.11-slim-bookworm@sha256:... VARIANT=cuda
+# See docs/containers.md.
 BASE ?= python:3.11-slim-bookworm
 VARIANT ?= cpu
 ENGINE ?= docker
@@ -95,14 +101,17 @@ container:
 	$(ENGINE) build $(BUILD_FLAGS) --build-arg BASE=$(BASE) --build-arg VARIANT=$(VARIANT) \
 	  --build-arg REVISION=$(shell git rev-parse HEAD) --tag ganzoo:$(VARIANT) .
 
-# Choose the newest versions again, and write the locks.
+# Resolve the newest versions and write the lock files.
 COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header --generate-hashes --python-version 3.11
 SERVED := -c requirements/all.txt --python-platform x86_64-manylinux_2_28
 lock: install
 	$(COMPILE) --upgrade --universal pyproject.toml --extra dev -o requirements/all.txt
 	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
 	printf "openvino\nopencv-python-headless\n" | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
-	$(COMPILE) $(SERVED) requirements/serving.in -o requirements/serving.txt
-	sed 's/^onnxruntime-gpu.*/onnxruntime/' requirements/serving.in | $(COMPILE) $(SERVED) - -o requirements/serving-cpu.txt
+	$(COMPILE) $(SERVED) pyproject.toml -o requirements/base.txt
+	$(COMPILE) $(SERVED) pyproject.toml --extra cuda -o requirements/serving.txt
+	echo "onnxruntime-gpu; sys_platform == 'never'" > requirements/cpu.override
+	echo onnxruntime | $(COMPILE) $(SERVED) pyproject.toml - --override requirements/cpu.override -o requirements/serving-cpu.txt
+	rm requirements/cpu.override
 	echo cyclonedx-bom | $(COMPILE) $(SERVED) - -o requirements/sbom.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 requirements/peers.in -o requirements/peers.txt

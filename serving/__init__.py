@@ -1,6 +1,55 @@
 """Inference with exported artifacts on ONNX Runtime, offline and over HTTP, without PyTorch."""
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving.client.async_client import AsyncClient
+    from serving.client.client import Client
+    from serving.errors import APIError, UserError
+    from serving.imaging.intake import to_pil
+    from serving.runtime.load import load
+    from serving.runtime.manifest import Manifest
+    from serving.runtime.pipeline import Pipeline
+    from serving.runtime.pretrained import pretrained
 
 # ONNX Runtime sends telemetry unless this variable is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+__all__ = [
+    "APIError",
+    "AsyncClient",
+    "Client",
+    "Manifest",
+    "Pipeline",
+    "UserError",
+    "load",
+    "pretrained",
+    "to_pil",
+]
+
+_MODULES = {
+    "APIError": "serving.errors",
+    "AsyncClient": "serving.client.async_client",
+    "Client": "serving.client.client",
+    "Manifest": "serving.runtime.manifest",
+    "Pipeline": "serving.runtime.pipeline",
+    "UserError": "serving.errors",
+    "load": "serving.runtime.load",
+    "pretrained": "serving.runtime.pretrained",
+    "to_pil": "serving.imaging.intake",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that commands start quickly."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,6 +10,8 @@ class UserError(ValueError):
     and exits with status 2. Every other exception is a bug.
     """
 
+    exit_status = 2
+
 
 class APIError(ValueError):
     """An error response to an HTTP request.

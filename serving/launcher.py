@@ -73,14 +73,18 @@ def running(
 
 def serve_command(host: str, port: int) -> list[str]:
     """Return the BentoML command that starts the server."""
-    service = "serving.service:GANZoo"
-    return [sys.executable, "-m", "bentoml", "serve", service, "--host", host, "--port", str(port)]
+    root = str(Path(__file__).parents[1])
+    service = ["serving.service:GANZoo", "--working-dir", root, "--host", host, "--port", str(port)]
+    return [sys.executable, "-m", "bentoml", "serve", *service]
 
 
 def serve_environment(settings: Settings) -> dict[str, str]:
-    """Return the server's environment: the settings with an absolute path, and BentoML's telemetry off."""
-    artifacts = {"GANZOO_ARTIFACTS": str(settings.artifacts.resolve())}
-    return {"BENTOML_DO_NOT_TRACK": "True"} | dict(os.environ) | settings.to_environment() | artifacts
+    """Return the server's environment: the settings with an absolute path, and BentoML's telemetry off.
+
+    The working directory is not on Python's path, so that a folder named `serving` in it is not imported.
+    """
+    own = {"GANZOO_ARTIFACTS": str(settings.artifacts.resolve()), "PYTHONSAFEPATH": "1"}
+    return {"BENTOML_DO_NOT_TRACK": "True"} | dict(os.environ) | settings.to_environment() | own
 
 
 def post(url: str, content: dict[str, object]) -> bytes:

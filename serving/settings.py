@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serving.errors import UserError
 from serving.runtime.manifest import Precision, ProviderName
+from serving.runtime.pretrained import ARTIFACTS, pretrained_folder
 
 PREFIX = "GANZOO_"
 
@@ -24,8 +25,8 @@ RENAMED = {"patience": "max_queue_seconds", "keys": "api_keys", "batches": "conc
 class Settings:
     """Settings of the server; each field is also the environment variable GANZOO_<FIELD>."""
 
-    artifacts: Path = Path("artifacts")
-    """Folder whose subfolders are the artifacts to serve; if there is none here, the package's own."""
+    artifacts: Path = ARTIFACTS
+    """Folder whose subfolders are the artifacts to serve; without ./artifacts, the pretrained artifacts."""
 
     provider: ProviderName = "auto"
     """Where graphs run: auto, cpu or cuda; with cuda the server starts only if CUDA can be used."""
@@ -104,9 +105,8 @@ class Settings:
         """
         _rename(environment)
         given: dict[str, object] = {}
-        beside = Path(__file__).parents[1] / "artifacts"
-        if not Settings.artifacts.is_dir() and beside.is_dir():  # within a Bento
-            given["artifacts"] = beside
+        if not Settings.artifacts.is_dir():
+            given["artifacts"] = pretrained_folder()
         for field in dataclasses.fields(Settings):
             variable = PREFIX + field.name.upper()
             if variable in environment:

@@ -146,9 +146,9 @@ TRAINS = {"torch", "torchvision", "onnx", "training", "zoo"}
     "code",
     [
         "import serving.service",
-        "from serving.runtime.pipeline import open_pipeline\n"
+        "from serving.runtime.load import load\n"
         "from serving.offline.sample import write_samples\n"
-        "write_samples(open_pipeline(Path('artifacts/dcgan-mnist')), 3, 0, Path(sys.argv[1]))",
+        "write_samples(load(Path('artifacts/dcgan-mnist')), 3, 0, Path(sys.argv[1]))",
     ],
     ids=["the server", "offline"],
 )

@@ -10,8 +10,7 @@ from PIL import Image
 
 from serving.imaging.codec import encode_png
 from serving.launcher import serving
-from serving.offline.sample import sample
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from serving.settings import Settings
 from tests.conftest import small_config
 from training.artifacts.export import export
@@ -54,7 +53,7 @@ def it_samples(name, url, root):
     body = {"n": 9, "seed": 100, "format": "npy"}
     answer = httpx.post(f"{url}/v1/models/{name}/sample", json=body)
     drawn = np.load(io.BytesIO(answer.content), allow_pickle=False)
-    assert np.array_equal(drawn, sample(open_pipeline(root / "artifacts" / name), 9, 100))
+    assert np.array_equal(drawn, load(root / "artifacts" / name).sample(9, seed=100))
 
     picture = httpx.post(f"{url}/v1/models/{name}/sample", json=body | {"format": "png"})
     with Image.open(io.BytesIO(picture.content)) as image:
@@ -66,7 +65,7 @@ def it_translates(name, url, root):
     """Whatever directions it has, over HTTP as by the artifact, in an image's own size."""
     pixels = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
     body = encode_png(pixels)
-    pipeline = open_pipeline(root / "artifacts" / name)
+    pipeline = load(root / "artifacts" / name)
     for direction in pipeline.inputs:
         answer = httpx.post(
             f"{url}/v1/models/{name}/translate",
@@ -77,16 +76,16 @@ def it_translates(name, url, root):
         )
         translated = np.load(io.BytesIO(answer.content), allow_pickle=False)
         assert translated.shape == (1, 37, 50, 3)
-        assert np.array_equal(translated, pipeline.translate(direction, pixels[None]))
+        assert np.array_equal(translated, pipeline.translate(pixels[None], direction))
 
 
 def test_the_demo_takes_the_whole_journey(tmp_path, capsys):
-    demo(tmp_path, steps=3)
+    demo(out=tmp_path, steps=3)
     said = capsys.readouterr().out
     assert str(tmp_path / "sheet.png") in said
     assert "ganzoo serve" in said
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (8 * 34 + 2, 8 * 34 + 2)
-    expected = sample(open_pipeline(tmp_path / "artifacts" / "glyphs"), 1, 0)[0, :, :, 0]
+    expected = load(tmp_path / "artifacts" / "glyphs").sample(1, seed=0)[0, :, :, 0]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert np.array_equal(np.asarray(sheet)[2:34, 2:34], expected)

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from serving.launcher import free_port, running
+from serving.runtime.pretrained import pretrained, table
 from tests.training.artifacts.test_import_weights import Original
-from training.artifacts.pretrained import pretrained, table
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/training.md", "docs/export.md", "docs/serving.md")

@@ -6,3 +6,5 @@ class ConfigError(ValueError):
 
     The message names the field, the value that was given and the values that are accepted.
     """
+
+    exit_status = 2

@@ -57,6 +57,12 @@ def load(name: str) -> type["Entry"]:
     return entry
 
 
+def name_of(entry: type["Entry"]) -> str:
+    """Return the name of an entry's class in the zoo, or its import path."""
+    path = f"{entry.__module__}:{entry.__qualname__}"
+    return next((name for name, known in ENTRIES.items() if known == path), path)
+
+
 def summary(name: str) -> str:
     """Return the first line of an entry's docstring, read from its source without importing it."""
     module, _, attribute = ENTRIES[name].partition(":")

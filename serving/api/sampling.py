@@ -21,7 +21,7 @@ from serving.errors import APIError, UserError
 from serving.imaging.codec import PNG
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
-from serving.runtime.latents import MAX_SEED, draw_inputs, truncate, walk
+from serving.runtime.latents import MAX_SEED, draw_inputs, interpolate_inputs
 from serving.runtime.manifest import Graph, class_of, label_in
 
 FOREVER = "max-age=31536000, immutable"
@@ -148,7 +148,7 @@ def inputs_of(
     if seed + count - 1 > MAX_SEED:
         raise APIError(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
     seeds = list(range(seed, seed + count))
-    return _truncated(draw_inputs(graph.inputs, seeds, label), request.truncation), seeds
+    return draw_inputs(graph.inputs, seeds, label, request.truncation), seeds
 
 
 def inputs_of_walk(
@@ -161,24 +161,12 @@ def inputs_of_walk(
     """
     _must_be_few(request.n, max_images)
     label = _class_of(labels, request.label)
-    corners = _truncated(draw_inputs(graph.inputs, request.seeds, label), request.truncation)
-    latents = walk(corners["latent"], request.n, graph.inputs["latent"].distribution or "normal")
-    return {
-        name: latents if name == "latent" else np.repeat(result[:1], request.n)
-        for name, result in corners.items()
-    }
+    return interpolate_inputs(graph.inputs, request.seeds, request.n, label, request.truncation)
 
 
 def _must_be_few(count: int, max_images: int) -> None:
     if count > max_images:
         raise APIError(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
-
-
-def _truncated(inputs: dict[str, Array], truncation: float | None) -> dict[str, Array]:
-    """Return inputs with truncated latents."""
-    if truncation is None:
-        return inputs
-    return inputs | {"latent": truncate(inputs["latent"], truncation)}
 
 
 def _class_of(labels: Sequence[str], label: int | str | None) -> int | None:

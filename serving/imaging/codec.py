@@ -57,7 +57,7 @@ def decode(
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             _must_be_small(image, data, max_pixels, grid)
-            return _flatten(image, channels)
+            return flatten(image, channels)
     except UnidentifiedImageError:
         raise APIError(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
     except Image.DecompressionBombError:
@@ -84,7 +84,7 @@ def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple
         raise APIError(400, "broken_image", f"a JPEG may have {MAX_SCANS} scans")
 
 
-def _flatten(image: Image.Image, channels: int) -> Pixels:
+def flatten(image: Image.Image, channels: int) -> Pixels:
     """Convert an image to pixels, as the module's docstring describes."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, in Pillow's 16- or 32-bit modes

@@ -47,6 +47,9 @@ class Plan:
     label: int | None
     """Class of all samples; None if the classes cycle or there are none."""
 
+    truncation: float | None = None
+    """Factor for the latents' distance from their mean; None does not truncate them."""
+
     size: int
     """Samples per shard; the last may have fewer."""
 
@@ -162,7 +165,7 @@ def _write_at_once(
     artifact: Path, plan: Plan, out: Path, shards: list[int], advance: Advance
 ) -> Iterator[Shard]:
     with worker_pool(min(cores(), len(shards))) as pool:
-        write = partial(write_alone, artifact, plan.version, label=plan.label)
+        write = partial(write_alone, artifact, plan.version, label=plan.label, truncation=plan.truncation)
         working = {
             pool.submit(write, seeds=plan.seeds(shard), path=out / plan.file(shard)): shard
             for shard in shards
@@ -178,13 +181,17 @@ def write_shards(
     pipeline: Pipeline, plan: Plan, out: Path, shards: list[int], pack: Pack, advance: Advance
 ) -> Iterator[Shard]:
     """Sample, pack and write shards of a plan in order; worker processes pack during sampling."""
-    samples = (some for shard in shards for some in pipeline.samples(plan.seeds(shard), plan.label))
+    samples = (
+        some for shard in shards for some in pipeline.samples(plan.seeds(shard), plan.label, plan.truncation)
+    )
     for shard, parts in itertools.groupby(pack(samples), lambda part: plan.shard_of(part[0].start)):
         digest = write_shard(out / plan.file(shard), _counted(parts, advance))
         yield Shard(plan.file(shard), len(plan.seeds(shard)), digest)
 
 
-def write_tar(pipeline: Pipeline, seeds: range, label: int | None, out: Path) -> None:
+def write_tar(
+    pipeline: Pipeline, seeds: range, out: Path, label: int | None = None, truncation: float | None = None
+) -> None:
     """Write samples as one tar file, atomically.
 
     Raises:
@@ -197,7 +204,7 @@ def write_tar(pipeline: Pipeline, seeds: range, label: int | None, out: Path) ->
         packing(cores()) as pack,
         progress(len(seeds), "sampling", "samples") as advance,
     ):
-        write_shard(out, _counted(pack(pipeline.samples(seeds, label)), advance), PARTIAL)
+        write_shard(out, _counted(pack(pipeline.samples(seeds, label, truncation)), advance), PARTIAL)
 
 
 def _counted(parts: Iterable[Packed], advance: Advance) -> Iterator[bytes]:

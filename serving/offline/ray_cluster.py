@@ -13,7 +13,8 @@ from serving.errors import UserError
 from serving.offline.bulk import GOES_ON, Plan, Write, write_shards
 from serving.offline.shards import Shard
 from serving.offline.workers import Pack, packing
-from serving.runtime.pipeline import Pipeline, open_pipeline
+from serving.runtime.load import load
+from serving.runtime.pipeline import Pipeline
 from serving.system.progress import Advance
 from serving.system.signals import stoppable
 
@@ -103,7 +104,7 @@ class Worker:
         Raises:
             UserError: the artifact's version is not the plan's.
         """
-        pipeline = open_pipeline(self.artifact, provider=self.plan.provider, threads=self.share)
+        pipeline = load(self.artifact, provider=self.plan.provider, threads=self.share)
         if pipeline.version != self.plan.version:
             raise UserError(f"{self.artifact} is {pipeline.version} there, and {self.plan.version} here")
         return pipeline

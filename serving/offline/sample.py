@@ -5,46 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.arrays import Array
 from serving.errors import UserError
 from serving.imaging import codec, sheets
 from serving.offline.bulk import Plan, write_folder, write_here, write_tar
 from serving.offline.ray_cluster import ray_writer
-from serving.runtime.latents import MAX_SEED
+from serving.runtime.latents import must_be_seeds
 from serving.runtime.manifest import class_of, label_in
 from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
 
 SHARD_SIZE = 10_000
 """Default number of samples per shard."""
-
-
-def sample(pipeline: Pipeline, n: int, seed: int, label: str | None = None) -> Array:
-    """Sample the seeds `seed` to `seed + n - 1`: uint8 (n, H, W, C) or float32 vectors (n, D).
-
-    Args:
-        pipeline: pipeline of a model that samples.
-        n: number of samples.
-        seed: seed of the first sample.
-        label: name or number of the class of all samples; by default the classes cycle.
-
-    Raises:
-        UserError: the model translates, there is no such class, or a seed is out of range.
-    """
-    pipeline.must_do("sample")
-    _must_be_seeds(n, seed)
-    return np.concatenate(
-        list(
-            pipeline.draw(range(seed, seed + n), class_of(pipeline.labels, label_in(pipeline.labels, label)))
-        )
-    )
-
-
-def _must_be_seeds(n: int, seed: int) -> None:
-    if n < 1:
-        raise UserError(f"n must be at least 1; got {n}")
-    if not 0 <= seed <= MAX_SEED - (n - 1):
-        raise UserError(f"seeds must be from 0 to {MAX_SEED}; got {seed} to {seed + n - 1}")
 
 
 def write_samples(
@@ -55,6 +26,7 @@ def write_samples(
     label: str | None = None,
     shard_size: int | None = None,
     ray: bool = False,
+    truncation: float | None = None,
 ) -> None:
     """Write samples as a sheet (`.png`), an array (`.npy`), a tar (`.tar`), or a folder of shards.
 
@@ -68,6 +40,7 @@ def write_samples(
         label: name or number of the class of all samples; by default the classes cycle.
         shard_size: samples per shard of a folder, which may then have any name; SHARD_SIZE by default.
         ray: whether a Ray cluster writes the folder.
+        truncation: factor for the latents, as for `Pipeline.sample`.
 
     Raises:
         UserError: the path is none of these, the arguments are not valid for the model, or the folder has
@@ -75,19 +48,20 @@ def write_samples(
         OSError: a file can't be written.
     """
     must_be_a_place(out, shard_size, ray)
-    _must_be_seeds(n, seed)
+    must_be_seeds(n, seed)
     pipeline.must_do("sample")
-    if out.suffix in (".png", ".npy"):
-        return _write_whole(pipeline, n, seed, out, label)
     number = class_of(pipeline.labels, label_in(pipeline.labels, label))
+    if out.suffix in (".png", ".npy"):
+        return _write_whole(pipeline, n, seed, out, number, truncation)
     if out.suffix == ".tar":
-        return write_tar(pipeline, range(seed, seed + n), number, out)
+        return write_tar(pipeline, range(seed, seed + n), out, number, truncation)
     plan = Plan(
         version=pipeline.version,
         provider=pipeline.provider,
         seed=seed,
         n=n,
         label=number,
+        truncation=truncation,
         size=shard_size or SHARD_SIZE,
     )
     write = ray_writer(pipeline, plan, out) if ray else partial(write_here, pipeline, plan, out)
@@ -113,11 +87,13 @@ def must_be_a_place(out: Path, shard_size: int | None, ray: bool) -> None:
         )
 
 
-def _write_whole(pipeline: Pipeline, n: int, seed: int, out: Path, label: str | None) -> None:
-    samples = sample(pipeline, n, seed, label)
+def _write_whole(
+    pipeline: Pipeline, n: int, seed: int, out: Path, label: int | None, truncation: float | None
+) -> None:
+    samples = pipeline.sample(n, seed=seed, label=label, truncation=truncation)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".png":
-        columns = 0 if label else len(pipeline.labels)
+        columns = len(pipeline.labels) if label is None else 0
         write_file(out, codec.encode_png(sheets.picture(samples, columns=columns)))
     else:
         np.save(out, samples, allow_pickle=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from serving.errors import UserError
 from serving.imaging import codec
-from serving.imaging.files import FOLDER_SUFFIXES, image_files, read_image
+from serving.imaging.files import FOLDER_SUFFIXES, image_files
 from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
 from serving.system.progress import progress
@@ -29,9 +29,7 @@ def translate(pipeline: Pipeline, given: Path, out: Path, direction: str | None 
         OSError: a file can't be read or written.
     """
     pipeline.must_do("translate")
-    direction = next(iter(pipeline.inputs)) if direction is None else direction
-    if direction not in pipeline.inputs:
-        raise UserError(f"direction must be {' or '.join(pipeline.inputs)}; got {direction}")
+    direction = pipeline.direction(direction)
     files = dict(_pairs(given, out))
     with progress(len(files), f"translating {direction}", "images") as advance:
         for target, file in files.items():
@@ -65,5 +63,4 @@ def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _translate(pipeline: Pipeline, direction: str, file: Path) -> bytes:
-    pixels = read_image(file, pipeline.inputs[direction]["image"].size)
-    return codec.encode_png(pipeline.translate(direction, pixels[None])[0])
+    return codec.encode_png(pipeline.translate(file, direction))

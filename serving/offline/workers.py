@@ -13,7 +13,8 @@ from pathlib import Path
 
 from serving.errors import UserError
 from serving.offline.shards import pack, write_shard
-from serving.runtime.pipeline import Pipeline, Samples, open_pipeline
+from serving.runtime.load import load
+from serving.runtime.pipeline import Pipeline, Samples
 
 Packed = tuple[range, bytes]
 """Seeds, and their samples packed as a part of a shard."""
@@ -88,7 +89,14 @@ def _pack_in(pool: Executor, most: int, samples: Iterable[Samples]) -> Iterator[
         yield seeds, part.result()
 
 
-def write_alone(artifact: Path, version: str, seeds: range, label: int | None, path: Path) -> str:
+def write_alone(
+    artifact: Path,
+    version: str,
+    seeds: range,
+    label: int | None,
+    path: Path,
+    truncation: float | None = None,
+) -> str:
     """Sample seeds with this process's own engine, write them as a shard, and return its SHA-256.
 
     Raises:
@@ -98,10 +106,10 @@ def write_alone(artifact: Path, version: str, seeds: range, label: int | None, p
     pipeline = _pipeline(artifact)
     if pipeline.version != version:
         raise UserError(f"{artifact} is {pipeline.version} now, and was {version}")
-    return write_shard(path, map(pack, pipeline.samples(seeds, label)))
+    return write_shard(path, map(pack, pipeline.samples(seeds, label, truncation)))
 
 
 @functools.cache
 def _pipeline(artifact: Path) -> Pipeline:
     """Load an artifact on one CPU thread, once per process."""
-    return open_pipeline(artifact, provider="cpu", threads=1)
+    return load(artifact, provider="cpu", threads=1)

@@ -11,7 +11,7 @@ from serving.errors import APIError, EngineError
 from serving.metrics import MODELS, RELOADS
 from serving.repository.admission import Admission
 from serving.repository.model import ServedModel, load_model, try_out
-from serving.runtime.artifact import read_manifest
+from serving.runtime.artifact import artifact_folders, read_manifest
 from serving.settings import Settings
 
 logger = logging.getLogger("ganzoo")
@@ -141,12 +141,6 @@ class ModelRepository:
             does = {"sample": "samples", "translate": "translates images"}[model.manifest.task]
             raise APIError(400, "wrong_task", f"{name} {does}; ask for /{model.manifest.task}")
         return model
-
-
-def artifact_folders(folder: Path) -> list[Path]:
-    """List the artifacts of a folder: its subfolders, without hidden and unfinished ones."""
-    names = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path for path in names if path.suffix not in (".partial", ".old"))
 
 
 def _without(items: Mapping[str, Item], name: str) -> dict[str, Item]:

@@ -15,6 +15,12 @@ def is_artifact(source: Path) -> bool:
     return (source / MANIFEST_FILE).exists()
 
 
+def artifact_folders(folder: Path) -> list[Path]:
+    """List the artifacts of a folder: its subfolders, without hidden and unfinished ones."""
+    names = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in names if path.suffix not in (".partial", ".old"))
+
+
 def read_file(folder: Path, part: Variant | Golden) -> bytes:
     """Read a file of an artifact and check it against the manifest's hash.
 

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Engine:
         self.manifest: Manifest = read_manifest(folder)
         self.options = options or Options()
         self._folder, self._precision = folder, precision
-        self._lock, self._starved = threading.Lock(), Counter[str]()
+        self._lock, self._starved, self._closed = threading.Lock(), Counter[str](), False
         self.provider = choose_provider(provider)
         try:
             self._open()
@@ -100,9 +100,12 @@ class Engine:
         Raises:
             OutOfMemory: the provider does not have enough memory for the batch. After the first such error
                 in a row, the graph's session is opened again.
+            EngineError: the engine is closed.
         """
         with self._lock:
             session = self.sessions.get(graph)
+            if self._closed:
+                raise EngineError(f"the pipeline of {self.manifest.name} is closed; load it again")
         failed = id(session)
         try:
             output = self._run(session, graph, inputs)
@@ -115,6 +118,12 @@ class Engine:
         del session  # the last reference: the error's traceback, which held one too, is gone by now
         self._start_anew(graph, failed)
         raise OutOfMemory(said)
+
+    def close(self) -> None:
+        """Free the sessions' memory as soon as the batches that are running are done."""
+        with self._lock:
+            self._closed = True
+            self.sessions.clear()
 
     @property
     def is_starved(self) -> bool:
@@ -162,19 +171,24 @@ class Engine:
 
 
 def must_match(session: Any, name: str, graph: Graph) -> None:
-    """Check the names and types of a loaded graph's inputs and output against its manifest.
+    """Check the names, types and shapes of a loaded graph's inputs and output against its manifest.
 
     Raises:
         EngineError: they differ.
     """
-    found = {node.name: node.type for node in session.get_inputs()}
-    said = {key: _ort_type(tensor) for key, tensor in graph.inputs.items()}
-    outputs = [node.type for node in session.get_outputs()]
-    if found != said or outputs != [_ort_type(graph.output)]:
+    found = {node.name: _signature(node.type, node.shape) for node in session.get_inputs()}
+    said = {key: _signature(_ort_type(tensor), tensor.shape) for key, tensor in graph.inputs.items()}
+    outputs = [_signature(node.type, node.shape) for node in session.get_outputs()]
+    output = _signature(_ort_type(graph.output), graph.output.shape)
+    if found != said or outputs != [output]:
         raise EngineError(
-            f"the graph {name} takes {found} and gives {outputs}; its manifest says {said} and "
-            f"{_ort_type(graph.output)}"
+            f"the graph {name} takes {found} and gives {outputs}; its manifest says {said} and {output}"
         )
+
+
+def _signature(kind: str, shape: Sequence[int | str | None]) -> str:
+    """Return a type and a shape as text, with `?` for variable sizes, which have names of any kind."""
+    return f"{kind} ({', '.join(str(size) if isinstance(size, int) else '?' for size in shape)})"
 
 
 def _fill(array: Array, rows: int) -> Array:

@@ -9,7 +9,7 @@ from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 from serving.arrays import Array
-from serving.errors import EngineError
+from serving.errors import EngineError, UserError
 from serving.runtime.manifest import Tensor
 
 Latents = NDArray[np.float32]
@@ -19,18 +19,70 @@ MAX_SEED = 2**53 - 1
 """The largest seed: up to it, every JSON parser represents integers exactly."""
 
 
-def draw_inputs(specs: Mapping[str, Tensor], seeds: list[int], label: int | None = None) -> dict[str, Array]:
+def must_be_seeds(n: int, seed: int) -> None:
+    """Check a number of samples and the seed of the first one.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+    if n < 1:
+        raise UserError(f"n must be at least 1; got {n}")
+    if not 0 <= seed <= MAX_SEED - (n - 1):
+        raise UserError(f"seeds must be from 0 to {MAX_SEED}; got {seed} to {seed + n - 1}")
+
+
+def draw_inputs(
+    specs: Mapping[str, Tensor],
+    seeds: list[int],
+    label: int | None = None,
+    truncation: float | None = None,
+) -> dict[str, Array]:
     """Draw a generator's inputs for some seeds, one row per seed: `latent`, and `label` if it takes one.
 
     Args:
         specs: the graph's inputs, by name.
         seeds: integers from 0 to MAX_SEED.
         label: the class of every row; by default a seed's class is the seed modulo the number of classes.
+        truncation: factor for the latents, as for `truncate`; by default they are not truncated.
 
     Raises:
         EngineError: an input is neither a latent nor a label.
+        UserError: the truncation is out of range.
     """
-    return {name: _draw(spec, seeds, label) for name, spec in specs.items()}
+    inputs = {name: _draw(spec, seeds, label) for name, spec in specs.items()}
+    if truncation is not None:
+        inputs["latent"] = truncate(inputs["latent"], truncation)
+    return inputs
+
+
+def interpolate_inputs(
+    specs: Mapping[str, Tensor],
+    seeds: list[int],
+    n: int,
+    label: int | None = None,
+    truncation: float | None = None,
+) -> dict[str, Array]:
+    """Interpolate between a generator's inputs for some seeds, one row per sample.
+
+    Args:
+        specs: the graph's inputs, by name.
+        seeds: at least two seeds, in order.
+        n: number of rows, both ends included.
+        label: the class of every row; by default that of the first seed.
+        truncation: as for `draw_inputs`.
+
+    Raises:
+        UserError: there are too few seeds or rows, or a number is out of range.
+    """
+    if len(seeds) < 2:
+        raise UserError(f"seeds must be at least 2 to interpolate between; got {len(seeds)}")
+    if n < 2:
+        raise UserError(f"n must be at least 2, since both ends are included; got {n}")
+    for seed in seeds:
+        must_be_seeds(1, seed)
+    corners = draw_inputs(specs, seeds, label, truncation)
+    latents = walk(corners["latent"], n, specs["latent"].distribution or "normal")
+    return {name: latents if name == "latent" else np.repeat(rows[:1], n) for name, rows in corners.items()}
 
 
 def _draw(spec: Tensor, seeds: list[int], label: int | None) -> Array:
@@ -83,7 +135,12 @@ def truncate(latents: Latents, truncation: float) -> Latents:
     Args:
         latents: float32 (N, D).
         truncation: factor for a latent's distance from the mean, above 0; 1 changes nothing.
+
+    Raises:
+        UserError: the truncation is out of range.
     """
+    if not 0 < truncation <= 1:
+        raise UserError(f"truncation must be above 0 and at most 1; got {truncation}")
     return latents * np.float32(truncation)
 
 

@@ -266,12 +266,15 @@ def class_of(labels: Sequence[str], label: str | int | None) -> int | None:
     if label is None:
         return None
     if not labels:
-        raise UserError("this model has no classes; leave the label out")
+        raise UserError(f"this model has no classes, so it takes no label; got {str(label)[:100]!r}")
     if isinstance(label, str) and label in labels:
         return labels.index(label)
     if isinstance(label, int) and 0 <= label < len(labels):
         return label
-    raise UserError(f"a label must be one of {', '.join(labels)}, or its number, 0 to {len(labels) - 1}")
+    raise UserError(
+        f"label must be one of {', '.join(labels)}, or its number, 0 to {len(labels) - 1}; "
+        f"got {label if isinstance(label, int) else repr(str(label)[:100])}"
+    )
 
 
 def label_in(labels: Sequence[str], text: str | None) -> str | int | None:

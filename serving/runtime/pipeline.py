@@ -1,24 +1,27 @@
 """The pipeline: a loaded artifact, or networks in memory, as functions from arrays to arrays."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self, overload
 
 import numpy as np
 
 from serving.arrays import Array, Pixels
 from serving.errors import UserError
 from serving.imaging import codec, sheets
-from serving.runtime.engine import Engine
-from serving.runtime.latents import draw_inputs
-from serving.runtime.manifest import Precision, ProviderName, Tensor
-from serving.runtime.sessions import Options
+from serving.imaging.intake import ImageLike, to_pixels
+from serving.runtime.display import describe, to_html
+from serving.runtime.latents import draw_inputs, interpolate_inputs, must_be_seeds
+from serving.runtime.manifest import Manifest, ProviderName, Tensor, class_of
 
 CHUNK = 64
 """Samples per batch."""
 
 BACK = {"a2b": "b2a", "b2a": "a2b"}
 """The inverse of each direction."""
+
+Task = Literal["sample", "translate"]
 
 
 class Samples(NamedTuple):
@@ -32,8 +35,13 @@ class Samples(NamedTuple):
     """The class of each sample; empty if the graph takes no label."""
 
 
-class Pipeline(NamedTuple):
-    """A loaded model: arrays in, arrays out."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Pipeline:
+    """A loaded model: arrays in, arrays out.
+
+    All methods may be called from several threads at once. As a context manager, it is closed at the end of
+    the block.
+    """
 
     inputs: Mapping[str, Mapping[str, Tensor]]
     """Inputs of each graph, by the graph's name."""
@@ -53,33 +61,152 @@ class Pipeline(NamedTuple):
     artifact: Path | None = None
     """The artifact's folder, from which other processes can load it; None for networks in memory."""
 
-    def draw(self, seeds: range, label: int | None = None) -> Iterator[Array]:
-        """Yield the samples of some seeds in batches; without a label, the classes cycle with the seeds."""
-        return (samples.values for samples in self.samples(seeds, label))
+    manifest: Manifest | None = None
+    """The artifact's manifest; None for networks in memory."""
 
-    def samples(self, seeds: range, label: int | None = None) -> Iterator[Samples]:
-        """Yield samples as `draw` does, with their seeds and classes."""
+    close: Callable[[], None] = lambda: None
+    """Function that frees the graphs' memory; later calls of the other methods raise UserError."""
+
+    @property
+    def task(self) -> Task:
+        """What the model does: `sample` or `translate`."""
+        return "translate" if any("image" in inputs for inputs in self.inputs.values()) else "sample"
+
+    def sample(
+        self, n: int = 1, *, seed: int = 0, label: str | int | None = None, truncation: float | None = None
+    ) -> Array:
+        """Draw samples: uint8 images (n, H, W, C), or float32 vectors (n, D).
+
+        Sample i is always the sample of seed + i, in any batch, here, over HTTP and from the shell.
+
+        Args:
+            n: number of samples.
+            seed: seed of the first sample, from 0 to 2^53 - 1.
+            label: name or number of the class of all samples; by default the classes cycle with the seeds.
+            truncation: factor from 0 to 1 for the latents' distance from their mean; below 1, samples are
+                more alike and more typical.
+
+        Raises:
+            UserError: the model translates, there is no such class, or a number is out of range.
+        """
+        self.must_do("sample")
+        must_be_seeds(n, seed)
+        number = class_of(self.labels, label)
+        batches = self.samples(range(seed, seed + n), number, truncation)
+        return np.concatenate([some.values for some in batches])
+
+    def interpolate(
+        self,
+        seeds: Sequence[int],
+        n: int = 16,
+        *,
+        label: str | int | None = None,
+        truncation: float | None = None,
+    ) -> Array:
+        """Interpolate between the samples of seeds: uint8 images (n, H, W, C), or float32 vectors (n, D).
+
+        Args:
+            seeds: at least two seeds, in order; repeat the first at the end for a loop.
+            n: number of samples, both ends included.
+            label: name or number of the class of all samples; by default the class of the first seed.
+            truncation: as for `sample`.
+
+        Raises:
+            UserError: as for `sample`.
+        """
+        self.must_do("sample")
+        ((graph, specs),) = self.inputs.items()
+        inputs = interpolate_inputs(specs, list(seeds), n, class_of(self.labels, label), truncation)
+        return np.concatenate(
+            [
+                self.run(graph, {name: rows[first : first + CHUNK] for name, rows in inputs.items()})
+                for first in range(0, n, CHUNK)
+            ]
+        )
+
+    @overload
+    def translate(self, image: ImageLike, direction: str | None = None) -> Pixels: ...
+    @overload
+    def translate(
+        self, image: list[ImageLike] | tuple[ImageLike, ...], direction: str | None = None
+    ) -> list[Pixels]: ...
+    def translate(
+        self,
+        image: ImageLike | list[ImageLike] | tuple[ImageLike, ...],
+        direction: str | None = None,
+    ) -> Pixels | list[Pixels]:
+        """Translate an image, or several, to images of the same sizes.
+
+        Args:
+            image: a PIL image, a uint8 array (H, W) or (H, W, C), or the path of an image file, which is
+                translated to uint8 (H, W, C); a list of these, which is translated to a list; or a uint8
+                array (N, H, W, C) with the model's channels, which is translated to one of the same shape.
+            direction: `a2b` or `b2a`; by default the model's first direction.
+
+        Raises:
+            UserError: the model samples, it does not translate in this direction, or an image is not valid.
+            OSError: a file can't be read.
+        """
+        self.must_do("translate")
+        graph = self.direction(direction)
+        match image:
+            case list() | tuple():
+                return [self.translate(each, graph) for each in image]
+            case np.ndarray(ndim=4):
+                return self._translate(graph, self._must_be_batch(graph, image))
+            case _:
+                alone: Pixels = to_pixels(image, self._channels(graph))[None]
+                translated: Pixels = self._translate(graph, alone)[0]
+                return translated
+
+    def direction(self, name: str | None) -> str:
+        """Return a direction, by default the model's first.
+
+        Raises:
+            UserError: the model has no such direction.
+        """
+        if name is None:
+            return next(iter(self.inputs))
+        if name not in self.inputs:
+            raise UserError(f"direction must be {' or '.join(self.inputs)}; got {name}")
+        return name
+
+    def _channels(self, graph: str) -> int:
+        return self.inputs[graph]["image"].size
+
+    def _must_be_batch(self, graph: str, pixels: Array) -> Pixels:
+        channels = self._channels(graph)
+        if pixels.dtype != np.uint8 or pixels.shape[3] != channels or not pixels.size:
+            raise UserError(f"a batch must be uint8 (N, H, W, {channels}); got {pixels.dtype} {pixels.shape}")
+        return pixels
+
+    def _translate(self, graph: str, pixels: Pixels) -> Pixels:
+        height, width = pixels.shape[1:3]
+        padded = codec.pad(pixels, *self.inputs[graph]["image"].grid)
+        return self.run(graph, {"image": padded})[:, :height, :width]
+
+    def samples(
+        self, seeds: range, label: int | None = None, truncation: float | None = None
+    ) -> Iterator[Samples]:
+        """Yield the samples of seeds in batches, with their seeds and classes.
+
+        Without a label, the classes cycle with the seeds.
+        """
         ((graph, specs),) = self.inputs.items()
         for first in range(0, len(seeds), CHUNK):
             some = seeds[first : first + CHUNK]
-            inputs = draw_inputs(specs, list(some), label)
+            inputs = draw_inputs(specs, list(some), label, truncation)
             classes = inputs["label"].tolist() if "label" in inputs else []
             yield Samples(some, self.run(graph, inputs), classes)
-
-    def translate(self, direction: str, pixels: Pixels) -> Pixels:
-        """Translate images of one size, uint8 (N, H, W, C), to the same shape."""
-        height, width = pixels.shape[1:3]
-        padded = codec.pad(pixels, *self.inputs[direction]["image"].grid)
-        return self.run(direction, {"image": padded})[:, :height, :width]
 
     def look(self, graph: str, inputs: Mapping[str, Array]) -> list[Array]:
         """Return a graph's samples; or the images, their translations, and those translated back."""
         if "image" not in inputs:
             return [self.run(graph, inputs)]
         real = inputs["image"]
-        seen = [real, self.translate(graph, real)]
+        seen = [real, self._translate(graph, real)]
         if (back := BACK.get(graph, "")) in self.inputs:
-            seen.append(self.translate(back, seen[-1]))
+            seen.append(self._translate(back, seen[-1]))
         return seen
 
     def picture(
@@ -101,46 +228,24 @@ class Pipeline(NamedTuple):
         side_by_side = np.stack(seen, 1).reshape(-1, *seen[0].shape[1:])
         return sheets.picture(side_by_side, limits, columns * len(seen))
 
-    def must_do(self, task: Literal["sample", "translate"]) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {'; '.join(describe(self))}>"
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
+
+    def must_do(self, task: Task) -> None:
         """Check that the model does a task.
 
         Raises:
             UserError: the model does the other task.
         """
-        graphs = self.inputs.values()
-        found = "translate" if any("image" in inputs for inputs in graphs) else "sample"
-        if found != task:
+        if self.task != task:
             does = {"sample": "samples from latents", "translate": "translates images"}
-            raise UserError(f"this model {does[found]}: use `ganzoo {found}`")
-
-
-def pipeline_of(engine: Engine, artifact: Path | None = None) -> Pipeline:
-    """Return a pipeline of an engine's graphs."""
-    manifest = engine.manifest
-    inputs = {name: graph.inputs for name, graph in manifest.graphs.items()}
-    return Pipeline(inputs, engine.run, manifest.labels, manifest.version, engine.provider, artifact)
-
-
-def open_pipeline(
-    artifact: Path,
-    precision: Precision = "fp32",
-    provider: ProviderName = "auto",
-    threads: int = 0,
-) -> Pipeline:
-    """Load an artifact as a pipeline.
-
-    Args:
-        artifact: the artifact's folder.
-        precision: precision of the graphs.
-        provider: where the graphs run.
-        threads: CPU threads; 0 means one per core.
-
-    Raises:
-        UserError: the folder is not an artifact (`ManifestError`), the artifact has no graph of this
-            precision, or it can't be run (`EngineError`).
-    """
-    engine = Engine(artifact, provider, precision, Options(threads=threads))
-    for name, variant in engine.variants.items():
-        if variant.precision != precision:
-            raise UserError(f"{artifact} has no {name} of {precision} for the {engine.provider} provider")
-    return pipeline_of(engine, artifact)
+            raise UserError(f"this model {does[self.task]}; it can't {task}: use `{self.task}`")

@@ -1,8 +1,9 @@
-"""Cells of the grid of remedies for DCGAN at one budget of CPU time, over seeds: a table of scores.
+"""Ablation of DCGAN settings at a fixed budget of CPU time, over several seeds: a table of scores.
 
     python -m tests.bench.ablation --data mnist:ROOT
 
-Every run has the steps that the budget pays for, calibrated on this machine; the schedules know them.
+The number of steps of a run is what the budget allows on this machine, measured before the first run.
+Learning rate schedules use this number.
 """
 
 import argparse
@@ -41,7 +42,7 @@ CELLS: dict[str, dict[str, Any]] = {
 
 
 def affordable_steps(entry: DCGAN, data: str, budget: float) -> int:
-    """Give the steps that a budget of CPU seconds pays for on this machine."""
+    """Return the number of steps that fit a budget of CPU seconds on this machine."""
     training, source = (
         TrainState(config(entry, data, TrainConfig(device="cpu"))),
         open_data(data, entry.sample_shape, 0),
@@ -55,17 +56,17 @@ def affordable_steps(entry: DCGAN, data: str, budget: float) -> int:
 
 
 def config(entry: DCGAN, data: str, run: TrainConfig) -> RunConfig:
-    """Describe a run of the bench."""
+    """Return the configuration of a run."""
     return RunConfig(name="dcgan", entry=entry, train=dataclasses.replace(run, data=data))
 
 
 def main() -> None:
-    """Run every cell that is not there yet, and write the table and its figures."""
+    """Run every cell that has no results yet, and write the table and the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="such as mnist:ROOT")
-    parser.add_argument("--budget", type=float, default=100.0, help="CPU seconds of a run")
+    parser.add_argument("--data", required=True, help="dataset, e.g. mnist:ROOT")
+    parser.add_argument("--budget", type=float, default=100.0, help="CPU seconds per run")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--cells", nargs="*", choices=CELLS, default=list(CELLS))
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/ablation"))
@@ -79,7 +80,7 @@ def main() -> None:
         for seed in range(asked.seeds):
             folder = asked.runs / f"{name}-{seed}"
             folders.append(folder)
-            if (folder / "run.json").exists():  # resume it, if it is not done
+            if (folder / "run.json").exists():  # resumes it if it is not finished
                 train(RunConfig.read(folder))
                 continue
             steps = steps or affordable_steps(entry, asked.data, asked.budget)
@@ -95,13 +96,13 @@ def main() -> None:
             )
             train(config(entry, asked.data, run))
 
-    of = f"{asked.budget:g} CPU seconds a run on {asked.threads} thread(s), {asked.seeds} seeds"
+    of = f"{asked.budget:g} CPU seconds per run on {asked.threads} thread(s), {asked.seeds} seeds"
     data = asked.data.partition(":")[0]
     report(folders, f"DCGAN, 32x32 pixels, width 32, on {data}: {of}", asked.out)
 
 
 def report(folders: list[Path], title: str, out: Path) -> None:
-    """Write the table and its figures, and print the table."""
+    """Write the table and the figures, and print the table."""
     rows, machine = compare(folders), describe_machine()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n{table(rows)}\n")

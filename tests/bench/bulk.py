@@ -1,9 +1,9 @@
-"""Samples a second into shards, ours beside a plain loop and the engine alone: a table of ratios.
+"""Speed of sampling into shards, compared with a plain loop and with the engine alone: a table of ratios.
 
     python -m tests.bench.bulk
 
-Generators have random weights. All draw the same seeds by the same engine; they take turns, and the best time
-of each counts.
+Generators have random weights. All methods sample the same seeds with the same engine. They take turns, and
+the best time of each counts.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from typing import Any
 from serving.imaging.codec import encode_png
 from serving.offline.bulk import Plan, write_shards
 from serving.offline.workers import packing, worker_pool, write_alone
-from serving.runtime.pipeline import Pipeline, open_pipeline
+from serving.runtime.load import load
+from serving.runtime.pipeline import Pipeline
 from serving.system.cpu import cores
 from tests.bench.export import artifact_of
 from tests.bench.machine import describe_machine
@@ -37,7 +38,7 @@ KINDS: dict[str, tuple[Entry, int]] = {
     "DCGAN 64": (DCGAN(image_size=64), 512),
     "DCGAN 128, a quarter as wide": (DCGAN(image_size=128, width=16), 512),
 }
-"""What is raced, and how many samples make a race."""
+"""The generators, and the number of samples per round."""
 
 BASELINE, ENGINE = "a plain loop", "the engine alone"
 ROUNDS = 5
@@ -45,7 +46,7 @@ Row = dict[str, Any]
 
 
 def plain_loop(pipeline: Pipeline, plan: Plan, path: Path) -> None:
-    """Draw, encode and write by turns, as one would without any of ours."""
+    """Sample, encode and write in one loop, without any of our bulk code."""
     with tarfile.open(path, "w") as tar:
         for seeds, pictures, _ in pipeline.samples(plan.seeds(0)):
             for seed, picture in zip(seeds, pictures, strict=True):
@@ -58,7 +59,7 @@ def plain_loop(pipeline: Pipeline, plan: Plan, path: Path) -> None:
 def contestants(
     pipeline: Pipeline, plan: Plan, folder: Path, open_now: ExitStack
 ) -> dict[str, Callable[[], None]]:
-    """List all who race; their processes are started, as that takes its time once."""
+    """Return the methods to compare; worker processes are started here, outside the measured time."""
     packers, workers = open_now.enter_context(packing(cores())), open_now.enter_context(worker_pool(cores()))
     quarters = [Plan(**asdict(plan) | {"size": -(-plan.n // 4)}).seeds(shard) for shard in range(4)]
 
@@ -82,11 +83,11 @@ def contestants(
 
 
 def race(entry: Entry, n: int) -> Iterator[Row]:
-    """Let all draw in turns; give samples a second, the best round's."""
+    """Run all methods in turns; yield the samples per second of the best round of each."""
     with tempfile.TemporaryDirectory() as place, ExitStack() as open_now:
         folder = Path(place)
         artifact_of(entry, folder / "artifact")
-        pipeline = open_pipeline(folder / "artifact", provider="cpu")
+        pipeline = load(folder / "artifact", provider="cpu")
         plan = Plan(version=pipeline.version, provider="cpu", seed=0, n=n, label=None, size=n)
         able = contestants(pipeline, plan, folder, open_now)
         best = dict.fromkeys(able, 0.0)
@@ -100,18 +101,22 @@ def race(entry: Entry, n: int) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Measure, write the table and its figures, and print it."""
+    """Measure, write the table and the figures, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/bulk"))
     asked = parser.parse_args()
     rows = [{"kind": kind, **row} for kind, (entry, n) in KINDS.items() for row in race(entry, n)]
-    lines = ["| generator | how | to a plain loop | to the engine alone |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| generator | method | ratio to a plain loop | ratio to the engine alone |",
+        "| --- | --- | --- | --- |",
+    ]
     rates = {(row["kind"], row["how"]): row["per_second"] for row in rows}
     for (kind, how), rate in rates.items():
         lines.append(
             f"| {kind} | {how} | {rate / rates[kind, BASELINE]:.2f} | {rate / rates[kind, ENGINE]:.2f} |"
         )
-    title, machine = "Samples into shards: ratios from one run", describe_machine("onnxruntime-gpu", "pillow")
+    title = "Sampling into shards: samples per second, relative to two baselines"
+    machine = describe_machine("onnxruntime-gpu", "pillow")
     asked.out.with_suffix(".json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
     asked.out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n" + "\n".join(lines) + "\n")
     print(*lines, sep="\n")

@@ -1,8 +1,8 @@
-"""What writes a picture how fast and how small: ratios to Pillow's PNG as it comes.
+"""Speed and file size of image encoders, relative to Pillow's PNG with default settings.
 
     python -m tests.bench.encoders
 
-OpenCV is measured where it is installed (`make bench-encoders` sees to it).
+OpenCV is measured if it is installed (`make bench-encoders` installs it).
 """
 
 import argparse
@@ -30,11 +30,11 @@ Row = dict[str, Any]
 BASELINE = "PNG, Pillow as it comes"
 ROUNDS, SECONDS = 5, 0.1
 RLE, HUFFMAN = 3, 2
-"""Ways of zlib: lengths of runs, and no repetitions at all."""
+"""zlib strategies: Z_RLE (run-length matches only) and Z_HUFFMAN_ONLY (no matches)."""
 
 
 def encoders() -> dict[str, Encoder]:
-    """List what is measured."""
+    """Return the encoders to compare."""
     made: dict[str, Encoder] = {
         BASELINE: by_pillow("PNG"),
         "PNG, Pillow level 1": by_pillow("PNG", compress_level=1),
@@ -51,7 +51,7 @@ def encoders() -> dict[str, Encoder]:
 
 
 def by_pillow(kind: str, **options: object) -> Encoder:
-    """Encode by Pillow."""
+    """Return an encoder that uses Pillow."""
 
     def encode(pixels: Pixels) -> bytes:
         out = io.BytesIO()
@@ -62,7 +62,7 @@ def by_pillow(kind: str, **options: object) -> Encoder:
 
 
 def by_opencv() -> dict[str, Encoder]:
-    """Encode by OpenCV, whose colours are the other way round."""
+    """Return encoders that use OpenCV, which expects BGR."""
     import cv2
 
     def encoder(*options: int) -> Encoder:
@@ -76,7 +76,7 @@ def by_opencv() -> dict[str, Encoder]:
 
 
 def pictures() -> dict[str, Pixels]:
-    """Make pictures of the kinds that are served."""
+    """Return an image of each kind that the server encodes."""
     glyphs = open_data("glyphs", (1, 32, 32), 0).batch(0, 64)["real"]
     drawn = ((glyphs.numpy() + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
     return {
@@ -87,7 +87,7 @@ def pictures() -> dict[str, Pixels]:
 
 
 def natural(side: int) -> Pixels:
-    """Draw colours whose spectrum falls as that of photographs does: by the frequency."""
+    """Draw noise with the 1/f amplitude spectrum of photographs."""
     chance = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     frequency[0, 0] = 1 / side
@@ -99,7 +99,7 @@ def natural(side: int) -> Pixels:
 
 
 def race(pixels: Pixels) -> Iterator[Row]:
-    """Let all encode a picture in turns; give microseconds and bytes, the middle round's."""
+    """Run all encoders on an image in turns; yield the median microseconds and the bytes of each."""
     able = encoders()
     rounds: dict[str, list[float]] = {name: [] for name in able}
     for _ in range(ROUNDS):
@@ -114,18 +114,19 @@ def race(pixels: Pixels) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Measure, write the table and its figures, and print it."""
+    """Measure, write the table and the figures, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/encoders"))
     asked = parser.parse_args()
     rows = [{"picture": name, **row} for name, pixels in pictures().items() for row in race(pixels)]
     bases = {row["picture"]: row for row in rows if row["encoder"] == BASELINE}
-    lines = ["| picture | encoder | times as fast | bytes to it |", "| --- | --- | --- | --- |"]
+    lines = ["| image | encoder | speed ratio | size ratio |", "| --- | --- | --- | --- |"]
     for row in rows:
         base = bases[row["picture"]]
         ratios = f"{base['us'] / row['us']:.2f} | {row['bytes'] / base['bytes']:.2f}"
         lines.append(f"| {row['picture']} | {row['encoder']} | {ratios} |")
-    title, machine = f"Encoders: ratios to {BASELINE}", describe_machine("pillow", "opencv-python-headless")
+    title = f'Image encoders: speed and file size, relative to "{BASELINE}" (default settings)'
+    machine = describe_machine("pillow", "opencv-python-headless")
     asked.out.with_suffix(".json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
     asked.out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n" + "\n".join(lines) + "\n")
     print(*lines, sep="\n")

@@ -1,11 +1,11 @@
-"""Images a second of generators, ours beside everything else that runs them here: a table of ratios.
+"""Inference speed of generators, compared with other runtimes on this machine: a table of ratios.
 
     python -m tests.bench.export
 
-Every kind is exported with its first, random weights as `ganzoo export` does, the gate included. All who
-run it get the same inputs and give uint8 pixels; they take turns, and the best time of each counts. Each
-race has a new process, as a server is one: where tracing has left holes in the memory, numbers differ by
-tenths. Where OpenVINO (`pip install openvino`) is not there, its columns are missing.
+Every generator is exported with random initial weights, as `ganzoo export` does, with its parity checks. All
+runtimes get the same inputs and return uint8 pixels. They take turns, and the best time of each counts. Each
+measurement runs in a new process, as a server does, because memory that tracing has fragmented changes the
+ratios by some tenths. If OpenVINO (`pip install openvino`) is not installed, its columns are missing.
 """
 
 import argparse
@@ -53,7 +53,7 @@ Run = Callable[[dict[str, Array]], Array]
 
 
 def pictures(rows: int, seed: int) -> Tensor:
-    """Draw soft random pictures with some grain, (rows, 3, SIDE, SIDE) in [-1, 1]."""
+    """Return smooth random images with some grain, (rows, 3, SIDE, SIDE) in [-1, 1]."""
     draws = torch.Generator().manual_seed(seed)
     coarse, fine = (torch.rand(rows, 3, size, size, generator=draws) * 2 - 1 for size in (8, 64))
     large, small = (nn.functional.interpolate(each, (SIDE, SIDE), mode="bicubic") for each in (coarse, fine))
@@ -61,7 +61,7 @@ def pictures(rows: int, seed: int) -> Tensor:
 
 
 def feed(entry: Entry, rows: int, seed: int) -> dict[str, Tensor]:
-    """Give what a generator is fed."""
+    """Return random inputs of a generator."""
     if entry.task == "translate":
         return {"image": pictures(rows, seed)}
     draws = torch.Generator().manual_seed(seed)
@@ -69,14 +69,14 @@ def feed(entry: Entry, rows: int, seed: int) -> dict[str, Tensor]:
 
 
 def generator_of(entry: Entry) -> tuple[str, nn.Module]:
-    """Build an entry's first generator, and name it; its weights are random, and the same each time."""
+    """Return the name of an entry's first generator, and the generator with seeded random weights."""
     torch.manual_seed(0)
     name, generator = next(iter(entry.build("cpu").generators.items()))
     return name, generator.eval()
 
 
 def artifact_of(entry: Entry, folder: Path) -> None:
-    """Write a new generator as an artifact with a graph of int8."""
+    """Write a new generator as an artifact, with an int8 graph except for the MLP."""
     name, generator = generator_of(entry)
     small = 4 if entry.task == "translate" else 64
 
@@ -97,7 +97,7 @@ def artifact_of(entry: Entry, folder: Path) -> None:
 
 
 def contestants(generator: nn.Module, folder: Path, example: dict[str, Array]) -> Iterator[tuple[str, Run]]:
-    """Give all who can run a graph, for inputs of the example's shape."""
+    """Yield each runtime that can run the generator, for inputs of the example's shape."""
     ours = Engine(folder, "cpu")
     ((name, graph),) = ours.manifest.graphs.items()
     canonical = (folder / graph.variants[0].file).read_bytes()
@@ -116,7 +116,7 @@ def contestants(generator: nn.Module, folder: Path, example: dict[str, Array]) -
 
 
 def in_torch(module: Any) -> Run:
-    """Run a module of arrays."""
+    """Return a function that runs a module on arrays."""
 
     @torch.inference_mode()
     def run(inputs: dict[str, Array]) -> Array:
@@ -127,7 +127,7 @@ def in_torch(module: Any) -> Run:
 
 
 def in_openvino(model: bytes, precision: str) -> Run:
-    """Run a graph in OpenVINO, all cores at one call."""
+    """Return a function that runs a graph in OpenVINO, with all cores for one call."""
     import openvino
 
     options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
@@ -138,7 +138,7 @@ def in_openvino(model: bytes, precision: str) -> Run:
 
 
 def race(runs: dict[str, Run], inputs: dict[str, Array], seconds: float) -> dict[str, float]:
-    """Give the best time of each, in turns of so many seconds together; what takes longer has two calls."""
+    """Return the best time of each runtime, in turns of `seconds` in total per runtime."""
     best = dict.fromkeys(runs, math.inf)
     rounds = 4
     for turn in range(rounds):
@@ -156,7 +156,7 @@ def race(runs: dict[str, Run], inputs: dict[str, Array], seconds: float) -> dict
 
 
 def peak() -> float:
-    """Measure the machine's greatest float32 FLOP/s: of products of large matrices in ONNX Runtime."""
+    """Measure the peak fp32 FLOP/s of the machine, with large matrix products in ONNX Runtime."""
     size, best = 2048, math.inf
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, size]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "product", ends[:1], ends[1:])
@@ -171,14 +171,14 @@ def peak() -> float:
 
 
 def flops(generator: nn.Module, example: dict[str, Tensor]) -> float:
-    """Count the operations for one image, as the paper's layers have them."""
+    """Count the FLOP per image of the layers as the paper defines them."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         generator(**{key: value[:1] for key, value in example.items()})
     return float(counter.get_total_flops())
 
 
 def measure(kind: str, folder: Path, batch: int, seconds: float) -> dict[str, Any]:
-    """Race all contestants with one kind of generator, in batches of one size; give a row."""
+    """Measure all runtimes with one generator and one batch size; return a row."""
     entry = KINDS[kind]
     _, generator = generator_of(entry)
     fed = all_as_served(feed(entry, batch, 10**6))
@@ -197,31 +197,32 @@ def measure(kind: str, folder: Path, batch: int, seconds: float) -> dict[str, An
 
 
 def in_new_process(task: Callable[..., Any], *operands: Any) -> Any:
-    """Run a function of this module in a process of its own."""
+    """Run a function of this module in a new process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(task, *operands).result()
 
 
 def race_all(kinds: list[str], batches: list[int] | None, seconds: float) -> Iterator[dict[str, Any]]:
-    """Export every kind and race it in every batch, a row each."""
+    """Export every generator and yield one row per batch size."""
     with tempfile.TemporaryDirectory() as place:
         for number, kind in enumerate(kinds):
             folder = Path(place) / str(number)
             in_new_process(artifact_of, KINDS[kind], folder)
-            # 64 translations of 256x256 pixels at once, in seven runtimes, are more than 24 GB.
+            # A batch of 64 images of 256x256 pixels in seven runtimes needs more than 24 GB.
             sizes = batches or ([1, 8] if KINDS[kind].task == "translate" else [1, 8, 64])
             for batch in sizes:
                 yield in_new_process(measure, kind, folder, batch, seconds)
 
 
 def table(rows: list[dict[str, Any]], best: float) -> str:
-    """Lay the rows out: images/s of plain ONNX Runtime, and of all others as ratios to it.
+    """Return a Markdown table: images/s of plain ONNX Runtime, and the other runtimes relative to it.
 
-    The last column is what the paper's layers take over the greatest FLOP/s; fewer products make it more.
+    The last column is the FLOP/s of the layers as the paper defines them, over the peak. It can exceed 100%,
+    as the exported graph may compute fewer products.
     """
     names = [*dict.fromkeys(name for row in rows for name in row["images/s"] if name != "onnxruntime")]
-    heads = ["kind", "batch", "onnxruntime, images/s", *names, "int8, dB", "share of the fp32 peak"]
+    heads = ["generator", "batch", "onnxruntime, images/s", *names, "int8 PSNR, dB", "share of the fp32 peak"]
     lines = [heads, ["---"] * len(heads)]
     for row in rows:
         base = row["images/s"]["onnxruntime"]
@@ -233,11 +234,11 @@ def table(rows: list[dict[str, Any]], best: float) -> str:
 
 
 def main() -> None:
-    """Measure, write the table and its figures, and print it."""
+    """Measure, write the table and the figures, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--batches", nargs="*", type=int, help="by default 1 and 8, and 64 of small images")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each contestant and batch")
+    parser.add_argument("--batches", nargs="*", type=int, help="default: 1 and 8, and 64 for small images")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per runtime and batch size")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/export"))
     asked = parser.parse_args()
     rows, best = [], 0.0
@@ -245,12 +246,12 @@ def main() -> None:
         rows.append(row)
         best = max(best, in_new_process(peak))
         print(table([row], best), flush=True)
-    title = "Generators at inference, in ratios to ONNX Runtime with the plain export"
+    title = "Generator inference speed, relative to ONNX Runtime with the plain export"
     machine = describe_machine("onnxruntime-gpu", "openvino")
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     figures = {"machine": machine, "title": title, "peak": best, "rows": rows}
     asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-    machine += f"; {best / 1e9:.0f} GFLOP/s in products of float32 matrices"
+    machine += f"; peak: {best / 1e9:.0f} GFLOP/s in fp32 matrix products"
     asked.out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n{table(rows, best)}\n")
     print(table(rows, best))
 

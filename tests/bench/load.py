@@ -1,7 +1,7 @@
-"""A client that loads an HTTP server over kept connections, closed-loop or open-loop, and times each answer.
+"""A load generator for HTTP servers: keep-alive connections, closed-loop or open-loop, with latencies.
 
-One process, one event loop, answers parsed by the parser that servers use: it takes a small part of what a
-server takes, and the same of every server.
+It is one process with one event loop and the C parser httptools. Its CPU time is small compared with that of
+a server, and the same for every server.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ import numpy as np
 import uvloop
 
 CALM = 2.0
-"""Seconds for what is still under way at the end; what has no answer then is lost."""
+"""Seconds to wait for requests in flight at the end; requests without a response then count as lost."""
 
 CLOSED = -1
-"""A connection that was closed between two requests."""
+"""Status of a connection that was closed between two requests."""
 
 
 def request_bytes(method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
-    """Write one HTTP/1.1 request."""
+    """Return an HTTP/1.1 request as bytes."""
     place = urlsplit(url)
     path = place.path + (f"?{place.query}" if place.query else "")
     lines = {"Host": place.netloc, "Content-Length": str(len(body)), **(headers or {})}
@@ -35,34 +35,34 @@ def request_bytes(method: str, url: str, body: bytes = b"", headers: dict[str, s
 
 @dataclass
 class Outcome:
-    """What came of a load."""
+    """The result of a load."""
 
     seconds: float
     latencies: list[float] = field(default_factory=list)
-    """Seconds, of the answers that were 200."""
+    """Latencies in seconds of responses with status 200."""
 
     refusals: list[float] = field(default_factory=list)
-    """Seconds, of the answers that were 429."""
+    """Latencies in seconds of responses with status 429."""
 
     statuses: Counter[int] = field(default_factory=Counter)
-    """How often each was answered; 0 is a lost connection."""
+    """Number of responses per status; 0 counts lost requests."""
 
     bodies: dict[int, set[bytes]] = field(default_factory=dict)
-    """Different answers to each of the requests, where they are kept."""
+    """Distinct response bodies per request, if they are kept."""
 
     @property
     def rate(self) -> float:
-        """Good answers a second."""
+        """Successful responses per second."""
         return len(self.latencies) / self.seconds
 
     def percentile(self, percent: float, refused: bool = False) -> float:
-        """Give a percentile of the latencies, in milliseconds; of the refusals', if that is asked for."""
+        """Return a latency percentile in milliseconds, of status 200 or, with `refused`, of status 429."""
         seconds = self.refusals if refused else self.latencies
         return 1e3 * float(np.percentile(seconds, percent)) if seconds else float("nan")
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection: a request at a time, told when its answer is whole."""
+    """A keep-alive connection with one request at a time; it calls `done` for each complete response."""
 
     def __init__(self, done: Callable[["Connection", int, bytes], None]) -> None:
         self._done, self._body = done, bytearray()
@@ -75,21 +75,21 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Parse what comes."""
+        """Parse received bytes."""
         self._parser.feed_data(data)
 
     def on_body(self, data: bytes) -> None:
-        """Gather the answer's body."""
+        """Collect the response body."""
         self._body += data
 
     def on_message_complete(self) -> None:
-        """Tell that an answer is whole."""
+        """Report a complete response."""
         body, self._body, self.waits = bytes(self._body), bytearray(), False
         self._done(self, self._parser.get_status_code(), body)
         self._parser = httptools.HttpResponseParser(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell that nothing more will come."""
+        """Report that the connection is closed."""
         self.transport, waited, self.waits = None, self.waits, False
         self._done(self, 0 if waited else CLOSED, b"")
 
@@ -104,23 +104,23 @@ class Load:
     """A load of one server.
 
     Args:
-        url: where it listens.
-        requests: to be sent, over and over, as bytes.
-        connections: kept open at once.
-        keep: whether to keep the different answers to each.
+        url: the address of the server.
+        requests: the requests as bytes, sent in a cycle.
+        connections: the number of open connections.
+        keep: whether to keep the distinct response bodies of each request.
     """
 
     def __init__(self, url: str, requests: Sequence[bytes], connections: int, keep: bool = False) -> None:
         self.url, self.requests, self.connections, self.keep = url, requests, connections, keep
 
     def closed(self, seconds: float) -> Outcome:
-        """Send on every connection as soon as its answer is there."""
+        """Send the next request on a connection as soon as the last one is answered."""
         return uvloop.run(self._run(seconds, None))
 
     def open(self, seconds: float, rate: float) -> Outcome:
-        """Send so many a second at random moments, whatever comes back; what finds no connection waits.
+        """Send requests as a Poisson process of a given rate; a request waits if no connection is idle.
 
-        A request's time counts from the moment when it was due.
+        Latency counts from the moment when the request was due.
         """
         return uvloop.run(self._run(seconds, rate))
 
@@ -156,7 +156,7 @@ class Load:
         return self._outcome
 
     async def _arrive(self, rate: float) -> None:
-        """Let requests become due at random moments."""
+        """Generate the due times of a Poisson process and send what is due."""
         chance, due = random.Random(0), time.perf_counter()
         while (now := time.perf_counter()) < self._end:
             while due <= now:
@@ -167,7 +167,7 @@ class Load:
             await asyncio.sleep(min(due - now, 0.001))
 
     async def _connect(self) -> None:
-        """Open a connection, and use it as those before it."""
+        """Open a connection and start to use it."""
         place = urlsplit(self.url)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
@@ -177,7 +177,7 @@ class Load:
         self._go_on(connection)
 
     def _go_on(self, connection: Connection) -> None:
-        """Give a connection something to do, if there is something."""
+        """Send the next request on a connection, or mark it as idle."""
         if self._due:
             self._ask(connection, self._due.popleft())
         elif self._endless and self._end:

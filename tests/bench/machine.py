@@ -1,4 +1,4 @@
-"""What a benchmark was measured on."""
+"""The machine that a benchmark ran on."""
 
 import datetime
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def describe_machine(*others: str) -> str:
-    """Name the processor, the packages that matter, others among them where they are, and the day."""
+    """Return the processor, the versions of torch, gan-zoo and `others` where installed, and the date."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,7 +1,8 @@
-"""Training as tutorials write it, with our networks: what our loop is measured against.
+"""Training loops as tutorials write them, with our networks: the baseline of the training benchmark.
 
-Pictures are opened one by one by two workers; the generator runs once for either player; gradients of the
-discriminator are taken in the generator's step and thrown away; one loss after the other is read at once.
+Two workers open the images one by one. The generator runs once for each player's step. The generator's step
+also computes gradients of the discriminator, which are discarded. Each loss is read with `.item()` in every
+step.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ Step = Callable[[], list[float]]
 
 
 class Pictures(Dataset):  # type: ignore[type-arg]
-    """The pictures of a folder, each opened when it is asked for."""
+    """The images of a folder, each opened on access."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
         self.paths = sorted(folder.glob("*.png"))
@@ -44,7 +45,7 @@ class Pictures(Dataset):  # type: ignore[type-arg]
 
 
 def batches(folder: Path, shape: tuple[int, ...], size: int, device: str) -> Iterator[Tensor]:
-    """Load batches without end, in the order of a new shuffle for each pass."""
+    """Yield batches endlessly, reshuffled for each epoch."""
     loader = DataLoader(
         Pictures(folder, shape), size, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
     )

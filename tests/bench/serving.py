@@ -1,11 +1,12 @@
-"""Requests a second of the server, beside others with the same engine: a table of ratios.
+"""Requests per second of the server, compared with other servers on the same engine: a table of ratios.
 
     python -m tests.bench.serving
 
-Every server is started here on loopback, and loaded by the same client, in turns. They all run
-the same file, a DCGAN of 32x32 pixels, its weights random, in ONNX Runtime, so that only what is around it
-differs: BentoML's adaptive batching, LitServe and PyTriton, each as its documentation says. The peers have a
-virtual environment of their own (`make bench-serving` makes it); who is not installed is missing.
+Every server is started on loopback and loaded by the same client, in turns. All servers run the same ONNX
+file in ONNX Runtime: a DCGAN of 32x32 pixels with random weights. Only the server around it differs. The
+other servers are BentoML with adaptive batching, LitServe and PyTriton, each set up as its documentation
+says. LitServe and PyTriton have a separate virtual environment (`make bench-serving` creates it). Servers
+that are not installed are left out.
 """
 
 import argparse
@@ -45,21 +46,21 @@ ROUNDS = 3
 SINGLE = "onnxruntime alone"
 
 GRAPH = "generator.cpu.fp32.onnx"
-"""The file that all run."""
+"""The ONNX file that all servers run."""
 
 SEEDS = range(0, 64 * 64, 64)
 JSON = {"Content-Type": "application/json"}
 PEERS = Path(".venv/peers/bin/python")
-"""Where the peers are installed."""
+"""The Python of the environment with the other servers."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is started and asked."""
+    """How to start a server and what to send."""
 
     command: Callable[[int], list[str]]
     requests: Callable[[str, int, str], list[bytes]]
-    """From its address, the pictures in a request and the format, requests of many seeds."""
+    """Make requests with many seeds, from the URL, the number of images per request and the format."""
 
     formats: tuple[str, ...]
     environment: dict[str, str]
@@ -67,7 +68,7 @@ class Server:
 
 
 def ours(url: str, n: int, kind: str) -> list[bytes]:
-    """Ask our own contract, or by the Open Inference Protocol."""
+    """Make requests for our API, or for the Open Inference Protocol."""
     if kind == "translate":
         return [upload(f"{url}/v1/models/translator/translate", seed) for seed in range(8)]
     if kind == "v2":
@@ -77,13 +78,13 @@ def ours(url: str, n: int, kind: str) -> list[bytes]:
 
 
 def stock(url: str, n: int, kind: str) -> list[bytes]:
-    """Ask BentoML's own API."""
+    """Make requests for the BentoML service."""
     bodies = (json.dumps({"seed": seed, "n": n}).encode() for seed in SEEDS)
     return [request_bytes("POST", f"{url}/{kind}", body, JSON) for body in bodies]
 
 
 def litserve(url: str, n: int, kind: str) -> list[bytes]:
-    """Ask LitServe."""
+    """Make requests for LitServe."""
     if kind == "translate":
         return [upload(f"{url}/predict", seed) for seed in range(8)]
     bodies = (json.dumps({"seed": seed, "n": n, "format": kind}).encode() for seed in SEEDS)
@@ -91,7 +92,7 @@ def litserve(url: str, n: int, kind: str) -> list[bytes]:
 
 
 def upload(url: str, seed: int) -> bytes:
-    """Ask for the translation of a PNG of 128x128 pixels, in a form."""
+    """Make a form request that translates a PNG of 128x128 pixels."""
     pixels = pictures(1, seed)[:, :, ::2, ::2]
     png = encode_png(to_pixels(pixels)[0].numpy())
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="i.png"\r\n'
@@ -100,7 +101,7 @@ def upload(url: str, seed: int) -> bytes:
 
 
 def tensors(url: str, model: str, n: int) -> list[bytes]:
-    """Ask by the Open Inference Protocol, in binary."""
+    """Make requests for the Open Inference Protocol, with binary tensors."""
     made = []
     for seed in SEEDS:
         latents = draw_latents(100, list(range(seed, seed + n)))
@@ -115,7 +116,7 @@ def tensors(url: str, model: str, n: int) -> list[bytes]:
 
 
 def servers(artifacts: Path) -> Iterator[tuple[str, Server]]:
-    """List the servers that are installed."""
+    """Yield the installed servers."""
     folder = artifacts / "dcgan"
     settings, ready = Settings(artifacts=artifacts, provider="cpu"), "/readyz"
     peer = {**os.environ, "PEER_GRAPH": str(folder / GRAPH), "PYTHONPATH": str(Path.cwd())}
@@ -159,20 +160,20 @@ def servers(artifacts: Path) -> Iterator[tuple[str, Server]]:
 
 
 def _peer(module: str, *options: str) -> Callable[[int], list[str]]:
-    """Give the command of a peer, but for its port."""
+    """Return a function from a port to the command that starts another server."""
     script = f"tests.bench.peers.{module}_server"
     return lambda port: [str(PEERS), "-m", script, str(port), *options]
 
 
 def _installed(module: str) -> bool:
-    """Tell whether the peers' environment has a package."""
+    """Return whether the environment of the other servers has a package."""
     if not PEERS.exists():
         return False
     return subprocess.run([PEERS, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """Give the processor time of processes so far."""
+    """Return the total CPU seconds of processes."""
     total = 0.0
     for each in processes:
         with contextlib.suppress(psutil.Error):
@@ -182,7 +183,7 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
 
 
 def limit(graph: Path, n: int, seconds: float) -> float:
-    """Measure ONNX Runtime alone: the most images a second, in batches of 8 to 64, or of n."""
+    """Measure ONNX Runtime alone: the maximum images per second, in batches of 8 to 64, or of n if n > 1."""
     session, best = InferenceSession(graph, providers=["CPUExecutionProvider"]), 0.0
     sizes = (8, 16, 32, 64) if n == 1 else (n,)
     for rows in sizes:
@@ -197,7 +198,7 @@ def limit(graph: Path, n: int, seconds: float) -> float:
 
 
 class Contestant(NamedTuple):
-    """A server that runs."""
+    """A running server."""
 
     name: str
     server: Server
@@ -211,7 +212,7 @@ class Contestant(NamedTuple):
 
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
-        """Let the server run while the block runs: some take time even when nobody asks."""
+        """Resume the server in a context and suspend it after: some servers use CPU time when idle."""
         for process in self.tree:
             process.resume()
         yield
@@ -221,7 +222,7 @@ class Contestant(NamedTuple):
 
 @contextlib.contextmanager
 def started(servers: Iterable[tuple[str, Server]], logs: Path) -> Iterator[list[Contestant]]:
-    """Run servers while the block runs; they sleep unless they are loaded."""
+    """Run servers in a context; each is suspended unless it is loaded."""
     with contextlib.ExitStack() as stack:
         contestants = []
         for name, server in servers:
@@ -236,7 +237,7 @@ def started(servers: Iterable[tuple[str, Server]], logs: Path) -> Iterator[list[
         all_processes = [process for each in contestants for process in each.tree]
         for process in all_processes:
             process.resume()
-    for process in all_processes:  # not every server takes its own processes with it
+    for process in all_processes:  # some servers leave child processes behind
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
@@ -250,10 +251,10 @@ def race(
     graph: Path,
     rate: float | None = None,
 ) -> Iterator[Row]:
-    """Load servers in turns, three each; give the middle one's figures, a row for each server.
+    """Load the servers in turns, three rounds each; yield one row per server, from its median round.
 
-    Pictures that are drawn are raced with the engine alone. With a rate so many requests come each second,
-    whether or not the server has answered those before.
+    For sampling, the engine alone is measured, too. With a rate, the load is open-loop: so many requests are
+    due each second, even if the earlier ones have no response yet.
     """
     able = [each for each in contestants if kind in each.server.formats]
     loads = [Load(each.url, each.server.requests(each.url, n, kind), connections) for each in able]
@@ -272,7 +273,7 @@ def race(
 
 
 def turn(contestant: Contestant, load: Load, seconds: float, rate: float | None = None) -> Row:
-    """Load one server; sum up what came of it."""
+    """Load one server; return the figures of the turn."""
     begin = cpu_seconds(contestant.tree)
     outcome = load.closed(seconds) if rate is None else load.open(seconds, rate)
     used = cpu_seconds(contestant.tree) - begin
@@ -288,24 +289,24 @@ def turn(contestant: Contestant, load: Load, seconds: float, rate: float | None 
 
 PLAN = [(kind, 1, connections) for kind in ("npy", "v2") for connections in (1, 8, 32, 64)]
 PLAN += [("png", 1, 8), ("png", 1, 64), ("npy", 64, 8), ("v2", 64, 8), ("png", 64, 8), ("translate", 1, 8)]
-"""What is loaded: a format, pictures in a request, connections."""
+"""The loads: format, images per request, connections."""
 
 OPEN, HALF = [("npy", 1, 64), ("v2", 1, 64)], 0.5
-"""Loads that also come at a rate of their own: half of what ours answers when it is asked all the time."""
+"""Loads that also run open-loop, at half the closed-loop rate of our server."""
 
 
 def table(rows: list[Row]) -> str:
-    """Lay the rows out, best rate first within a load."""
+    """Return the rows as a Markdown table."""
     heads = [
         "format",
         "n",
-        "connections",
+        "connections or rate",
         "server",
         "requests/s",
-        "ours to it",
-        "it to the engine alone",
+        "ours / this server",
+        "this server / engine alone",
     ]
-    lines = [[*heads, "p50 ms", "p99 ms", "CPU ms a request", "errors"], ["---"] * 11]
+    lines = [[*heads, "p50 ms", "p99 ms", "CPU ms per request", "errors"], ["---"] * 11]
     for each in rows:
         rates = {other["server"]: other["requests/s"] for other in rows if _same(other, each)}
         mine, alone = rates.get("ours", math.nan), rates.get(SINGLE, math.nan)
@@ -323,10 +324,10 @@ def _same(one: Row, other: Row) -> bool:
 
 
 def main() -> None:
-    """Measure, write the table and its figures, and print it."""
+    """Measure, write the table and the figures, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each turn")
-    parser.add_argument("--servers", nargs="*", help="by default all that are installed")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds per turn")
+    parser.add_argument("--servers", nargs="*", help="default: all that are installed")
     parser.add_argument("--formats", nargs="*")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/serving"))
     asked = parser.parse_args()
@@ -347,7 +348,7 @@ def main() -> None:
                     more += race(contestants, *load, asked.seconds, graph, HALF * mine)
                 rows += more
                 print(*more, sep="\n", flush=True)
-    title = "Requests a second: a DCGAN of 32x32 pixels behind HTTP, the same engine in every server"
+    title = "Requests per second over HTTP: a DCGAN of 32x32 pixels, the same engine in every server"
     machine = describe_machine("bentoml", "onnxruntime-gpu")
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     figures = {"machine": machine, "title": title, "rows": rows}

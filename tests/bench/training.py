@@ -1,11 +1,12 @@
-"""Examples a second that training learns from, ours beside the plain loop of tutorials: a table of ratios.
+"""Training speed in samples per second, compared with the plain loop of tutorials: a table of ratios.
 
     python -m tests.bench.training
 
-Both train the same networks on the same pictures in batches of one size, in turns in one process, and the
-best turn of each counts. Ours is what `ganzoo train` steps by, its moving average included; reading a folder
-into memory once, before the first step, is not. The share of the peak is what the layers of a step take, as
-torch counts them, over the machine's greatest FLOP/s of that type: of large products and convolutions.
+Both loops train the same networks on the same images with the same batch size. They take turns in one
+process, and the best turn of each counts. Our loop is the step of `ganzoo train`, with the moving average of
+the weights. Reading the folder into memory before the first step is not measured. The share of the peak is
+the FLOP/s of a step, as torch counts them, over the machine's peak FLOP/s in that precision. The peak is
+measured with large matrix products and convolutions.
 """
 
 import argparse
@@ -38,12 +39,12 @@ from zoo.models.wgan_gp import WGANGP
 
 @dataclass(frozen=True)
 class Kind:
-    """A training that is measured."""
+    """A model to train, with its baseline."""
 
     entry: Entry
     plain: Callable[..., plain.Step]
     compiled: bool = True
-    """Whether torch.compile is measured too: for the large ones it takes minutes."""
+    """Whether torch.compile is measured, too; large models take minutes to compile."""
 
 
 def _translation(side: int, translator: Any) -> Kind:
@@ -67,7 +68,7 @@ OURS: dict[str, dict[str, Any]] = {
 
 
 def write_pictures(folder: Path, shape: tuple[int, ...], count: int) -> None:
-    """Write soft random pictures as PNG files."""
+    """Write smooth random images as PNG files."""
     folder.mkdir(parents=True)
     draws = torch.Generator().manual_seed(0)
     for number in range(count):
@@ -78,7 +79,7 @@ def write_pictures(folder: Path, shape: tuple[int, ...], count: int) -> None:
 
 
 def ours(entry: Entry, spec: str, device: str, options: dict[str, Any]) -> Callable[[], object]:
-    """Give a step of our own loop."""
+    """Return a step of our loop."""
     state = TrainState(
         RunConfig(name="bench", entry=entry, train=TrainConfig(data=spec, device=device, **options))
     )
@@ -87,7 +88,7 @@ def ours(entry: Entry, spec: str, device: str, options: dict[str, Any]) -> Calla
 
 
 def contestants(kind: Kind, folder: Path, device: str, compiled: bool) -> Iterator[tuple[str, Callable]]:
-    """Give the steps of all who train a kind, on new pictures."""
+    """Yield the step of each loop for a model, on newly written images."""
     if kind.entry.task == "translate":
         for part in ("trainA", "trainB"):
             write_pictures(folder / part, kind.entry.scored_shape, 16)
@@ -102,7 +103,7 @@ def contestants(kind: Kind, folder: Path, device: str, compiled: bool) -> Iterat
 
 
 class Flops(TorchDispatchMode):
-    """Counts the operations of layers, gradients of gradients too, at which torch's own counter stops."""
+    """Counts the FLOP of layers. Unlike torch's FlopCounterMode, it supports double backward."""
 
     total = 0
 
@@ -114,7 +115,7 @@ class Flops(TorchDispatchMode):
 
 
 def seconds_of(step: Callable[[], object], count: int, device: str) -> float:
-    """Time so many steps."""
+    """Return the seconds that `count` steps take."""
     start = time.perf_counter()
     for _ in range(count):
         step()
@@ -124,7 +125,7 @@ def seconds_of(step: Callable[[], object], count: int, device: str) -> float:
 
 
 def race(steps: dict[str, Callable[[], object]], seconds: float, device: str) -> dict[str, float]:
-    """Give the best time of a step of each, in three turns of so many seconds together."""
+    """Return the best time per step of each loop, in three turns of `seconds` in total per loop."""
     for step in steps.values():
         step()
     counts = {name: max(1, int(seconds / 3 / seconds_of(step, 1, device))) for name, step in steps.items()}
@@ -132,13 +133,13 @@ def race(steps: dict[str, Callable[[], object]], seconds: float, device: str) ->
     for _ in range(3):
         for name, step in steps.items():
             best[name] = min(best[name], seconds_of(step, counts[name], device) / counts[name])
-        if sum(best.values()) > seconds:  # one turn has told enough of steps as long as these
+        if sum(best.values()) > seconds:  # the steps are so long that one turn is enough
             break
     return best
 
 
 def peak(dtype: torch.dtype, device: str) -> float:
-    """Measure the greatest FLOP/s of a type: of products of large matrices and of a large convolution."""
+    """Measure the peak FLOP/s of a dtype, with a large matrix product and a large convolution."""
     matrix = torch.randn(2048, 2048, dtype=dtype, device=device)
     maps = torch.randn(8, 256, 64, 64, dtype=dtype, device=device)
     weight = torch.randn(256, 256, 3, 3, dtype=dtype, device=device)
@@ -155,7 +156,7 @@ def peak(dtype: torch.dtype, device: str) -> float:
 
 
 def measure(name: str, seconds: float, device: str, compiled: bool) -> dict[str, Any]:
-    """Race all who train one kind; give a row."""
+    """Measure all loops with one model; return a row."""
     kind = KINDS[name]
     with tempfile.TemporaryDirectory() as place:
         steps = dict(contestants(kind, Path(place) / "pictures", device, compiled))
@@ -173,9 +174,9 @@ def measure(name: str, seconds: float, device: str, compiled: bool) -> dict[str,
 
 
 def table(rows: list[dict[str, Any]], peaks: dict[str, float]) -> str:
-    """Lay the rows out: samples/s of the plain loop, ours as ratios to it, and how near the peak they are."""
-    ends = ["plain, of the fp32 peak", "ours fp32, of it", "ours bf16, of the bf16 peak"]
-    heads = ["kind", "batch", "GFLOP a step", "plain, samples/s", *OURS, *ends]
+    """Return a Markdown table: samples/s of the plain loop, ratios to it, and shares of the peak."""
+    ends = [f"{name}, share of the {name[-4:]} peak" for name in ("plain fp32", "ours fp32", "ours bf16")]
+    heads = ["model", "batch", "GFLOP per step", "plain, samples/s", *OURS, *ends]
     lines = [heads, ["---"] * len(heads)]
     for row in rows:
         rates, reached = row["samples/s"], row["flop/s"]
@@ -191,12 +192,12 @@ def table(rows: list[dict[str, Any]], peaks: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Measure, write the table and its figures, and print it."""
+    """Measure, write the table and the figures, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--seconds", type=float, default=8.0, help="for each contestant")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds per loop and model")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--no-compile", action="store_true", help="do not measure torch.compile")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/training"))
     asked = parser.parse_args()
     types, rows = {"fp32": torch.float32, "bf16": torch.bfloat16}, []
@@ -205,13 +206,15 @@ def main() -> None:
         rows.append(measure(name, asked.seconds, asked.device, not asked.no_compile))
         peaks = {key: max(peaks[key], peak(dtype, asked.device)) for key, dtype in types.items()}
         print(table(rows[-1:], peaks), flush=True)
-    title = "Training, in ratios to the plain loop of tutorials"
+    title = "Training speed, relative to the plain loop of tutorials"
     machine = describe_machine()
     figures = {"machine": machine, "title": title, "peaks": peaks, "rows": rows}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
-    machine += "; " + ", ".join(f"{value / 1e9:,.0f} GFLOP/s in {name}" for name, value in peaks.items())
-    asked.out.with_suffix(".md").write_text(f"# {title}\n\n{machine}\n\n{table(rows, peaks)}\n")
+    machine += "; peak: " + ", ".join(
+        f"{value / 1e9:,.0f} GFLOP/s in {name}" for name, value in peaks.items()
+    )
+    asked.out.with_suffix(".md").write_text(f"# {title}\n\n{machine}; peak: {best}\n\n{table(rows, peaks)}\n")
     print(table(rows, peaks))
 
 

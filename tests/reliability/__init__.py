@@ -1,1 +1,1 @@
-"""What must not break, broken on purpose: every promise with its figure, and a control that breaks."""
+"""Reliability trials: faults are caused on purpose, and each promise is measured next to a control."""

@@ -1,9 +1,9 @@
-"""Every promise put on trial: a table of what was found, beside what a control found.
+"""Run the reliability trials and write their results as a table.
 
     python -m tests.reliability
 
-A row is a promise of what does not break, and a control that does not keep it: a trial that could not fail
-shows nothing. The exit status is 1 where a promise was not kept, or a control did not break.
+Each row is one trial, which checks a promise. The same trial also runs on a control, which lacks the
+protection and must break. The exit status is 1 if a promise was not kept or a control did not break.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from zoo.models.dcgan import DCGAN
 
 Trial = Callable[[Path, Path, bool], Finding]
 RunLogger = dict[str, dict[str, Any]]
-"""Of each trial, what was found last, and on what."""
+"""The last finding of each trial, and the machine it was measured on."""
 
 TRIALS: dict[str, Trial] = {
     trial.__name__: trial
@@ -41,16 +41,23 @@ TRIALS: dict[str, Trial] = {
 }
 
 RECORD, TABLE = Path("benchmarks/reliability.json"), Path("docs/reliability.md")
-HEAD = """# What does not break
+HEAD = """# Reliability
 
-Each row was put on trial by `python -m tests.reliability` (`make reliability`; `--only NAME` for one alone),
-beside a control that does not keep the promise.
+This page lists the failures that the project is tested against, with the measured results.
+
+Each row is one trial, which checks the promise in the first column. The same trial also runs on a \
+control, which
+lacks the protection and must break. If the control did not break, the trial would prove nothing.
+
+* `python -m tests.reliability` or `make reliability` runs all trials.
+* `python -m tests.reliability --only NAME` runs one trial.
+* The column *kept* is "yes" if the promise was kept and the control broke.
 """
-HEADS = ["promise", "found", "control", "kept", "measured on"]
+HEADS = ["promise", "result", "control", "kept", "measured on"]
 
 
 def table(record: RunLogger) -> str:
-    """Lay out what was found last, a row for each trial."""
+    """Return the last findings as a Markdown table, one row per trial."""
     rows = [HEADS, ["---"] * len(HEADS)]
     for name in (name for name in TRIALS if name in record):
         finding, machine = Finding(*record[name]["finding"]), record[name]["machine"]
@@ -60,10 +67,12 @@ def table(record: RunLogger) -> str:
 
 
 def main() -> int:
-    """Try every promise, write what was found into the record and the table; give the exit status."""
+    """Run the trials, write the record and the table, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--long", action="store_true", help="hours in place of minutes")
-    parser.add_argument("--only", nargs="*", choices=TRIALS, default=list(TRIALS))
+    parser.add_argument("--long", action="store_true", help="run for hours instead of minutes")
+    parser.add_argument(
+        "--only", nargs="*", choices=TRIALS, default=list(TRIALS), help="run these trials only"
+    )
     asked = parser.parse_args()
     record: RunLogger = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     with tempfile.TemporaryDirectory() as place:

@@ -1,4 +1,4 @@
-"""Requests made of the server's own description, right and wrong: every answer is one that it describes."""
+"""Requests generated from the OpenAPI description, valid and invalid: every response must match it."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 class Conformed(NamedTuple):
-    """What Schemathesis found."""
+    """The result of a Schemathesis run."""
 
     cases: int
     failed: int
@@ -32,7 +32,7 @@ class Conformed(NamedTuple):
 
 
 def conform(document: str, url: str, report: Path, examples: int) -> Conformed:
-    """Try a server against a description, so many requests an operation and more."""
+    """Test a server against a description, with at least `examples` requests per operation."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG)]
     command += ["run", document, "--url", url, "--no-color"]
     command += ["--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing", "--max-examples", str(examples)]
@@ -44,15 +44,15 @@ def conform(document: str, url: str, report: Path, examples: int) -> Conformed:
 
 
 def conformance(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Try our server, and the naive one by our server's description."""
+    """Test our server and the naive one against our server's description."""
     examples, settings = 2000 if long else 100, Settings(artifacts=artifacts)
     with ours(settings, scratch / "ours") as (url, _):
         found = conform(f"{url}/docs.json", url, scratch / "ours.json", examples)
         with naive(settings, scratch / "naive") as (other, _):
             careless = conform(f"{url}/docs.json", other, scratch / "naive.json", 5)
     return Finding(
-        "requests made of /docs.json, right and wrong: every answer is one that it describes",
-        f"{found.failed} of {found.cases:,} are not",
-        f"a server without middleware: {careless.failed} of {careless.cases:,} are not",
+        "valid and invalid requests generated from /docs.json: every response matches the description",
+        f"{found.failed} of {found.cases:,} do not match",
+        f"a server without middleware: {careless.failed} of {careless.cases:,} do not match",
         found.failed == 0 and found.cases > 0 and careless.failed > 0,
     )

@@ -1,4 +1,4 @@
-"""SIGTERM under load: first the server says that it is not ready, and all it has taken is answered."""
+"""SIGTERM under load: /readyz returns 503 first, and every accepted request is answered."""
 
 import signal
 import threading
@@ -16,24 +16,24 @@ from tests.reliability.finding import Finding
 from tests.reliability.servers import ours, tree
 
 CALLERS, SIDE = 12, 512
-"""Clients, and pixels of a side of their images: each takes long enough to be under way at the end."""
+"""Number of clients, and image side in pixels; large images keep requests in flight at the signal."""
 
 DRAIN = 0.2
 
 
 class Drained(NamedTuple):
-    """How a server ended under load."""
+    """The result of stopping a server under load."""
 
     answered: int
     lost: int
     told: bool
-    """Whether it said that it was not ready before it took no more."""
+    """Whether /readyz returned 503 before the server stopped accepting connections."""
 
     status: int | None
 
 
 class Callers:
-    """Clients that ask as long as the server is ready, as behind a load balancer."""
+    """Clients that send requests while the server is ready, as a load balancer does."""
 
     def __init__(self, url: str) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
@@ -42,7 +42,7 @@ class Callers:
         self.told, self._over, self._lock = False, threading.Event(), threading.Lock()
 
     def ask_on(self) -> None:
-        """Ask until the server is not ready."""
+        """Send requests until the server is not ready."""
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while not self._over.is_set():
                 try:
@@ -57,7 +57,7 @@ class Callers:
                     return
 
     def look(self) -> None:
-        """Look whether the server is ready until it is not."""
+        """Poll /readyz until the server is not ready."""
         with httpx.Client(base_url=self.url, timeout=5) as client:
             while not self._over.is_set():
                 try:
@@ -69,7 +69,7 @@ class Callers:
                 time.sleep(0.01)
 
     def run_while(self, server: psutil.Process, number: signal.Signals) -> int | None:
-        """Ask while the server gets a signal; give its exit status."""
+        """Send requests while the server gets a signal; return its exit status."""
         threads = [threading.Thread(target=self.ask_on) for _ in range(CALLERS)]
         threads.append(threading.Thread(target=self.look))
         for thread in threads:
@@ -84,7 +84,7 @@ class Callers:
 
 
 def drain(settings: Settings, log: Path, number: signal.Signals) -> Drained:
-    """End a server under load by a signal."""
+    """Stop a server under load with a signal."""
     with ours(settings, log) as (url, server):
         callers = Callers(url)
         status = callers.run_while(server, number)
@@ -92,15 +92,16 @@ def drain(settings: Settings, log: Path, number: signal.Signals) -> Drained:
 
 
 def drains(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """End servers in order, and by force."""
+    """Stop servers with SIGTERM, and one with SIGKILL as the control."""
     count, settings = 20, Settings(artifacts=artifacts, drain=DRAIN, max_queue_seconds=60)
     ended = [drain(settings, scratch / f"drained{i}", signal.SIGTERM) for i in range(count)]
     killed = drain(settings, scratch / "killed", signal.SIGKILL)
     lost, told = sum(each.lost for each in ended), sum(each.told for each in ended)
     return Finding(
-        f"SIGTERM under load, {count} times: not ready first, nothing accepted is lost, exit 0",
-        f"{lost} of {sum(each.answered for each in ended):,} lost; not ready first {told} times; exit "
-        f"{sorted({str(each.status) for each in ended})}",
+        f"SIGTERM under load, {count} times: /readyz returns 503 first, no accepted request is lost, "
+        "exit status 0",
+        f"{lost} of {sum(each.answered for each in ended):,} lost; 503 first {told} times; exit status "
+        f"{', '.join(sorted({str(each.status) for each in ended}))}",
         f"SIGKILL: {killed.lost} of {killed.answered + killed.lost:,} lost",
         lost == 0 and told == count and {each.status for each in ended} == {0} and killed.lost > 0,
     )

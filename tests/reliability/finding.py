@@ -1,13 +1,13 @@
-"""What a trial of a promise came to."""
+"""The result of a reliability trial."""
 
 from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """A promise, what was found, and what the same trial found where the promise is not kept."""
+    """A promise, the result of its trial, and the result of the same trial on the control."""
 
     promise: str
     found: str
     control: str
     kept: bool
-    """Whether the promise was kept, and the control broke: a trial that can't fail shows nothing."""
+    """Whether the promise was kept and the control broke; a trial that cannot fail proves nothing."""

@@ -1,4 +1,4 @@
-"""Single bits flipped in what lies on the disk: every one must be found when it is read."""
+"""Single bits flipped in files on disk: every flip must be detected when the file is read."""
 
 import io
 import random
@@ -18,16 +18,16 @@ from training.run import checkpoint
 
 
 def flip_bits(artifact: Path, count: int = 200, seed: int = 0, naive: bool = False) -> tuple[int, int]:
-    """Flip bits, one at a time, half of them in a checkpoint, half in an artifact's files.
+    """Flip bits one at a time, half of them in a checkpoint and half in the files of an artifact.
 
     Args:
-        artifact: its folder, of which a copy is damaged.
-        count: how many bits.
-        seed: of their places.
-        naive: read the files without their digests, as a control.
+        artifact: the artifact's folder; only a copy is damaged.
+        count: the number of bits to flip.
+        seed: the seed of their positions.
+        naive: read the files without checking their digests, as the control.
 
     Returns:
-        How many were flipped, and how many of them were found.
+        The number of flipped bits, and the number of them that were detected.
     """
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as place:
@@ -47,7 +47,7 @@ def flip_bits(artifact: Path, count: int = 200, seed: int = 0, naive: bool = Fal
 
 
 def _is_found(file: Path, chance: random.Random, read: Callable[[Path], object]) -> bool:
-    """Flip one bit of a file while it is read; tell whether it was refused, and the whole file was not."""
+    """Flip one bit of a file and read it; return whether the read failed."""
     read(file)
     whole = file.read_bytes()
     bit = chance.randrange(len(whole) * 8)
@@ -55,9 +55,9 @@ def _is_found(file: Path, chance: random.Random, read: Callable[[Path], object])
     flipped[bit // 8] ^= 1 << bit % 8
     file.write_bytes(flipped)
     try:
-        with redirect_stderr(io.StringIO()):  # which names it, every time
+        with redirect_stderr(io.StringIO()):  # the reader logs each damaged file
             read(file)
-    except Exception:  # readers of damaged files raise whatever they stumble over
+    except Exception:  # the format readers raise many types
         return True
     finally:
         file.write_bytes(whole)
@@ -65,7 +65,7 @@ def _is_found(file: Path, chance: random.Random, read: Callable[[Path], object])
 
 
 def _load(file: Path) -> None:
-    """Read a file by nothing but its format."""
+    """Read a file with the reader of its format, without a digest."""
     data = file.read_bytes()
     if file.suffix == ".onnx":
         open_session(data, "cpu")
@@ -74,13 +74,13 @@ def _load(file: Path) -> None:
 
 
 def flips(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Flip bits of checkpoints and artifacts, read with their digests and without."""
+    """Flip bits of checkpoints and artifacts; read them with and without their digests."""
     artifact = artifacts / "pictures"
     count, found = flip_bits(artifact, 2000 if long else 200)
     tried, seen = flip_bits(artifact, naive=True)
     return Finding(
-        f"{count:,} flipped bits of checkpoints and artifacts: each is found",
-        f"{found:,} of {count:,} found",
-        f"the formats' own readers: {seen} of {tried} found",
+        f"{count:,} flipped bits in checkpoints and artifacts: every one is detected",
+        f"{found:,} of {count:,} detected",
+        f"the file formats' own readers: {seen} of {tried} detected",
         found == count and seen < tried,
     )

@@ -1,4 +1,4 @@
-"""Requests gone wrong, thousands of them: none fails inside, none takes long, and the server lives."""
+"""Thousands of malformed requests: none gets a status 5xx, none is slow, and the server stays up."""
 
 import hashlib
 import itertools
@@ -15,26 +15,26 @@ from tests.reliability.mutants import CORPUS, Case, cases
 from tests.reliability.servers import naive, ours
 
 SLOW = 1.0
-"""Seconds that no answer may take."""
+"""Maximum response time in seconds."""
 
 
 class Fuzzed(NamedTuple):
-    """What came of requests gone wrong."""
+    """The result of a fuzzing run."""
 
     count: int
     failed: list[tuple[Case, int]]
-    """Those answered with 5xx, or not at all, which is 0."""
+    """Requests that got a status 5xx or no response, with the status; 0 means no response."""
 
     slowest: float
 
     @property
     def is_sound(self) -> bool:
-        """Tell whether none failed and none took long."""
+        """Whether no request failed and none was slow."""
         return not self.failed and self.slowest < SLOW
 
 
 def fuzz(url: str, count: int, seed: int = 0) -> Fuzzed:
-    """Send so many requests, one by one."""
+    """Send `count` malformed requests, one at a time."""
     failed, slowest = [], 0.0
     with httpx.Client(timeout=30) as client:
         for case in itertools.islice(cases(seed), count):
@@ -47,7 +47,7 @@ def fuzz(url: str, count: int, seed: int = 0) -> Fuzzed:
 
 
 def send(client: httpx.Client, url: str, case: Case) -> int:
-    """Send one request: its status, or 0 where there is none."""
+    """Send one request; return the response status, or 0 if there was no response."""
     headers = {name: value.encode() for name, value in case.headers.items() if value}
     try:
         place = url + quote(case.path, safe="/%?=&*")
@@ -57,14 +57,14 @@ def send(client: httpx.Client, url: str, case: Case) -> int:
 
 
 def keep(failed: list[tuple[Case, int]]) -> None:
-    """Put images that a server failed at into the corpus, for every run to come."""
+    """Add the images that made a server fail to the corpus, so that later runs send them again."""
     for case, _ in failed:
         if "translate" in case.path and case.headers.get("Content-Type", "").startswith(("image", "appl")):
             (CORPUS / f"found-{hashlib.sha256(case.body).hexdigest()[:12]}").write_bytes(case.body)
 
 
 def fuzzing(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Fuzz our server, and the naive one."""
+    """Fuzz our server and the naive one."""
     count, settings = 1_000_000 if long else 5000, Settings(artifacts=artifacts)
     with ours(settings, scratch / "ours") as (url, _):
         found = fuzz(url, count)
@@ -73,7 +73,7 @@ def fuzzing(artifacts: Path, scratch: Path, long: bool) -> Finding:
     with naive(settings, scratch / "naive") as (url, _):
         careless = fuzz(url, 500)
     return Finding(
-        f"{count:,} bad requests: no 5xx, none over {SLOW:g} s, the server lives",
+        f"{count:,} malformed requests: no status 5xx, none takes over {SLOW:g} s, the server stays up",
         f"{len(found.failed)} failed, the slowest took {found.slowest:.2f} s",
         f"a server without middleware: {len(careless.failed)} of {careless.count:,} failed",
         found.is_sound and alive and len(careless.failed) > 0,

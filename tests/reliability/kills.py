@@ -1,6 +1,6 @@
-"""A process that saves checkpoints, killed at any moment: what it acknowledged must be there afterwards.
+"""SIGKILL of a process that saves checkpoints: every acknowledged checkpoint must exist afterwards.
 
-By hand: `python -m tests.reliability.kills 2000`, and with `--naive` the control.
+To run it alone: `python -m tests.reliability.kills 2000`; add `--naive` for the control.
 """
 
 import argparse
@@ -27,28 +27,28 @@ from training.run import checkpoint
 ROOT = Path(__file__).parents[2]
 
 SIZE = 2**20
-"""Numbers in a checkpoint, which is 4 MB: it takes long enough to write that kills find it half written."""
+"""Elements of a checkpoint (4 MB): large enough that a kill can interrupt the write."""
 
 LONGEST = 0.15
-"""Seconds before a kill, at most; several saves."""
+"""Maximum seconds before a kill; enough for several saves."""
 
 POINTS: tuple[tuple[Any, str], ...] = ((os, "fsync"), (Path, "replace"), (Path, "unlink"))
-"""Calls that a save is made of, before and after which a process is killed, too."""
+"""Calls made by a save; some kills come directly before or after one of them."""
 
 
 def kill_while_saving(count: int, seed: int = 0, naive: bool = False) -> tuple[int, int]:
-    """Kill a process that saves, again and again, each time going on with what the last one left.
+    """Kill a saving process repeatedly; each new process resumes from the files of the last one.
 
     Args:
-        count: how many times.
-        seed: of the moments.
-        naive: save by writing over one file, as a control.
+        count: the number of kills.
+        seed: the seed of the moments of the kills.
+        naive: overwrite one file in place, as the control.
 
     Returns:
-        How often it was killed, and how often the newest save that it had acknowledged was lost.
+        The number of kills, and how often the newest acknowledged checkpoint was lost.
     """
     command = [sys.executable, "-m", "tests.reliability.kills", str(count), "--seed", str(seed)]
-    # A process of its own: one whose torch has threads can't be forked.
+    # A new process, because a process whose torch has threads cannot be forked.
     done = subprocess.run(
         command + ["--naive"] * naive, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -67,7 +67,7 @@ def _kill_many(folder: Path, count: int, chance: random.Random, naive: bool) -> 
 
 
 def _kill_one(folder: Path, chance: random.Random, naive: bool) -> int:
-    """Let a process save until it is killed; give the last step that it acknowledged, 0 for none."""
+    """Let a process save until it is killed; return the last acknowledged step, or 0."""
     point = None
     if not naive and chance.random() < 0.5:
         point = (*chance.choice(POINTS), chance.random() < 0.5, chance.randint(1, 6))
@@ -83,12 +83,12 @@ def _kill_one(folder: Path, chance: random.Random, naive: bool) -> int:
             os.kill(child, signal.SIGKILL)
         steps = acknowledged.read().split()
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), "it ended by itself"
+    assert os.WIFSIGNALED(status), "the process was not killed by a signal"
     return int(steps[-1]) if steps else 0
 
 
 def _save_for_ever(folder: Path, naive: bool, point: tuple[Any, ...] | None, acknowledge: int) -> None:
-    """Go on with what is there, and acknowledge every save; a process that comes here does not return."""
+    """Resume from the last checkpoint and acknowledge every save. The function never returns."""
     try:
         sweep(folder)
         first = 1 + _load(folder, naive)
@@ -109,7 +109,7 @@ def _save_for_ever(folder: Path, naive: bool, point: tuple[Any, ...] | None, ack
 
 
 def _die_at(owner: Any, name: str, after: bool, number: int) -> None:
-    """Have the process kill itself at so manyth call of a function, before or after that is done."""
+    """Make the process kill itself at a given call of a function, before or after the call."""
     function: Callable[..., Any] = getattr(owner, name)
     calls = itertools.count(1)
 
@@ -126,7 +126,7 @@ def _die_at(owner: Any, name: str, after: bool, number: int) -> None:
 
 
 def _load(folder: Path, naive: bool) -> int:
-    """Give the step of what is there, 0 where nothing sound is."""
+    """Return the step of the stored checkpoint, or 0 if there is no valid one."""
     try:
         if naive:
             weights = safetensors.torch.load((folder / "checkpoint").read_bytes())["weights"]
@@ -142,19 +142,20 @@ def _load(folder: Path, naive: bool) -> int:
 
 
 def kills(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Kill a process that saves as we do, and one that writes over its file."""
+    """Kill a process that saves with our function, and one that overwrites its file in place."""
     killed, lost = kill_while_saving(2000 if long else 60)
     ended, gone = kill_while_saving(60, naive=True)
     return Finding(
-        f"SIGKILL at any moment of a save, {killed:,} times: nothing acknowledged is lost",
+        f"SIGKILL at a random moment of saving a checkpoint, {killed:,} times: "
+        "no acknowledged checkpoint is lost",
         f"{lost} of {killed:,} lost",
-        f"written over in place: {gone} of {ended} lost",
+        f"a save that overwrites the file in place: {gone} of {ended} lost",
         lost == 0 and gone > 0,
     )
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--naive", action="store_true")

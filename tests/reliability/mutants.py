@@ -1,4 +1,4 @@
-"""Requests gone wrong: bodies, images, paths and headers, made out of good ones, the same for a seed."""
+"""Malformed requests, made by mutating valid bodies, images, paths and headers; deterministic in the seed."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CORPUS = Path(__file__).parent / "corpus"
-"""Images that decoders stumble over; the fuzzer begins with them, and leaves here what it finds."""
+"""Images that are hard to decode. The fuzzer sends them first, and adds the failing ones that it finds."""
 
 NASTY: list[Any] = [
     *(0, -1, 1, 1.5, 1e308, 10**40, 2**31, 2**53, 2**63, -(10**40), float("nan"), float("inf")),
@@ -50,7 +50,7 @@ class Case(NamedTuple):
 
 
 def cases(seed: int) -> Iterator[Case]:
-    """Make requests without end."""
+    """Yield malformed requests endlessly."""
     chance = random.Random(seed)
     for image in sorted(CORPUS.iterdir()):
         yield _translate(image.read_bytes(), chance)
@@ -60,7 +60,7 @@ def cases(seed: int) -> Iterator[Case]:
 
 
 def _json(chance: random.Random) -> Case:
-    """Put something nasty into a good body, or break its text."""
+    """Put invalid values into a valid body, or corrupt its text."""
     path = chance.choice(list(BODIES))
     body = copy.deepcopy(BODIES[path])
     for _ in range(chance.randint(0, 2)):
@@ -75,7 +75,7 @@ def _json(chance: random.Random) -> Case:
 
 
 def _spoil(value: Any, chance: random.Random) -> None:
-    """Exchange, add or remove one thing somewhere."""
+    """Replace, add or remove one value at a random place."""
     while True:
         keys = list(value) if isinstance(value, dict) else list(range(len(value)))
         if not keys:
@@ -95,7 +95,7 @@ def _spoil(value: Any, chance: random.Random) -> None:
 
 
 def _break(data: bytes, chance: random.Random) -> bytes:
-    """Flip, cut, double or insert bytes."""
+    """Flip, delete, duplicate or insert bytes."""
     broken = bytearray(data)
     for _ in range(chance.randint(1, 8)):
         place = chance.randrange(len(broken) + 1)
@@ -112,7 +112,7 @@ def _break(data: bytes, chance: random.Random) -> bytes:
 
 
 def _image(chance: random.Random) -> Case:
-    """Break an image, lie about its size, or splice two."""
+    """Corrupt an image, change its header, or splice two images."""
     seeds = sorted(CORPUS.iterdir())
     data = chance.choice(seeds).read_bytes()
     match chance.randrange(4):
@@ -127,7 +127,7 @@ def _image(chance: random.Random) -> Case:
 
 
 def _lie(data: bytes, chance: random.Random) -> bytes:
-    """Give a PNG another size, depth or colour in its header, with the checksum to it."""
+    """Change size, bit depth or colour type in the header of a PNG, with a valid checksum."""
     if data[:4] != b"\x89PNG" or len(data) < 33:
         return _break(data, chance)
     sides = [chance.choice([0, 1, 7, 333, 20_000, 2**31 - 1, 2**32 - 1]) for _ in range(2)]
@@ -143,7 +143,7 @@ def _translate(data: bytes, chance: random.Random) -> Case:
 
 
 def _path(chance: random.Random) -> Case:
-    """Ask for what is not there, or by another method."""
+    """Request a path that does not exist, or use another method."""
     names = ["pictures", "styles", "..", "%2e%2e", "%00", "%0a", "x" * 3000, "%ff", "Ä", "a/b", "*"]
     name = chance.choice(names)
     ends = ["", "/sample", f"/samples/{chance.choice(['1', '-1', '9' * 30, '1e3', '%0d%0a', '٣'])}.png"]
@@ -153,7 +153,7 @@ def _path(chance: random.Random) -> Case:
 
 
 def _form(chance: random.Random) -> Case:
-    """Send a form that is damaged, or says too much."""
+    """Send a form that is corrupt or has extra fields."""
     image = chance.choice(sorted(CORPUS.iterdir())).read_bytes()
     text = 'Content-Disposition: form-data; name="{}"'
     parts = [text.format("image").encode() + b'; filename="x.png"\r\n\r\n' + image]

@@ -1,4 +1,4 @@
-"""The control: a server of the same models as one writes it in an hour, without guard, limits or batches."""
+"""The control: a minimal server of the same models, without middleware, limits or batching."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def _engine(name: str) -> Engine:
 
 
 async def sample(request: Request) -> Response:
-    """Draw pictures, and keep each answer for ever."""
+    """Sample images, and keep every response in memory (the leak of the soak trial)."""
     asked, engine = json.loads(await request.body()), _engine(request.path_params["model"])
     size = engine.manifest.graphs["generator"].inputs["latent"].size
     seeds = [asked.get("seed", 0) + i for i in range(asked.get("n", 1))]
@@ -47,7 +47,7 @@ async def translate(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say that the process answers."""
+    """Return 200 if the process responds."""
     return Response("ready")
 
 

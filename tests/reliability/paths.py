@@ -1,4 +1,4 @@
-"""Thousands of paths that nobody thought of: no more series of metrics, and no line of the log is forged."""
+"""Thousands of random paths: no new metric series, and no forged log line."""
 
 import json
 import random
@@ -14,21 +14,21 @@ from tests.reliability.finding import Finding
 from tests.reliability.servers import ours
 
 FORGED = '\n{"forged": true}'
-"""A path that would be a line of the log, were it written as it is."""
+"""A path that would add a log line if the log wrote paths unescaped."""
 
 
 class Wandered(NamedTuple):
-    """What metrics and the log had more after a walk."""
+    """What the requests added to the metrics and the log."""
 
     series: int
     lines: int
     forged: int
     forgeries: int
-    """Lines that would be forged if paths were written as they are."""
+    """Lines that would be forged if the log wrote paths unescaped."""
 
 
 def wander(settings: Settings, log: Path, count: int) -> Wandered:
-    """Ask for so many paths."""
+    """Request `count` random paths."""
     chance = random.Random(0)
     with ours(settings, log) as (url, _), httpx.Client(base_url=url) as client:
         for path in ("/", "/x", "/v1/models/x", "/metrics"):
@@ -50,12 +50,12 @@ def _series(report: str) -> int:
 
 
 def paths(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Walk where there is nothing."""
+    """Request random paths from our server; the control is computed from its log."""
     count = 5000
     found = wander(Settings(artifacts=artifacts), scratch / "log", count)
     return Finding(
-        f"{count:,} random paths: no new series of metrics, a line of the log each and none forged",
+        f"{count:,} random paths: no new metric series, one log line per request, no forged line",
         f"{found.series} series, {found.lines:,} lines, {found.forged} forged",
-        f"a log that writes paths as they are: {found.forgeries:,} forged",
+        f"a log that writes paths unescaped: {found.forgeries:,} forged",
         found.series == 0 and found.lines >= count and found.forged == 0 and found.forgeries > 0,
     )

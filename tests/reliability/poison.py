@@ -1,4 +1,4 @@
-"""Requests that make a whole batch fail: their neighbours get what they would have got."""
+"""Requests that make a whole batch fail: the output of the other requests is unchanged."""
 
 import asyncio
 import random
@@ -13,10 +13,11 @@ from tests.reliability.finding import Finding
 
 POISON = np.float32(12345)
 NEIGHBOURS = 7
+"""Valid requests in a batch with one failing request."""
 
 
 class Poisonable:
-    """A real engine that fails a batch with poison in it."""
+    """A real engine that fails every batch with a poisoned input."""
 
     def __init__(self, artifact: Path) -> None:
         self.engine = Engine(artifact, "cpu")
@@ -24,7 +25,7 @@ class Poisonable:
         self.failed = 0
 
     def run(self, inputs: Inputs) -> Array:
-        """Run the graph, or fail."""
+        """Run the graph, or raise if the batch is poisoned."""
         if (inputs["latent"] == POISON).any():
             self.failed += 1
             raise RuntimeError("poisoned")
@@ -32,7 +33,7 @@ class Poisonable:
 
 
 class Careless(Batcher):
-    """A batcher that lets all fail by one."""
+    """A batcher that fails all requests of a batch when one fails."""
 
     def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:
         try:
@@ -43,7 +44,7 @@ class Careless(Batcher):
 
 
 def hit(artifact: Path, count: int, kind: type[Batcher] = Batcher) -> tuple[int, int]:
-    """Poison so many batches: how many failed, and how many neighbours were hit."""
+    """Poison `count` batches; return the number of engine failures and of other requests affected."""
     poisonable, chance = Poisonable(artifact), random.Random(0)
     alone = {seed: poisonable.engine.run("generator", _latent(poisonable.size, seed)) for seed in range(64)}
 
@@ -74,13 +75,14 @@ def _latent(size: int, seed: int) -> dict[str, Array]:
 
 
 def poison(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Poison batches of our batcher, and of a careless one."""
+    """Poison batches of our batcher, and of one that fails as a whole."""
     count = 5000 if long else 500
     failed, harmed = hit(artifacts / "pictures", count)
     _, careless = hit(artifacts / "pictures", count // 10, Careless)
     return Finding(
-        f"{count:,} poisoned batches: 0 neighbours hit, byte for byte",
-        f"{harmed} of {count * NEIGHBOURS:,} hit; the engine failed {failed:,} times",
-        f"a batch that fails as a whole: {careless} of {count // 10 * NEIGHBOURS:,} hit",
+        f"{count:,} batches with one failing request each: the output of the other requests is unchanged, "
+        "byte for byte",
+        f"{harmed} of {count * NEIGHBOURS:,} other requests affected; the engine failed {failed:,} times",
+        f"a batch that fails as a whole: {careless} of {count // 10 * NEIGHBOURS:,} affected",
         harmed == 0 and failed >= count and careless > 0,
     )

@@ -1,4 +1,4 @@
-"""Servers under trial: ours, and the naive one."""
+"""Start the servers of the trials: ours and the naive one."""
 
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Tree = list[psutil.Process]
 
 @contextmanager
 def ours(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Run our server while the block runs: its address and its process."""
+    """Run our server in a context; yield its URL and its process."""
     port = free_port()
     url, environment = f"http://127.0.0.1:{port}", serve_environment(settings)
     with running(serve_command("127.0.0.1", port), url, log, environment) as server:
@@ -24,7 +24,7 @@ def ours(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 @contextmanager
 def naive(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Run the naive server while the block runs."""
+    """Run the naive server in a context; yield its URL and its process."""
     port = free_port()
     url, options = f"http://127.0.0.1:{port}", ["--log-level", "critical", "--no-access-log"]
     command = [sys.executable, "-m", "uvicorn", "tests.reliability.naive:app", "--port", str(port), *options]
@@ -33,5 +33,5 @@ def naive(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]
 
 
 def tree(process: psutil.Process) -> Tree:
-    """List a process and all below it."""
+    """List a process and all its descendants."""
     return [process, *process.children(recursive=True)]

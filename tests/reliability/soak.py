@@ -1,4 +1,4 @@
-"""A hundred thousand requests: memory, file descriptors and threads stay as they are."""
+"""A hundred thousand requests: memory, file descriptors and threads stay constant."""
 
 import json
 import time
@@ -18,7 +18,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Held(NamedTuple):
-    """What processes hold."""
+    """Resources of a process tree."""
 
     bytes: int
     files: int
@@ -26,7 +26,7 @@ class Held(NamedTuple):
 
     @staticmethod
     def of(processes: Tree) -> "Held":
-        """Look at processes."""
+        """Measure the resources of processes."""
         return Held(
             sum(each.memory_info().rss for each in processes),
             sum(each.num_fds() for each in processes),
@@ -35,7 +35,7 @@ class Held(NamedTuple):
 
 
 def mixture(url: str) -> list[bytes]:
-    """Make requests of all kinds, good ones and bad ones."""
+    """Make a mixture of valid and invalid requests."""
     bodies: list[dict[str, object]] = [
         {"seed": 1, "n": 4, "format": "npy"},
         {"seed": 2, "format": "npy"},
@@ -50,7 +50,7 @@ def mixture(url: str) -> list[bytes]:
 
 
 def plain(url: str) -> list[bytes]:
-    """Make requests that even the naive server answers."""
+    """Make requests that the naive server can answer, too."""
     return [request_bytes("POST", f"{url}/v1/models/pictures/sample", b'{"n": 8}', JSON)]
 
 
@@ -61,7 +61,7 @@ def growth(
     log: Path,
     count: int,
 ) -> tuple[float, Held, Held]:
-    """Ask a server so often: what its memory grew by in the second half; what it held before and after."""
+    """Send `count` requests; return the memory growth in the second half, and what was held before and after."""
     with serve(settings, log) as (url, process):
         load = Load(url, requests(url), 32)
         held = []
@@ -69,21 +69,22 @@ def growth(
             done = 0
             while done < count / 2:
                 done += sum(load.closed(2).statuses.values())
-            time.sleep(1)  # connections that are gone are let go
+            time.sleep(1)  # closed connections are released
             held.append(Held.of(tree(process)))
         first, second = held
         return second.bytes / first.bytes - 1, first, second
 
 
 def soak(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Ask our server and the naive one, which keeps what it has answered."""
+    """Load our server and the naive one, which keeps all its responses."""
     count, settings = 100_000 if not long else 1_000_000, Settings(artifacts=artifacts, access_log=False)
     more, first, second = growth(ours, mixture, settings, scratch / "ours", count)
     leak, _, _ = growth(naive, plain, settings, scratch / "naive", count // 10)
     return Finding(
-        f"{count:,} requests: memory in the second half < 2%, no file and no thread more",
+        f"{count:,} requests: memory grows by less than 2% in the second half, "
+        "with no more open files or threads",
         f"{100 * more:.1f}%; {first.files} and {second.files} files, {first.threads} and {second.threads} "
         "threads",
-        f"a server that keeps what it answers: {100 * leak:.1f}% over {count // 20:,}",
+        f"a server that keeps all its responses: {100 * leak:.1f}% over {count // 20:,} requests",
         more < 0.02 and second.files <= first.files and second.threads <= first.threads and leak > 0.02,
     )

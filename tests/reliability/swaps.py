@@ -1,4 +1,4 @@
-"""Artifacts exchanged while they are served: every answer is of one version, and there is no error."""
+"""Artifacts replaced while they are served: no error, and every response comes from one version."""
 
 import re
 import shutil
@@ -16,27 +16,27 @@ from tests.reliability.servers import ours
 
 SEEDS = range(4)
 EVERY = 0.25
-"""Seconds from one exchange to the next."""
+"""Seconds between two replacements."""
 
 
 LOADED = re.compile(r'^ganzoo_reloads_total{outcome="loaded"} (\S+)', re.MULTILINE)
 
 
 class Swapped(NamedTuple):
-    """What was answered while artifacts were exchanged."""
+    """The responses while artifacts were replaced."""
 
     answers: int
     loads: int
     errors: int
     mixtures: int
-    """Answers to one seed by one version beyond the first."""
+    """Different responses for the same seed and version, beyond the first."""
 
     confusions: int
-    """Answers to one seed beyond the first, whatever the version."""
+    """Different responses for the same seed, beyond the first, with the version ignored."""
 
 
 class Asking:
-    """A client that asks on in a thread, and keeps what it was answered."""
+    """A client that sends requests in a thread and counts the distinct responses."""
 
     def __init__(self, url: str) -> None:
         self.seen: Counter[tuple[str, str, bytes]] = Counter()
@@ -67,7 +67,7 @@ class Asking:
 
 
 def exchange(fresh: Path, served: Path) -> None:
-    """Put a copy of an artifact in place of the one that is served, as an export does."""
+    """Replace the served artifact by a copy of another one, as an export does."""
     partial, old = served.with_suffix(".partial"), served.with_suffix(".old")
     shutil.copytree(fresh, partial)
     if served.exists():
@@ -77,7 +77,7 @@ def exchange(fresh: Path, served: Path) -> None:
 
 
 def swap(artifacts: Path, scratch: Path, count: int) -> Swapped:
-    """Exchange two versions of a model so often while it is asked."""
+    """Alternate two versions of a model `count` times under load."""
     folder = scratch / "models"
     folder.mkdir(parents=True)
     exchange(artifacts / "pictures", folder / "served")
@@ -100,13 +100,13 @@ def swap(artifacts: Path, scratch: Path, count: int) -> Swapped:
 
 
 def swaps(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Exchange artifacts under load."""
+    """Replace artifacts under load."""
     count = 1000 if long else 200
     found = swap(artifacts, scratch, count)
     return Finding(
-        f"{count:,} artifacts exchanged under load: no error, each answer of one version",
-        f"{found.errors} errors and {found.mixtures} mixtures in {found.answers:,} answers; "
-        f"{found.loads:,} versions loaded",
-        f"the same answers, were all said to be of one version: {found.confusions} mixtures",
+        f"{count:,} artifacts replaced under load: no error, every response comes from one version",
+        f"{found.errors} errors in {found.answers:,} responses, {found.mixtures} differ for the same seed "
+        f"and version; {found.loads:,} versions loaded",
+        f"the same responses, compared without their version: {found.confusions} differ",
         found.errors == found.mixtures == 0 and found.confusions > 0 and found.loads > 0.9 * count,
     )

@@ -6,6 +6,6 @@ def test_every_flipped_bit_is_found(artifacts):
 
 
 def test_most_are_not_found_without_a_digest(artifacts):
-    """The control."""
+    """Check the control: the format readers miss most flips."""
     flipped, found = flip_bits(artifacts / "pictures", naive=True)
     assert found < flipped / 2

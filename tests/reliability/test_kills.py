@@ -6,7 +6,7 @@ def test_no_kill_loses_what_was_acknowledged():
 
 
 def test_a_saver_that_writes_over_its_file_loses_some():
-    """The control."""
+    """Check the control: a save that overwrites its file loses checkpoints."""
     kills, lost = kill_while_saving(60, naive=True)
     assert kills == 60
     assert lost > 0

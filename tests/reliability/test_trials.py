@@ -1,4 +1,4 @@
-"""The trials themselves, short; those that need minutes and a quiet machine are marked long."""
+"""Short versions of the trials; those that take minutes and need an idle machine are marked long."""
 
 import signal
 
@@ -19,7 +19,7 @@ def test_bad_requests_fail_nothing(artifacts, tmp_path):
     with ours(Settings(artifacts=artifacts), tmp_path / "log") as (url, _):
         found = fuzz(url, 700, seed=1)
     assert found.failed == []
-    assert found.slowest < 5, "a busy machine is no fault"
+    assert found.slowest < 5, "the limit is above SLOW, because the machine may be busy"
     with naive(Settings(artifacts=artifacts), tmp_path / "naive") as (url, _):
         assert fuzz(url, 100, seed=1).failed, "the control"
 

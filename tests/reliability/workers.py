@@ -1,4 +1,4 @@
-"""A worker killed under load: the others serve on, and it comes back."""
+"""SIGKILL of a worker under load: the other workers keep serving, and a new worker replaces it."""
 
 import time
 from pathlib import Path
@@ -12,37 +12,38 @@ from tests.reliability.finding import Finding
 from tests.reliability.servers import ours, tree
 
 PATIENCE = 60.0
+"""Maximum seconds to wait for a response or a worker."""
 
 
 class Killed(NamedTuple):
-    """What a server did when a worker of it was killed."""
+    """The responses of a server after one of its workers was killed."""
 
     answered: int
-    """Good answers to new connections after it."""
+    """Successful responses on new connections after the kill."""
 
     failed: int
     slowest: float
-    """Seconds that one of them took."""
+    """Maximum response time in seconds."""
 
     returned: bool
-    """Whether another process answered in its place."""
+    """Whether a new process answered in its place."""
 
 
 def workers_of(server: psutil.Process) -> list[psutil.Process]:
-    """List the processes that serve."""
+    """List the worker processes of a server."""
     return [each for each in tree(server) if any("worker.service" in word for word in each.cmdline())]
 
 
 class Asking:
-    """A client that asks by a new connection each time, and notes who answers how fast."""
+    """A client that opens a new connection per request and records which process answers, and how fast."""
 
     def __init__(self, url: str) -> None:
         self.url, self.answered, self.failed, self.slowest = url, 0, 0, 0.0
         self.answerers = set[str]()
-        """Processes, by what their requests' ids begin with."""
+        """The processes that answered, by the prefix of their request ids."""
 
     def ask(self) -> None:
-        """Ask once."""
+        """Send one request."""
         begin = time.monotonic()
         try:
             answer = httpx.post(f"{self.url}/v1/models/pictures/sample", json={"seed": 1}, timeout=PATIENCE)
@@ -54,7 +55,7 @@ class Asking:
         self.slowest = max(self.slowest, time.monotonic() - begin)
 
     def ask_until_answered_by(self, count: int) -> bool:
-        """Ask until so many processes have answered; tell whether they have."""
+        """Send requests until `count` processes have answered; return whether they did in time."""
         start = time.monotonic()
         while len(self.answerers) < count and time.monotonic() - start < PATIENCE:
             self.ask()
@@ -62,11 +63,11 @@ class Asking:
 
 
 def kill_one(settings: Settings, log: Path) -> Killed:
-    """Kill a worker, and ask on until another process answers in its place."""
+    """Kill a worker, and send requests until a new process answers in its place."""
     with ours(settings, log) as (url, server):
         before, after = Asking(url), Asking(url)
         if not before.ask_until_answered_by(settings.workers):
-            raise RuntimeError("the workers did not come up")
+            raise RuntimeError(f"{settings.workers} workers did not start within {PATIENCE:g} s")
         victim = workers_of(server)[0]
         victim.kill()
         psutil.wait_procs([victim], 5)
@@ -76,13 +77,14 @@ def kill_one(settings: Settings, log: Path) -> Killed:
 
 
 def workers(artifacts: Path, scratch: Path, long: bool) -> Finding:
-    """Kill one worker of two, and the only one of one."""
+    """Kill one of two workers, and the only worker of another server."""
     of_two = kill_one(Settings(artifacts=artifacts, workers=2), scratch / "two")
     alone = kill_one(Settings(artifacts=artifacts), scratch / "one")
     return Finding(
-        "a worker of two killed: new requests are answered, the slowest within 1 s; another takes its place",
+        "one of two workers is killed: new requests are answered, the slowest within 1 s; a new worker "
+        "replaces it",
         f"{of_two.answered:,} of {of_two.answered + of_two.failed:,} answered, the slowest in "
-        f"{of_two.slowest:.2f} s; another {'answers' if of_two.returned else 'does not answer'}",
-        f"the only worker killed: the slowest waited {alone.slowest:.2f} s",
+        f"{of_two.slowest:.2f} s; the new worker {'answers' if of_two.returned else 'does not answer'}",
+        f"the only worker is killed: the slowest request took {alone.slowest:.2f} s",
         of_two.failed == 0 and of_two.slowest < 1 and of_two.returned and alone.slowest > 1,
     )

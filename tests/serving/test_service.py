@@ -23,10 +23,9 @@ import yaml
 from PIL import Image
 
 from serving.launcher import free_port, running, serve_command, serve_environment, serving
-from serving.offline.sample import sample
 from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_latents
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +81,7 @@ def test_the_service_in_process(artifacts, tmp_path, monkeypatch, request):
         ["classes", "pairs", "pictures", "points", "styles"], "cpu"
     )
     assert np.array_equal(
-        np.load(io.BytesIO(pictures.content)), sample(open_pipeline(artifacts / "pictures"), 1, 3)
+        np.load(io.BytesIO(pictures.content)), load(artifacts / "pictures").sample(1, seed=3)
     )
     assert "<html" in page.text
 
@@ -105,7 +104,7 @@ def test_concurrent_requests_give_a_seed_its_picture(url, artifacts):
             first, second = (list(threads.map(ask, range(64))) for _ in range(2))
     assert first == second
     assert len(set(first)) == 8
-    expected = sample(open_pipeline(artifacts / "pictures"), 8, 0)
+    expected = load(artifacts / "pictures").sample(8, seed=0)
     for seed in range(8):
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(first[seed]))), expected[seed, :, :, 0])
 
@@ -130,15 +129,13 @@ def test_bentomls_own_client_works(url, artifacts):
 
     with bentoml.SyncHTTPClient(url) as client:
         picture = Image.open(io.BytesIO(client.sample(model="pictures", seed=3)))
-        assert np.array_equal(
-            np.asarray(picture), sample(open_pipeline(artifacts / "pictures"), 1, 3)[0, :, :, 0]
-        )
+        assert np.array_equal(np.asarray(picture), load(artifacts / "pictures").sample(1, seed=3)[0, :, :, 0])
         pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "PNG")
         given = base64.b64encode(file.getvalue()).decode()
         translated = Image.open(io.BytesIO(client.translate(model="styles", image=given, direction="b2a")))
-        expected = open_pipeline(artifacts / "styles").translate("b2a", pixels[None])
+        expected = load(artifacts / "styles").translate(pixels[None], "b2a")
         assert np.array_equal(np.asarray(translated), expected[0])
     with httpx.Client(base_url=url) as plain:
         for status, path, options in [

@@ -7,8 +7,9 @@ from serving.arrays import Array
 from serving.errors import UserError
 from serving.runtime.artifact import read_manifest
 from serving.runtime.latents import draw_inputs
+from serving.runtime.load import load
 from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision
-from serving.runtime.pipeline import Pipeline, open_pipeline
+from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
 from serving.system.progress import progress
 from training.artifacts.model_card import describe, rows
@@ -48,7 +49,7 @@ def evaluate(
         raise UserError(f"n must be at least 1; got {n}")
     manifest = read_manifest(artifact)
     shape = _scored_shape(next(iter(manifest.graphs.values())))
-    pipeline = open_pipeline(artifact, precision)
+    pipeline = load(artifact, precision=precision)
     match manifest.task:
         case "sample":
             evaluation = _score_samples(
@@ -111,9 +112,9 @@ def _scored_shape(graph: Graph) -> tuple[int, ...]:
 
 def _draw(pipeline: Pipeline, seeds: range) -> Iterator[Array]:
     with progress(len(seeds), "drawing", "samples") as advance:
-        for samples in pipeline.draw(seeds):
-            yield samples
-            for _ in samples:
+        for samples in pipeline.samples(seeds):
+            yield samples.values
+            for _ in samples.seeds:
                 advance()
 
 

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from serving.errors import UserError
 from serving.imaging import codec
 from serving.runtime.engine import Engine
+from serving.runtime.golden import EXPECTED, Case
+from serving.runtime.load import pipeline_of
 from serving.runtime.manifest import MANIFEST_FILE, NAME_PATTERN, Golden, Graph, Manifest, Variant
 from serving.runtime.manifest import Tensor as TensorSpec
-from serving.runtime.pipeline import pipeline_of
 from serving.system.files import new_folder
 from training.artifacts.model_card import describe
 from training.graphs import parity
@@ -35,9 +36,6 @@ EXPORTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 GOLDEN = 2
 """Number of golden examples of each graph, for later verification."""
-
-EXPECTED = "expected"
-"""Name of the expected output in the file of a golden example; the other arrays are inputs."""
 
 
 class Exportable(NamedTuple):
@@ -150,7 +148,7 @@ def _write_variant(name: str, proven: Proven, source: Exportable, folder: Path) 
     )
 
 
-def _write_golden(file: str, case: parity.Case, folder: Path) -> Golden:
+def _write_golden(file: str, case: Case, folder: Path) -> Golden:
     """Write example inputs with the generator's output, for later verification of the artifact."""
     arrays = {**case.inputs, EXPECTED: case.expected}
     data = safetensors.numpy.save({key: np.ascontiguousarray(value) for key, value in arrays.items()})

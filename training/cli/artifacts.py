@@ -1,4 +1,4 @@
-"""The commands `list`, `export`, `import`, `verify` and `evaluate`."""
+"""The commands `list`, `export`, `import` and `evaluate`."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def list_entries(*, pretrained: bool = False, as_json: Annotated[bool, arg(name=
 
 
 def _list_pretrained(as_json: bool) -> None:
-    from training.artifacts.pretrained import pretrained, table
+    from serving.runtime.pretrained import pretrained, table
 
     rows = pretrained()
     print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2) if as_json else table(rows))
@@ -54,11 +54,12 @@ def export(
         precision: Additional smaller precisions of the graphs: fp16 for CUDA; int8 for the CPU, calibrated on
             the run's data.
     """
-    from training.artifacts.export import export
+    from serving.runtime.artifact import read_manifest
+    from training.api import export
     from training.artifacts.model_card import proofs
 
-    folder = artifact or Path("artifacts") / run.resolve().name
-    for line in proofs(export(run, folder, precision)):
+    folder = export(run, artifact, precision=precision)
+    for line in proofs(read_manifest(folder)):
         print(folder / line)
 
 
@@ -81,18 +82,6 @@ def import_weights(
     print(artifact)
 
 
-def verify(artifact: Positional[Path]) -> None:
-    """Verify an artifact: its hashes, its graphs and their outputs for the golden examples.
-
-    Args:
-        artifact: Folder of the artifact.
-    """
-    from training.artifacts.verify import verify
-
-    for line in verify(artifact):
-        print(line)
-
-
 def evaluate(
     artifact: Positional[Path],
     *,
@@ -107,7 +96,7 @@ def evaluate(
     """Score an artifact's outputs against data and write the scores into its manifest.
 
     Args:
-        artifact: Folder of the artifact.
+        artifact: Folder or name of the artifact.
         data: Data to compare with, as for training; their held-out examples are scored as controls.
         n: Number of samples and of real examples, or of images of each domain to translate.
         seed: Seed of the first sample.
@@ -117,7 +106,10 @@ def evaluate(
         precision: Precision of the graphs to score: fp32, or a smaller one that the artifact has.
         as_json: Print JSON instead of a table.
     """
-    from training.artifacts.evaluate import evaluate, table
+    from training.api import evaluate
+    from training.artifacts.evaluate import table
 
-    evaluation = evaluate(artifact, data, n, seed, features, device, precision)
+    evaluation = evaluate(
+        artifact, data, n=n, seed=seed, features=features, device=device, precision=precision
+    )
     print(evaluation.model_dump_json(indent=2) if as_json else table(evaluation))

@@ -118,7 +118,7 @@ class TruthScorer:
     def headline_score(self, pipeline: Pipeline) -> float:
         """Return the mean L1 distance."""
         distances = [
-            {"l1": (_unit(pipeline.translate(direction, source)) - _unit(truth)).abs().mean((1, 2, 3))}
+            {"l1": (_unit(pipeline.translate(source, direction)) - _unit(truth)).abs().mean((1, 2, 3))}
             for direction in pipeline.inputs
             for source, truth in self._ends(direction)
         ]
@@ -131,7 +131,7 @@ class TruthScorer:
             parts = []
             with progress(self.samples, f"translating {direction}", "images") as advance:
                 for source, truth in self._ends(direction):
-                    translated = pipeline.translate(direction, source)
+                    translated = pipeline.translate(source, direction)
                     likeness = metrics.likeness(_unit(translated), _unit(truth))
                     parts.append(likeness | _cycle(pipeline, direction, source, translated))
                     for _ in source:
@@ -214,7 +214,7 @@ CHUNK = 16
 def _translate(pipeline: Pipeline, direction: str, images: Array) -> Array:
     """Translate images, uint8 (N, H, W, C), in batches of at most `CHUNK`."""
     parts = np.array_split(images, math.ceil(len(images) / CHUNK))
-    return np.concatenate([pipeline.translate(direction, part) for part in parts])
+    return np.concatenate([pipeline.translate(part, direction) for part in parts])
 
 
 def _cycle(pipeline: Pipeline, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:

@@ -56,7 +56,9 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
             reference = scorer.reference[scorer.headline]
             samples = range(scorer.samples)
             return Validator(
-                scorer.headline, reference, lambda: scorer.headline_score(pipeline.draw(samples))
+                scorer.headline,
+                reference,
+                lambda: scorer.headline_score(some.values for some in pipeline.samples(samples)),
             )
         case "translate":
             translations = open_translation_scorer(spec, shape, n, "auto", device)

@@ -1,8 +1,6 @@
 """Parity checks: a graph must match its PyTorch module at every batch size and image size."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -10,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from serving.arrays import Array
-from serving.errors import UserError
+from serving.runtime.golden import (
+    Case,
+    ParityError,
+    float_error,
+    level_error,
+    max_abs_error,
+    must_be_near,
+    must_not_depend_on_batch,
+    psnr,
+)
 from serving.runtime.manifest import Loss, Parity, Precision
 from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.sessions import open_session
@@ -21,44 +28,8 @@ IMAGE_BATCHES = (1, 2, 7)
 SMALL = 32
 """Height and width in pixels of the images for batch tests, if the graph accepts images this small."""
 
-MAX_ABS_ERROR, MAX_NORMALISED_ERROR = 1e-5, 5e-5
-"""Bounds on the absolute error; the second is for graphs with instance normalisation.
-
-Instance normalisation divides by the deviation within one image. A small deviation amplifies rounding errors.
-"""
-
-MAX_LEVEL_ERROR = 1
-
-MIN_PSNR: dict[Precision, float] = {"fp16": 48.0, "int8": 30.0}
-"""Minimum PSNR in dB of each smaller type.
-
-48 dB is a difference of one level of 255 in every pixel. At 30 dB the difference is hardly visible.
-"""
-
-
-class ParityError(UserError):
-    """A graph does not match its PyTorch module. The message names the worst case."""
-
-
 Infer = Callable[[Mapping[str, Array]], Array]
 """A function from named inputs to uint8 pixels."""
-
-
-class Case(NamedTuple):
-    """Test inputs of a graph and the expected output of its generator."""
-
-    inputs: dict[str, Array]
-    expected: Array
-    """Float32, images NCHW in [-1, 1]."""
-
-    @property
-    def pixels(self) -> Array:
-        """The expected output as pixel levels, float32 NHWC in [0, 255]."""
-        levels: Array = np.rint((self.expected + 1) * 127.5).clip(0, 255).transpose(0, 2, 3, 1)
-        return levels
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value.shape}" for name, value in self.inputs.items())
 
 
 def cases(specs: Mapping[str, TensorSpec], example: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -118,6 +89,7 @@ def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Cas
         ParityError: the outputs differ by more than the bounds, or an image's bytes depend on its batch.
     """
     exact, session = (open_session(each.SerializeToString(), "cpu") for each in (floats, model))
+    bound = max_abs_error(model.SerializeToString())
     worst_float, worst_level = 0.0, 0
     batches, sizes = set[int](), set[tuple[int, int]]()
     wholes: dict[tuple[int, ...], Array] = {}
@@ -125,41 +97,13 @@ def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Cas
         (output,) = session.run(None, case.inputs)
         batches.add(len(output))
         sizes |= {(value.shape[1], value.shape[2]) for value in case.inputs.values() if value.ndim == 4}
-        worst_float = max(worst_float, float_error(exact.run(None, case.inputs)[0], case, model))
+        worst_float = max(worst_float, float_error(exact.run(None, case.inputs)[0], case, bound))
         if output.dtype == np.uint8:
             worst_level = max(worst_level, level_error(output, case))
             must_not_depend_on_batch(output, wholes.setdefault(output.shape[1:], output))
     return Parity(
         max_abs_error=worst_float, max_level_error=worst_level, batches=sorted(batches), sizes=sorted(sizes)
     )
-
-
-def float_error(output: Array, case: Case, model: onnx.ModelProto) -> float:
-    """Return the maximum absolute difference from the generator's float output.
-
-    Raises:
-        ParityError: the difference exceeds the bound for this graph.
-    """
-    normalised = any(node.op_type == "InstanceNormalization" for node in model.graph.node)
-    bound = MAX_NORMALISED_ERROR if normalised else MAX_ABS_ERROR
-    worst = float(np.abs(output - case.expected).max())
-    if not worst <= bound:
-        raise ParityError(f"the graph differs from torch by {worst:.2g} for {case}; {bound:.0e} is allowed")
-    return worst
-
-
-def level_error(output: Array, case: Case) -> int:
-    """Return the maximum difference of uint8 pixels, NHWC, from the generator's, in levels.
-
-    Raises:
-        ParityError: the difference exceeds one level.
-    """
-    worst = int(np.abs(case.pixels - output).max())
-    if worst > MAX_LEVEL_ERROR:
-        raise ParityError(
-            f"the graph's pixels differ from torch's by {worst} levels for {case}; 1 is allowed"
-        )
-    return worst
 
 
 def measure_loss(
@@ -194,19 +138,6 @@ def measure_loss(
     return loss
 
 
-def must_be_near(loss: Loss, precision: Precision) -> None:
-    """Check that the PSNR of a smaller type reaches its bound.
-
-    Raises:
-        ParityError: the PSNR is below the bound.
-    """
-    if not loss.psnr >= MIN_PSNR[precision]:
-        raise ParityError(
-            f"{precision} costs too much: {loss.psnr:.1f} dB to the float graph over {loss.samples} outputs, "
-            f"at worst {loss.max_level_error} levels; {MIN_PSNR[precision]:.0f} dB are wanted"
-        )
-
-
 def in_runtime(model: onnx.ModelProto) -> Infer:
     """Return a function that runs a graph on the CPU.
 
@@ -238,24 +169,3 @@ def in_torch(generator: nn.Module) -> Infer:
         return as_served(output)
 
     return run
-
-
-def psnr(difference: Array) -> float:
-    """Return the peak signal-to-noise ratio in dB, at most 100, of a pixel difference in levels."""
-    mean = float(np.square(difference.astype(np.float64)).mean())
-    return min(10 * math.log10(255**2 / mean), 100.0) if mean else 100.0
-
-
-def must_not_depend_on_batch(output: Array, whole: Array) -> None:
-    """Check that each image is the same in a smaller and a larger batch.
-
-    A seed must always produce the same image.
-
-    Raises:
-        ParityError: an image differs.
-    """
-    differing = np.any(output != whole[: len(output)], axis=(1, 2, 3)).nonzero()[0]
-    if len(differing):
-        raise ParityError(
-            f"picture {differing[0]} differs between a batch of {len(output)} and one of {len(whole)}"
-        )

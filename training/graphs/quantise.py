@@ -12,8 +12,8 @@ import onnx
 import onnx_ir as ir
 
 from serving.arrays import Array
+from serving.runtime.golden import MIN_PSNR, ParityError, psnr
 from serving.runtime.sessions import open_session
-from training.graphs.parity import MIN_PSNR, ParityError, psnr
 from training.graphs.rewrite import rewrite
 from training.graphs.rules import Convolution, Sketch
 

@@ -9,9 +9,9 @@ import onnx
 from torch import Tensor, nn
 
 from serving.arrays import Array
+from serving.runtime.golden import Case, ParityError
 from serving.runtime.manifest import Loss, Parity, Precision, Provider
 from training.graphs import parity
-from training.graphs.parity import Case, ParityError
 from training.graphs.pixels import all_as_served
 from training.graphs.quantise import quantise
 from training.graphs.rewrite import rewrite

@@ -1,5 +1,6 @@
 """The averaged generators of a run, loaded from its newest checkpoint for export and sampling."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,8 @@ class Averaged(NamedTuple):
         pipeline = pipeline_of_generators(
             self.config.entry, self.generators, self.preview, self.config.labels
         )
-        return pipeline._replace(version=hashlib.sha256(weights).hexdigest()[:12], provider="cpu")
+        version = hashlib.sha256(weights).hexdigest()[:12]
+        return dataclasses.replace(pipeline, version=version, provider="cpu")
 
 
 def open_averaged(run: Path) -> Averaged:

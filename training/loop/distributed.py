@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from serving.errors import UserError
+from serving.system.signals import Interrupted
 from training.loop.monitor import Diverged
 from training.run import checkpoint
 from zoo.entry import Trainer
@@ -276,7 +277,7 @@ def process_group() -> Iterator[World]:
         with _only_main_prints(world.is_main):
             yield world
     except Exception as error:
-        if world.is_main or not hasattr(error, "exit_status"):
+        if world.is_main or not isinstance(error, Diverged | Interrupted):
             raise
         sys.exit(error.exit_status)
     finally:

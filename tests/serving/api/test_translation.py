@@ -11,17 +11,17 @@ from PIL import Image
 
 from serving.api.app import ERROR_BODIES, router
 from serving.middleware.request import RequestMiddleware
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from serving.settings import Settings
 from tests.serving.api.asking import TRANSLATE, app_of, array, asker, noise, png, refused, repository_of
 
 
 def test_an_image_is_translated_raw_or_in_a_form_in_every_format(ask, artifacts):
     pixels = noise(21, 34)
-    graphs = open_pipeline(artifacts / "styles")
+    graphs = load(artifacts / "styles")
     body, raw = png(pixels), {"content-type": "image/png"}
     for direction in ("a2b", "b2a"):
-        expected = graphs.translate(direction, pixels[None])
+        expected = graphs.translate(pixels[None], direction)
         assert expected.shape == (1, 21, 34, 3)
         query = {"direction": direction, "format": "npy"}
         assert np.array_equal(
@@ -106,9 +106,9 @@ def test_images_of_one_size_meet_in_batches_and_keep_their_own(artifacts):
             return await asyncio.gather(*posts)
 
     answers = [array(answer)[0] for answer in asyncio.run(go())]
-    graphs = open_pipeline(artifacts / "styles")
+    graphs = load(artifacts / "styles")
     for image, answer in zip(given, answers, strict=True):
-        assert np.array_equal(answer, graphs.translate("a2b", image[None])[0])
+        assert np.array_equal(answer, graphs.translate(image[None], "a2b")[0])
     assert sum(shape[0] for shape in shapes) == 24
     assert len(shapes) < 18, "requests met in batches"
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from serving.launcher import serving
-from serving.offline.sample import sample, write_samples
-from serving.runtime.pipeline import open_pipeline
+from serving.offline.sample import write_samples
+from serving.runtime.load import load
 from serving.settings import Settings
 from training.cli.inference import open_model
 
@@ -42,8 +42,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_shards_hold_the_servers_own_pictures(artifacts, tmp_path):
     """Byte for byte, and each picture's class beside it."""
-    write_samples(open_pipeline(artifacts / "pictures"), 230, 7, tmp_path / "pictures", shard_size=100)
-    write_samples(open_pipeline(artifacts / "classes"), 30, 7, tmp_path / "classes", shard_size=20)
+    write_samples(load(artifacts / "pictures"), 230, 7, tmp_path / "pictures", shard_size=100)
+    write_samples(load(artifacts / "classes"), 30, 7, tmp_path / "classes", shard_size=20)
     pictures, classes = read(tmp_path / "pictures"), read(tmp_path / "classes")
     assert len(pictures) == 230
     assert len(classes) == 60
@@ -62,13 +62,13 @@ def test_shards_hold_the_servers_own_pictures(artifacts, tmp_path):
 
 
 def test_the_index_names_every_shard_and_what_they_were_made_by(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "pictures"), 230, 7, tmp_path / "out", shard_size=100)
+    write_samples(load(artifacts / "pictures"), 230, 7, tmp_path / "out", shard_size=100)
     index = json.loads((tmp_path / "out" / "index.json").read_bytes())
     manifest = json.loads((artifacts / "pictures" / "manifest.json").read_bytes())
     files = [variant["sha256"] for variant in manifest["graphs"]["generator"]["variants"]]
     version = hashlib.sha256(json.dumps({"generator": files}).encode()).hexdigest()[:12]
     shards = index.pop("shards")
-    plan = {"version": version, "seed": 7, "n": 230, "label": None, "size": 100}
+    plan = {"version": version, "seed": 7, "n": 230, "label": None, "truncation": None, "size": 100}
     assert (
         index
         == json.loads((tmp_path / "out" / "plan.json").read_bytes())
@@ -82,28 +82,28 @@ def test_the_index_names_every_shard_and_what_they_were_made_by(artifacts, tmp_p
 
 
 def test_a_tar_holds_the_same_members(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "classes"), 150, 5, tmp_path / "out", "B", shard_size=100)
-    write_samples(open_pipeline(artifacts / "classes"), 150, 5, tmp_path / "new" / "out.tar", "B")
+    write_samples(load(artifacts / "classes"), 150, 5, tmp_path / "out", "B", shard_size=100)
+    write_samples(load(artifacts / "classes"), 150, 5, tmp_path / "new" / "out.tar", "B")
     assert read(tmp_path / "out") == read(tmp_path / "new")
     assert {data for name, data in read(tmp_path / "out").items() if name.endswith("cls")} == {b"1"}
 
 
 def test_vectors_are_arrays(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "points"), 150, 5, tmp_path / "out.tar")
+    write_samples(load(artifacts / "points"), 150, 5, tmp_path / "out.tar")
     found = [np.load(io.BytesIO(data), allow_pickle=False) for data in read(tmp_path).values()]
-    assert np.array_equal(found, sample(open_pipeline(artifacts / "points"), 150, 5))
+    assert np.array_equal(found, load(artifacts / "points").sample(150, seed=5))
 
 
 def test_a_run_has_shards_too(artifacts, runs, tmp_path):
     write_samples(open_model(runs / "classes"), 150, 5, tmp_path / "out", shard_size=100)
-    write_samples(open_pipeline(artifacts / "classes"), 150, 5, tmp_path / "artifact", shard_size=100)
+    write_samples(load(artifacts / "classes"), 150, 5, tmp_path / "artifact", shard_size=100)
     assert read(tmp_path / "out").keys() == read(tmp_path / "artifact").keys()
     with pytest.raises(ValueError, match=r"version: \w+ there, \w+ here"):
-        write_samples(open_pipeline(artifacts / "classes"), 150, 5, tmp_path / "out", shard_size=100)
+        write_samples(load(artifacts / "classes"), 150, 5, tmp_path / "out", shard_size=100)
 
 
 def test_another_commands_folder_is_left_alone(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "classes"), 20, 5, tmp_path / "out", shard_size=10)
+    write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "out", shard_size=10)
     before = contents(tmp_path / "out")
     for arguments, said in (
         ((30, 5, tmp_path / "out", None, 10), "n: 20 there, 30 here"),
@@ -112,20 +112,20 @@ def test_another_commands_folder_is_left_alone(artifacts, tmp_path):
         ((20, 5, tmp_path / "out", None, 20), "size: 10 there, 20 here"),
     ):
         with pytest.raises(ValueError, match=said):
-            write_samples(open_pipeline(artifacts / "classes"), *arguments)
+            write_samples(load(artifacts / "classes"), *arguments)
     assert contents(tmp_path / "out") == before
     (tmp_path / "out" / "plan.json").write_bytes(b"[1")
     with pytest.raises(ValueError, match=r"plan\.json is damaged"):
-        write_samples(open_pipeline(artifacts / "classes"), 20, 5, tmp_path / "out", shard_size=10)
+        write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "out", shard_size=10)
     with pytest.raises(ValueError, match="holds notes and no shards"):
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "notes").touch()
-        write_samples(open_pipeline(artifacts / "classes"), 20, 5, tmp_path / "other", shard_size=10)
+        write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "other", shard_size=10)
 
 
 def test_the_lines_of_the_documents_read_them(artifacts, tmp_path):
     (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "bulk.md").read_text(), re.M | re.DOTALL)
-    write_samples(open_pipeline(artifacts / "pictures"), 30, 0, tmp_path / "million", shard_size=20)
+    write_samples(load(artifacts / "pictures"), 30, 0, tmp_path / "million", shard_size=20)
     last = f"{code}\nassert picture.size == (16, 16)\nassert member.name == f'{{29:016}}.png'"
     subprocess.run([sys.executable, "-c", last], cwd=tmp_path, check=True)
 
@@ -159,7 +159,7 @@ def is_alive(process: int) -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 def test_killed_and_gone_on_with_they_are_the_same(artifacts, tmp_path):
     """What was whole is not written again, and no process is left behind."""
-    write_samples(open_pipeline(artifacts / "pictures"), N, 0, tmp_path / "undisturbed", shard_size=SIZE)
+    write_samples(load(artifacts / "pictures"), N, 0, tmp_path / "undisturbed", shard_size=SIZE)
     out = tmp_path / "out"
     kept: dict[Path, int] = {}
     for _ in range(2):
@@ -197,14 +197,14 @@ def test_stopped_they_say_so_in_one_line(number, artifacts, tmp_path):
 
 def test_a_shard_that_was_damaged_is_drawn_again(artifacts, tmp_path):
     out = tmp_path / "out"
-    write_samples(open_pipeline(artifacts / "points"), 30, 0, out, shard_size=10)
+    write_samples(load(artifacts / "points"), 30, 0, out, shard_size=10)
     before = contents(out)
     damaged = bytearray(before["000001.tar"])
     damaged[700] ^= 1
     (out / "000001.tar").write_bytes(damaged)
     (out / "000002.tar").write_bytes(b"")
     inode = (out / "000000.tar").stat().st_ino
-    write_samples(open_pipeline(artifacts / "points"), 30, 0, out, shard_size=10)
+    write_samples(load(artifacts / "points"), 30, 0, out, shard_size=10)
     assert contents(out) == before
     assert (out / "000000.tar").stat().st_ino == inode
 
@@ -218,14 +218,14 @@ def test_a_tar_that_was_killed_leaves_nothing_that_stays(artifacts, tmp_path):
             time.sleep(0.01)
         started.kill()
     assert [path.name for path in tmp_path.iterdir()] == ["one.tar.partial"]
-    write_samples(open_pipeline(artifacts / "pictures"), 10, 0, tmp_path / "one.tar")
+    write_samples(load(artifacts / "pictures"), 10, 0, tmp_path / "one.tar")
     assert [path.name for path in tmp_path.iterdir()] == ["one.tar"]
 
 
 def test_two_do_not_write_into_one_folder(artifacts, tmp_path):
     started = start(artifacts / "pictures", tmp_path / "out")
     with pytest.raises(ValueError, match=f"in use by process {started.pid}"):
-        write_samples(open_pipeline(artifacts / "pictures"), N, 0, tmp_path / "out", shard_size=SIZE)
+        write_samples(load(artifacts / "pictures"), N, 0, tmp_path / "out", shard_size=SIZE)
     os.killpg(started.pid, signal.SIGKILL)
     started.communicate()
 
@@ -245,4 +245,4 @@ def test_a_place_that_is_no_folder_is_named(artifacts, tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match="file"):
-            write_samples(open_pipeline(artifacts / "pictures"), 5, 0, out)
+            write_samples(load(artifacts / "pictures"), 5, 0, out)

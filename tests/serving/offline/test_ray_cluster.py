@@ -13,7 +13,7 @@ import pytest
 from serving.offline.bulk import Plan
 from serving.offline.ray_cluster import Worker, _workers
 from serving.offline.sample import write_samples
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from tests.serving.offline.test_bulk import contents
 from training.cli.inference import open_model
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
 def test_a_cluster_writes_what_one_machine_writes(artifacts, tmp_path):
     """Byte for byte, the index too; and only what is missing."""
-    write_samples(open_pipeline(artifacts / "classes"), 450, 7, tmp_path / "here", shard_size=100)
+    write_samples(load(artifacts / "classes"), 450, 7, tmp_path / "here", shard_size=100)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     inode = (tmp_path / "there" / "000003.tar").stat().st_ino
     for name in ("000000.tar", "000001.tar", "000002.tar", "000004.tar", "index.json"):
@@ -40,7 +40,7 @@ def test_a_cluster_writes_what_one_machine_writes(artifacts, tmp_path):
 
 
 def test_a_worker_writes_a_shard_or_says_why_not(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "classes"), 30, 0, tmp_path / "here", shard_size=20)
+    write_samples(load(artifacts / "classes"), 30, 0, tmp_path / "here", shard_size=20)
     plan = Plan(**json.loads((tmp_path / "here" / "plan.json").read_bytes()))
     for share in (1, 2):
         row = Worker(artifacts / "classes", plan, tmp_path, share)({"shard": 1})
@@ -73,7 +73,7 @@ def test_without_ray_it_says_what_to_install(artifacts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(ValueError, match=r"gan-zoo\[ray\]"):
-        write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "out", ray=True)
+        write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / "out", ray=True)
     assert not (tmp_path / "out").exists()
 
 

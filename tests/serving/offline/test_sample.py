@@ -3,16 +3,16 @@ import pytest
 from PIL import Image
 
 from serving.errors import UserError
-from serving.offline.sample import sample, write_samples
+from serving.offline.sample import write_samples
+from serving.runtime.load import load
 from serving.runtime.manifest import class_of, label_in
-from serving.runtime.pipeline import open_pipeline
 from training.cli.inference import open_model
 
 
 def test_a_seed_names_a_picture(artifacts):
     many, one = (
-        sample(open_pipeline(artifacts / "pictures"), 70, 10),
-        sample(open_pipeline(artifacts / "pictures"), 1, 79),
+        load(artifacts / "pictures").sample(70, seed=10),
+        load(artifacts / "pictures").sample(1, seed=79),
     )
     assert many.shape == (70, 16, 16, 1)
     assert np.array_equal(many[69], one[0])
@@ -21,23 +21,23 @@ def test_a_seed_names_a_picture(artifacts):
 
 def test_a_run_and_its_artifact_draw_the_same(artifacts, runs):
     from_run, from_artifact = (
-        sample(open_model(runs / "pictures"), 9, 3),
-        sample(open_pipeline(artifacts / "pictures"), 9, 3),
+        open_model(runs / "pictures").sample(9, seed=3),
+        load(artifacts / "pictures").sample(9, seed=3),
     )
     assert np.abs(from_run.astype(int) - from_artifact).max() <= 1
 
 
 def test_a_run_and_its_artifact_draw_the_class_that_is_asked_for(artifacts, runs):
-    by_name, by_number = (sample(open_pipeline(artifacts / "classes"), 3, 5, label) for label in ("B", "1"))
+    by_name, by_number = (load(artifacts / "classes").sample(3, seed=5, label=label) for label in ("B", "1"))
     assert np.array_equal(by_name, by_number)
-    assert not np.array_equal(by_name, sample(open_pipeline(artifacts / "classes"), 3, 5, "C"))
-    from_run = sample(open_model(runs / "classes"), 3, 5, "B")
+    assert not np.array_equal(by_name, load(artifacts / "classes").sample(3, seed=5, label="C"))
+    from_run = open_model(runs / "classes").sample(3, seed=5, label="B")
     assert np.abs(from_run.astype(int) - by_name).max() <= 1
-    in_turns = sample(open_pipeline(artifacts / "classes"), 3, 5)
+    in_turns = load(artifacts / "classes").sample(3, seed=5)
     assert np.array_equal(in_turns[2], by_name[2]), "seed 7 is of class 7 % 3 = 1"
     for source, label in (("classes", "D"), ("classes", "3"), ("pictures", "0")):
         with pytest.raises(ValueError, match="label"):
-            sample(open_pipeline(artifacts / source), 1, 0, label)
+            load(artifacts / source).sample(1, seed=0, label=label)
 
 
 def test_a_name_that_is_a_number_is_a_name():
@@ -47,28 +47,26 @@ def test_a_name_that_is_a_number_is_a_name():
 
 
 def test_pictures_and_arrays_are_written(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "new" / "sheet.png")
-    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "array.npy")
+    write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / "new" / "sheet.png")
+    write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / "array.npy")
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.size == (3 * 18 + 2, 2 * 18 + 2)
-    assert np.array_equal(
-        np.load(tmp_path / "array.npy"), sample(open_pipeline(artifacts / "pictures"), 5, 0)
-    )
+    assert np.array_equal(np.load(tmp_path / "array.npy"), load(artifacts / "pictures").sample(5, seed=0))
     with pytest.raises(ValueError, match=r"samples\.gif"):
-        write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "samples.gif")
+        write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / "samples.gif")
 
 
 def test_what_cannot_be_sampled_is_refused(tmp_path, artifacts):
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="is no artifact"):
         open_model(tmp_path)
     with pytest.raises(ValueError, match="n must be"):
-        sample(open_pipeline(artifacts / "pictures"), 0, 0)
+        load(artifacts / "pictures").sample(0, seed=0)
 
 
 def test_what_is_written_where_is_told_by_the_path(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "folder")
-    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "v1.2", shard_size=3)
-    write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / "one.tar")
+    write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / "folder")
+    write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / "v1.2", shard_size=3)
+    write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / "one.tar")
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tar")}
     assert found == {"folder/000000.tar", "v1.2/000000.tar", "v1.2/000001.tar", "one.tar"}
 
@@ -81,8 +79,8 @@ def test_what_makes_no_shards_is_refused(artifacts, tmp_path):
         ("sheet.png", 3, "shards are written into a folder; got sheet.png"),
     ):
         with pytest.raises(ValueError, match=said):
-            write_samples(open_pipeline(artifacts / "pictures"), 5, 0, tmp_path / out, shard_size=shards)
+            write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / out, shard_size=shards)
     for n, seed, said in ((0, 0, "n must be"), (1, -1, "got -1 to -1"), (2, 2**53 - 1, "seeds must be")):
         with pytest.raises(ValueError, match=said):
-            write_samples(open_pipeline(artifacts / "pictures"), n, seed, tmp_path / "folder")
+            write_samples(load(artifacts / "pictures"), n, seed, tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []

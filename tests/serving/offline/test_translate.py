@@ -6,7 +6,7 @@ from PIL import Image
 
 from serving.imaging.codec import decode
 from serving.offline.translate import translate
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from training.cli.inference import open_model
 
 
@@ -20,14 +20,14 @@ def photograph(path, height, width, **options):
 def test_an_image_by_an_artifact_and_by_its_run(artifacts, runs, tmp_path):
     given = photograph(tmp_path / "given.png", 21, 34)
     found = []
-    pipelines = {"artifact": open_pipeline(artifacts / "styles"), "run": open_model(runs / "styles")}
+    pipelines = {"artifact": load(artifacts / "styles"), "run": open_model(runs / "styles")}
     for name, pipeline in pipelines.items():
         out = tmp_path / name / "out.png"
         assert translate(pipeline, given, out, "b2a") == 1
         found.append(decode(out.read_bytes(), 3).astype(int))
         assert found[-1].shape == (21, 34, 3)
     assert np.abs(found[0] - found[1]).max() <= 1
-    translate(open_pipeline(artifacts / "styles"), given, tmp_path / "other.png")
+    translate(load(artifacts / "styles"), given, tmp_path / "other.png")
     assert not np.array_equal(decode((tmp_path / "other.png").read_bytes(), 3), found[0])
 
 
@@ -36,7 +36,7 @@ def test_a_folder_keeps_its_names_below_another(artifacts, tmp_path):
     photograph(tmp_path / "in" / "deep" / "two.png", 16, 8)
     (tmp_path / "in" / "notes.txt").write_text("no image")
     out = tmp_path / "out_v1.2"
-    assert translate(open_pipeline(artifacts / "pairs"), tmp_path / "in", out) == 2
+    assert translate(load(artifacts / "pairs"), tmp_path / "in", out) == 2
     written = {path.relative_to(out): path for path in out.rglob("*.png")}
     assert {str(name) for name in written} == {"one.png", "deep/two.png"}
     assert [decode(written[name].read_bytes(), 3).shape for name in sorted(written)] == [
@@ -49,21 +49,21 @@ def test_orientation_is_applied(artifacts, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photograph(tmp_path / "given.jpg", 10, 30, exif=exif)
-    translate(open_pipeline(artifacts / "styles"), tmp_path / "given.jpg", tmp_path / "out.png")
+    translate(load(artifacts / "styles"), tmp_path / "given.jpg", tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as out:
         assert out.size == (10, 30)
 
 
 def test_what_cannot_be_translated_is_said(artifacts, tmp_path):
     given = photograph(tmp_path / "in" / "given.png", 9, 9)
-    styles = open_pipeline(artifacts / "styles")
+    styles = load(artifacts / "styles")
     for source, image, out, direction, reason in (
         (
-            open_pipeline(artifacts / "pictures"),
+            load(artifacts / "pictures"),
             given,
             "out.png",
             None,
-            "samples from latents: use `ganzoo sample`",
+            "samples from latents",
         ),
         (styles, given, "out.jpg", None, r"written as \.png"),
         (styles, given, "out.png", "c2d", "a2b or b2a"),
@@ -92,7 +92,7 @@ def test_the_contact_sheet_shows_real_translated_and_cycled(runs):
     real, translated, cycled = (pixels[2:18, left : left + 24] for left in (2, 28, 54))
     # Torch sums in another order for one image than for the sheet's six.
     for direction, given, shown in (("b2a", real, translated), ("a2b", translated, cycled)):
-        difference = graphs.translate(direction, given[None])[0].astype(int) - shown
+        difference = graphs.translate(given[None], direction)[0].astype(int) - shown
         assert np.abs(difference).max() <= 1
         assert np.abs(difference).mean() < 0.01
     with Image.open(runs / "pairs" / "sheets" / "00000003-a2b.png") as sheet:

@@ -12,7 +12,8 @@ from serving.offline.sample import write_samples
 from serving.offline.shards import pack
 from serving.offline.workers import packing, worker_pool, write_alone
 from serving.runtime.artifact import read_manifest
-from serving.runtime.pipeline import Samples, open_pipeline
+from serving.runtime.load import load
+from serving.runtime.pipeline import Samples
 
 ROOT = Path(__file__).parents[3]
 
@@ -80,7 +81,7 @@ def test_an_error_in_a_worker_is_raised_here():
 
 
 def test_a_worker_writes_what_the_command_writes(artifacts, tmp_path):
-    write_samples(open_pipeline(artifacts / "classes"), 30, 5, tmp_path / "one.tar", label="B")
+    write_samples(load(artifacts / "classes"), 30, 5, tmp_path / "one.tar", label="B")
     version = read_manifest(artifacts / "classes").version
     for name in ("two.tar", "again.tar"):
         write_alone(artifacts / "classes", version, range(5, 35), 1, tmp_path / name)

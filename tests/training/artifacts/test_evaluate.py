@@ -6,10 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from serving.offline.sample import sample
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from training.artifacts.evaluate import _keep, evaluate, table
 from training.evaluation import features
 
@@ -68,7 +67,7 @@ def test_it_is_the_graph_that_is_scored(copies, quick):
     manifest = json.loads((copies / "pictures" / "manifest.json").read_text())
     manifest["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (copies / "pictures" / "manifest.json").write_text(json.dumps(manifest))
-    assert len(np.unique(sample(open_pipeline(copies / "pictures"), 5, 0), axis=0)) == 1
+    assert len(np.unique(load(copies / "pictures").sample(5, seed=0), axis=0)) == 1
     bad = evaluate(copies / "pictures", "glyphs", n=200).scores
     assert bad["frechet"] > good["frechet"]
     assert bad["classes_covered"] == 1

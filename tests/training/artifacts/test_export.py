@@ -12,17 +12,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from serving.errors import EngineError
-from serving.offline.sample import sample
+from serving.runtime import golden
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
+from serving.runtime.golden import ParityError
 from serving.runtime.latents import draw_latents
+from serving.runtime.load import load
 from serving.runtime.manifest import Tensor as TensorSpec
-from serving.runtime.pipeline import open_pipeline
 from training.artifacts.export import export
 from training.cli.inference import open_model
 from training.cli.train import parse
 from training.graphs import parity
-from training.graphs.parity import ParityError, measure, solve
+from training.graphs.parity import measure, solve
 from training.graphs.pixels import to_pixels
 from training.graphs.trace import GraphError, finish, only, trace
 from training.loop.averaged import open_averaged
@@ -79,8 +80,8 @@ def test_the_engine_gives_what_torch_gives(artifacts, runs):
 
 def test_vectors_stay_float(artifacts, runs):
     assert np.allclose(
-        sample(open_pipeline(artifacts / "points"), 70, 5),
-        sample(open_model(runs / "points"), 70, 5),
+        load(artifacts / "points").sample(70, seed=5),
+        open_model(runs / "points").sample(70, seed=5),
         atol=1e-5,
     )
 
@@ -125,7 +126,7 @@ def test_a_graph_that_differs_is_refused_with_the_worst_case(amount):
     model = trace(module, example)
     assert held(module, model, parity.cases({}, example)).max_abs_error < 1e-6
     module.exported = True
-    with pytest.raises(ParityError, match=r"differs from torch by .* for latent \(64, 4\)"):
+    with pytest.raises(ParityError, match=r"differs from PyTorch by .* for latent \(64, 4\)"):
         held(module, model, parity.cases({}, example))
 
 
@@ -169,7 +170,7 @@ def test_a_generator_in_training_mode_becomes_the_graph_of_evaluation():
 def test_a_refusal_leaves_the_old_artifact_alone(runs, tmp_path, monkeypatch):
     export(runs / "points", tmp_path / "points")
     before = {path.name: path.read_bytes() for path in (tmp_path / "points").iterdir()}
-    monkeypatch.setattr(parity, "MAX_ABS_ERROR", -1.0)
+    monkeypatch.setattr(golden, "MAX_ABS_ERROR", -1.0)
     with pytest.raises(ParityError):
         export(runs / "points", tmp_path / "points")
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "points").iterdir()}

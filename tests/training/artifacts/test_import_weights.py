@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from serving.runtime.artifact import read_manifest
+from serving.runtime.load import load
 from serving.runtime.manifest import Imported
-from serving.runtime.pipeline import open_pipeline
 from training.artifacts.import_weights import import_cyclegan
 from training.graphs.pixels import as_fed, as_served
 
@@ -84,7 +84,7 @@ def test_an_artifact_gives_what_the_original_network_gives(kind, change, tmp_pat
     pixels = np.random.default_rng(0).integers(0, 256, (1, 24, 36, 3), dtype=np.uint8)
     with torch.no_grad():
         expected = as_served(network(as_fed(torch.from_numpy(pixels))))
-    found = open_pipeline(tmp_path / "artifact").translate("a2b", pixels)
+    found = load(tmp_path / "artifact").translate(pixels, "a2b")
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert expected.std() > 1, "the network does something"
 

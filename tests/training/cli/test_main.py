@@ -21,8 +21,7 @@ from PIL import Image
 
 from serving import settings
 from serving.imaging.codec import decode
-from serving.offline.sample import sample
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from tests.training.artifacts.test_import_weights import Original
 from training.__main__ import main
 from training.run.config import TrainConfig
@@ -151,7 +150,7 @@ MISTAKES = {
     "no data": ["train", "mlp-gan", "--data", "moons"],
     "vectors": ["train", "mlp-gan", "--data", "ring8"],
     "abacus": ["train", "linear-gan", "--data", "gaussian2d", "--device", "abacus"],
-    "holds no run": ["sample", "nowhere"],
+    "no artifact 'nowhere'": ["sample", "nowhere"],
     "run.json": ["export", "nowhere"],
     "no artifact": ["export", "nowhere", "."],
     "got 'my run'": ["export", "my run"],
@@ -248,7 +247,7 @@ def test_scores_and_rows_can_be_had_as_json(tmp_path, capsys, artifacts):
 def test_a_class_can_be_asked_for(tmp_path, artifacts):
     out = tmp_path / "b.npy"
     assert ganzoo("sample", artifacts / "classes", "--n", 2, "--label", "B", "--out", out) == 0
-    assert np.array_equal(np.load(out), sample(open_pipeline(artifacts / "classes"), 2, 0, "B"))
+    assert np.array_equal(np.load(out), load(artifacts / "classes").sample(2, seed=0, label="B"))
 
 
 def test_a_traceback_is_there_for_the_asking(monkeypatch, capsys):

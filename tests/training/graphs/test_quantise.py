@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from serving.runtime import golden
+from serving.runtime.golden import ParityError, psnr
 from serving.runtime.sessions import open_session
-from training.graphs import parity
-from training.graphs.parity import ParityError, in_runtime, measure_loss, psnr
+from training.graphs.parity import in_runtime, measure_loss
 from training.graphs.quantise import quantise
 
 
@@ -103,14 +104,14 @@ def test_the_first_convolutions_stay_float_where_the_bound_wants_it(monkeypatch)
     model = translator(first=3.0)
     everything = quantise(model, examples(0))
     monkeypatch.setitem(
-        parity.MIN_PSNR, "int8", 1 + measure_loss(model, in_runtime(everything), "int8", examples(0)).psnr
+        golden.MIN_PSNR, "int8", 1 + measure_loss(model, in_runtime(everything), "int8", examples(0)).psnr
     )
     fewer = quantise(model, examples(0))
     assert byte_products(fewer) < byte_products(everything) == 3
 
 
 def test_what_no_choice_reaches_is_refused(monkeypatch):
-    monkeypatch.setitem(parity.MIN_PSNR, "int8", 99.5)
+    monkeypatch.setitem(golden.MIN_PSNR, "int8", 99.5)
     with pytest.raises(ParityError, match="no convolution can be quantised"):
         quantise(translator(), examples(0))
 

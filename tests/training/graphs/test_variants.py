@@ -8,16 +8,17 @@ import pytest
 from PIL import Image
 from torch import nn
 
+from serving.offline.verify import verify
+from serving.runtime import golden
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
+from serving.runtime.golden import ParityError
 from serving.runtime.latents import draw_inputs
 from tests.conftest import small_config
 from training.artifacts.evaluate import evaluate
 from training.artifacts.export import export
-from training.artifacts.verify import verify
 from training.data.dataset import open_data
 from training.graphs import parity
-from training.graphs.parity import ParityError
 from training.graphs.variants import Half
 from training.loop.train import train
 from training.run.config import RunConfig, TrainConfig
@@ -146,7 +147,7 @@ def test_a_faster_graph_that_rounds_too_much_is_left_out(runs, tmp_path, monkeyp
 def test_what_costs_too_much_is_refused_and_the_old_artifact_left_alone(runs, tmp_path, monkeypatch):
     export(runs / "pictures", tmp_path / "pictures")
     before = {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
-    monkeypatch.setitem(parity.MIN_PSNR, "fp16", 99.0)
+    monkeypatch.setitem(golden.MIN_PSNR, "fp16", 99.0)
     with pytest.raises(ParityError, match=r"fp16 costs too much: .* dB"):
         export(runs / "pictures", tmp_path / "pictures", ("fp16",))
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
@@ -171,7 +172,7 @@ def test_a_smaller_type_has_scores_of_its_own(small, tmp_path):
 
 
 def test_a_precision_that_is_not_there_cannot_be_scored(artifacts):
-    with pytest.raises(ValueError, match="no generator of int8"):
+    with pytest.raises(ValueError, match="no graph generator of int8"):
         evaluate(artifacts / "pictures", "glyphs", n=20, precision="int8")
 
 
@@ -186,4 +187,4 @@ def test_half_precision_on_cuda_is_near_the_cpu(small):
                 else draw_inputs(specs.inputs, list(range(5)))
             )
             difference = half.run(graph, inputs).astype(np.int16) - exact.run(graph, inputs)
-            assert parity.psnr(difference) > 40
+            assert golden.psnr(difference) > 40

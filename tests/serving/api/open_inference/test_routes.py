@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from serving.api.open_inference.tensors import HEADER_LENGTH
-from serving.offline.sample import sample
 from serving.runtime.latents import draw_latents
-from serving.runtime.pipeline import open_pipeline
+from serving.runtime.load import load
 from tests.serving.api.asking import app_of, asker
 
 INFER = "/v2/models/pictures/infer"
@@ -57,7 +56,7 @@ def test_json_in_json_out(ask, artifacts, nested):
     assert (answer["id"], answer["model_name"]) == ("a", "pictures")
     (output,) = answer["outputs"]
     assert (output["name"], output["datatype"], output["shape"]) == ("output", "UINT8", [2, 16, 16, 1])
-    expected = sample(open_pipeline(artifacts / "pictures"), 2, 0)
+    expected = load(artifacts / "pictures").sample(2, seed=0)
     assert np.array_equal(np.array(output["data"]).reshape(output["shape"]), expected)
 
 
@@ -76,7 +75,7 @@ def test_binary_in_binary_out(ask, artifacts):
     head = json.loads(answer.content[:length])
     assert head["outputs"][0]["parameters"] == {"binary_data_size": pixels.size}
     output = np.frombuffer(answer.content[length:], np.uint8).reshape(pixels.shape)
-    expected = open_pipeline(artifacts / "styles").translate("b2a", pixels)
+    expected = load(artifacts / "styles").translate(pixels, "b2a")
     assert np.array_equal(output, expected)
     told = binary(ask, path, pixels, "image", "UINT8").json()
     assert told["outputs"][0]["data"] == expected.ravel().tolist()

@@ -7,9 +7,10 @@ import onnx
 import pytest
 import safetensors.numpy
 
+from serving.offline.verify import VerifyError, verify
 from serving.runtime.artifact import read_manifest
 from serving.runtime.manifest import MANIFEST_FILE
-from training.artifacts.verify import VerifyError, verify
+from training.artifacts.portable import must_be_portable
 
 
 @pytest.fixture
@@ -112,18 +113,30 @@ def invalid(model):
     ("change", "said"),
     [
         (doubled, "levels"),
-        (infinite, "not finite"),
-        (foreign, "alone"),
-        (invalid, "not valid ONNX"),
+        (infinite, "levels"),
+        (invalid, "can't run"),
         (mixed, "differs between a batch"),
         (turned, "its manifest says"),
-        (fixed, "fixed"),
+        (fixed, "its manifest says"),
     ],
 )
 def test_a_forged_graph_is_found_out(copy, file, change, said):
     forge(copy, file, change)
     with pytest.raises(VerifyError, match=rf"{file}: .*{said}"):
         list(verify(copy))
+
+
+@pytest.mark.parametrize("file", ["generator.onnx", "generator.cpu.fp32.onnx"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(infinite, "not finite"), (foreign, "alone"), (invalid, "not valid ONNX"), (fixed, "fixed")],
+)
+def test_a_graph_that_other_runtimes_may_refuse_is_found_out(copy, file, change, said):
+    """By ONNX's own checker, where the packages for training are."""
+    assert len(list(must_be_portable(copy))) == 2
+    forge(copy, file, change)
+    with pytest.raises(VerifyError, match=rf"{file}: .*{said}"):
+        list(must_be_portable(copy))
 
 
 def test_a_forged_golden_example_is_found_out(copy):

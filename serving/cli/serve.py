@@ -1,13 +1,13 @@
-"""The commands `serve` and `demo`."""
+"""The command `serve`."""
 
 import os
-from pathlib import Path
+import sys
 
 from serving.settings import Settings
 
 
 def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> None:
-    """Serve all artifacts of a folder; equivalent to `bentoml serve serving.service:GANZoo`.
+    """Serve all artifacts of a folder over HTTP; the playground is at /.
 
     Args:
         settings: Settings, also read from environment variables: GANZOO_ARTIFACTS for --artifacts, etc.
@@ -17,16 +17,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> N
     from serving.launcher import serve_command, serve_environment
 
     command = serve_command(host, port)
+    print(
+        f"serving the artifacts of {settings.artifacts} at http://{host}:{port}/", file=sys.stderr, flush=True
+    )
     os.execve(command[0], command, serve_environment(settings))
-
-
-def demo(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
-    """Train a small DCGAN on drawn digits, export it, serve it and request images from the server.
-
-    Args:
-        out: Folder for all files of the demo.
-        steps: Training steps; 2000 take about two minutes on two CPU cores.
-    """
-    from training.cli.demo import demo
-
-    demo(out, steps)

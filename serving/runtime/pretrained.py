@@ -1,13 +1,17 @@
-"""The pretrained artifacts of the project and their scores."""
+"""Artifacts by name: those of ./artifacts, and the pretrained ones that come with the package."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.runtime.artifact import read_manifest
+from serving.errors import UserError
+from serving.runtime.artifact import artifact_folders, is_artifact, read_manifest
 from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Manifest, Training
 
-FOLDER = Path(__file__).parents[2] / "artifacts"
-"""Folder of the pretrained artifacts in a checkout."""
+ARTIFACTS = Path("artifacts")
+"""Folder of your own artifacts, below the working directory."""
+
+RUN_FILE = "run.json"
+"""File that tells the folder of a training run from that of an artifact."""
 
 HEADLINES = ("frechet", "a2b_l1", "b2a_l1", "a2b_frechet", "modes_covered", "wasserstein2")
 """Scores to show for an artifact; the first that it has is shown."""
@@ -37,14 +41,56 @@ class Pretrained:
     """The control's value of the same score."""
 
 
+def pretrained_folder() -> Path:
+    """Return the folder of the pretrained artifacts: in the installed package, or in the checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "pretrained"
+    return installed if installed.is_dir() else package.parent / "artifacts"
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a training run."""
+    return not is_artifact(folder) and (folder / RUN_FILE).exists()
+
+
+def find_artifact(name: str | Path) -> Path:
+    """Return the folder of an artifact, given its path or its name.
+
+    A name is looked for in ./artifacts first, then among the pretrained artifacts.
+
+    Raises:
+        UserError: there is no such artifact.
+    """
+    given = Path(name)
+    if is_artifact(given):
+        return given
+    if is_run(given):
+        raise UserError(
+            f"{given} is a training run, not an artifact; `ganzoo export {given}` makes one of it"
+        )
+    if len(given.parts) == 1:
+        for folder in (ARTIFACTS, pretrained_folder()):
+            if is_artifact(folder / given):
+                return folder / given
+    if given.is_dir():
+        raise UserError(
+            f"{given} is no artifact: it has no {MANIFEST_FILE}; `ganzoo export` writes artifacts"
+        )
+    there = sorted({path.name for folder in (ARTIFACTS, pretrained_folder()) for path in _artifacts(folder)})
+    raise UserError(f"there is no artifact {str(name)!r}: give a folder, or a name of {', '.join(there)}")
+
+
+def _artifacts(folder: Path) -> list[Path]:
+    return list(filter(is_artifact, artifact_folders(folder))) if folder.is_dir() else []
+
+
 def pretrained(folder: Path | None = None) -> list[Pretrained]:
-    """Return a summary of every artifact in a folder, by default FOLDER, sorted by name.
+    """Return a summary of every artifact in a folder, by default the pretrained ones, sorted by name.
 
     Raises:
         UserError: a manifest is damaged (`ManifestError`).
     """
-    places = sorted(path.parent for path in (folder or FOLDER).glob(f"*/{MANIFEST_FILE}"))
-    return [_describe(place, read_manifest(place)) for place in places]
+    return [_describe(place, read_manifest(place)) for place in _artifacts(folder or pretrained_folder())]
 
 
 def _describe(place: Path, manifest: Manifest) -> Pretrained:

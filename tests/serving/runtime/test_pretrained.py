@@ -5,19 +5,19 @@ import shutil
 
 import pytest
 
+from serving.offline.verify import verify
 from serving.runtime.artifact import read_manifest
 from serving.runtime.manifest import MANIFEST_FILE, Evaluation, ManifestError
+from serving.runtime.pretrained import find_artifact, pretrained, table
 from training.__main__ import main
 from training.artifacts.model_card import describe
-from training.artifacts.pretrained import FOLDER, pretrained, table
-from training.artifacts.verify import verify
 
 NAMES = ("cdcgan-mnist", "cyclegan-glyphs-style", "dcgan-glyphs", "dcgan-mnist", "mlp-gan-mnist")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_whole_and_measured(name):
-    folder = FOLDER / name
+    folder = find_artifact(name)
     assert any("PyTorch" in line for line in verify(folder))
     manifest = read_manifest(folder)
     assert manifest.metrics, "ganzoo evaluate was not run"
@@ -61,7 +61,7 @@ def test_they_are_listed_with_their_scores(artifacts, tmp_path, monkeypatch, cap
         line.split() for line in table([points, styles]).splitlines()
     ]
 
-    monkeypatch.setattr("training.artifacts.pretrained.FOLDER", tmp_path)
+    monkeypatch.setattr("serving.runtime.pretrained.pretrained_folder", lambda: tmp_path)
     assert main(["list", "--pretrained", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in listed] == [row.name for row in pretrained()]

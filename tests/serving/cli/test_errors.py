@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from serving.cli.errors import exit_status
 from serving.errors import APIError, EngineError, UserError
+from serving.offline.verify import VerifyError
+from serving.runtime.golden import ParityError
 from serving.runtime.manifest import ManifestError
 from serving.system.locks import InUseError
 from serving.system.signals import Interrupted
-from training.artifacts.verify import VerifyError
-from training.cli.errors import exit_status
 from training.cli.main import main
 from training.data.validate import BadData
-from training.graphs.parity import ParityError
 from training.graphs.trace import GraphError
 from training.loop.monitor import Diverged
 from zoo.errors import ConfigError
@@ -58,7 +58,7 @@ BUGS = [
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_is_not_the_users(bug, monkeypatch, capsys):
     """Each is raised within a verb, and comes out of the command as a bug."""
-    monkeypatch.setattr("training.artifacts.pretrained.pretrained", bug)
+    monkeypatch.setattr("serving.runtime.pretrained.pretrained", bug)
     assert main(["list", "--pretrained"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("Traceback")

@@ -1,0 +1,73 @@
+"""Mapping from exceptions to exit statuses: user errors print one line, bugs print a traceback."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+USER_ERROR, BUG = 2, 1
+"""Exit statuses of errors that the user can correct, and of bugs. Some exceptions define an `exit_status` of
+their own: 1 for invalid data, 3 for training that diverged, 128 + n for signal n."""
+
+EXTRAS = {
+    "train": ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "tensorboard", "torchmetrics"),
+    "inception": ("torch_fidelity",),
+    "ray": ("ray",),
+    "client": ("httpx",),
+}
+"""Extras of the distribution, and the packages that they install."""
+
+REPORT = "this is a bug in gan-zoo: please report it with the lines above"
+
+
+def status_of(command: Callable[[], None]) -> int:
+    """Call a command and return its exit status; user errors print one line on standard error."""
+    try:
+        command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader, such as `head`, has closed the pipe. Python would flush into it once more on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        return exit_status(error)
+    return 0
+
+
+def exit_status(error: Exception) -> int:
+    """Print an error and return the command's exit status.
+
+    Errors that the user can correct, including OSError, print one line. Set GANZOO_TRACEBACK to print their
+    traceback too. All other exceptions are bugs and print a traceback.
+    """
+    status: int | None = getattr(error, "exit_status", None)
+    missing = extra_of(error)
+    if status is None and (missing or isinstance(error, OSError) or _is_out_of_memory(error)):
+        status = USER_ERROR
+    if status is None:
+        traceback.print_exception(error)
+        print(f"ganzoo: {REPORT}", file=sys.stderr)
+        return BUG
+    if os.environ.get("GANZOO_TRACEBACK"):
+        traceback.print_exception(error)
+    print(f"ganzoo: {missing or ' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+def extra_of(error: Exception) -> str:
+    """Return how to install the package that an import did not find, or an empty string."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if package in packages:
+            return f"{package} is not installed; pip install 'gan-zoo[{extra}]' installs it"
+    return ""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether torch ran out of memory, on a GPU or on the CPU."""
+    return isinstance(error, RuntimeError) and "allocate" in str(error)

@@ -1,0 +1,90 @@
+"""The commands `sample`, `translate` and `verify`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional, Suppress
+
+if TYPE_CHECKING:
+    from serving.runtime.pipeline import Pipeline
+
+OpenModel = Callable[[Path], Any]
+"""A function that loads a pipeline; tyro would import the type to resolve it."""
+
+
+def open_artifact(source: Path) -> "Pipeline":
+    """Load an artifact."""
+    from serving.runtime.load import load
+
+    return load(source)
+
+
+def sample(
+    source: Positional[Path],
+    *,
+    n: int = 64,
+    seed: int = 0,
+    label: str | None = None,
+    truncation: float | None = None,
+    out: Path = Path("samples.png"),
+    shard_size: int | None = None,
+    ray: bool = False,
+    open_model: Suppress[OpenModel] = open_artifact,
+) -> None:
+    """Draw samples from an artifact; `ganzoo sample` also takes a run.
+
+    Args:
+        source: Folder or name of an artifact, or folder of a run.
+        n: Number of samples.
+        seed: Seed of the first sample; sample i has seed + i and equals the server's sample of that seed.
+        label: Name or index of the class, for a conditional model; by default the classes alternate.
+        truncation: Factor from 0 to 1 for the latents' distance from their mean; below 1, samples are more
+            alike and more typical.
+        out: Output: .png for a sheet or a plot, .npy for an array, .tar for one file per sample, or a folder
+            for tar shards. Running the same command again resumes a folder.
+        shard_size: Samples per tar shard of a folder; by default 10000.
+        ray: Write a folder with a Ray cluster: that of RAY_ADDRESS, or a local one.
+        open_model: Function that loads the source.
+    """
+    from serving.offline.sample import must_be_a_place, write_samples
+
+    must_be_a_place(out, shard_size, ray)  # fails before the model is loaded
+    write_samples(open_model(source), n, seed, out, label, shard_size, ray, truncation)
+    print(out)
+
+
+def translate(
+    source: Positional[Path],
+    images: Positional[Path],
+    out: Positional[Path],
+    *,
+    direction: str | None = None,
+    open_model: Suppress[OpenModel] = open_artifact,
+) -> None:
+    """Translate an image, or every image of a folder, with an artifact; `ganzoo translate` also takes a run.
+
+    Args:
+        source: Folder or name of an artifact, or folder of a run.
+        images: An image of any size, or a folder of images.
+        out: Output: a .png file, or a folder. Translations have the sizes of their sources.
+        direction: a2b or b2a; by default the first direction of the model.
+        open_model: Function that loads the source.
+    """
+    from serving.offline.translate import translate
+
+    translate(open_model(source), images, out, direction)
+    print(out)
+
+
+def verify(artifact: Positional[Path]) -> None:
+    """Verify an artifact: its hashes, its graphs and their outputs for the golden examples.
+
+    Args:
+        artifact: Folder or name of the artifact.
+    """
+    from serving.offline.verify import verify
+    from serving.runtime.pretrained import find_artifact
+
+    for line in verify(find_artifact(artifact)):
+        print(line)

@@ -1,0 +1,1 @@
+"""Clients of the server: the methods of a pipeline, over HTTP."""

@@ -1,0 +1,82 @@
+"""Images given in Python, as pixels: PIL images, arrays, and paths of image files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.arrays import Array, Pixels
+from serving.errors import UserError
+from serving.imaging import sheets
+from serving.imaging.codec import flatten
+from serving.imaging.files import read_image
+
+ImageLike = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
+"""A PIL image, a uint8 array (H, W) or (H, W, C) with 1, 3 or 4 channels, or the path of an image file."""
+
+CHANNELS = (1, 3, 4)
+"""Channels of an array: grey, RGB, RGBA."""
+
+
+def to_pixels(image: ImageLike, channels: int) -> Pixels:
+    """Return an image as pixels (H, W, channels), converted as the codec converts encoded images.
+
+    Args:
+        image: the image.
+        channels: 1 for grey, 3 for RGB.
+
+    Raises:
+        UserError: the image has another type or shape, or the file can't be decoded.
+        OSError: the file can't be read.
+    """
+    match image:
+        case str() | os.PathLike():
+            return read_image(Path(image), channels)
+        case Image.Image():
+            return flatten(image, channels)
+        case np.ndarray():
+            return flatten(from_array(image), channels)
+        case _:
+            raise UserError(
+                "an image must be a PIL image, a uint8 array or the path of an image file; "
+                f"got {type(image).__name__}"
+            )
+
+
+def from_array(pixels: NDArray[Any]) -> Image.Image:
+    """Return an array as a PIL image.
+
+    Raises:
+        UserError: the array is not uint8 (H, W) or (H, W, C) with 1, 3 or 4 channels.
+    """
+    shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[2] not in CHANNELS or not shaped.size:
+        raise UserError(
+            "an array of an image must be uint8 (H, W) or (H, W, C) with 1, 3 or 4 channels; "
+            f"got {pixels.dtype} {pixels.shape}"
+        )
+    plane = shaped[:, :, 0] if shaped.shape[2] == 1 else shaped
+    return Image.fromarray(np.ascontiguousarray(plane))
+
+
+def to_pil(output: Array, columns: int = 0) -> Image.Image:
+    """Return one image, a sheet of several, or a scatter plot of vectors, as a PIL image.
+
+    Args:
+        output: uint8 images (H, W, C) or (N, H, W, C), or float32 vectors (N, D).
+        columns: columns of a sheet; 0 makes it as square as possible.
+
+    Raises:
+        UserError: the array has another type or shape.
+    """
+    if output.ndim == 3:
+        return from_array(output)
+    if output.ndim not in (2, 4) or not output.size:
+        raise UserError(
+            "to_pil takes images (H, W, C) or (N, H, W, C), or vectors (N, D); "
+            f"got {output.dtype} {output.shape}"
+        )
+    return from_array(sheets.picture(output, columns=columns))

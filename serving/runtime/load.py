@@ -1,0 +1,61 @@
+"""Loading of an artifact, by its path or its name, as a pipeline."""
+
+from pathlib import Path
+
+from serving.errors import UserError
+from serving.runtime.engine import Engine
+from serving.runtime.manifest import Precision, ProviderName
+from serving.runtime.pipeline import Pipeline
+from serving.runtime.pretrained import find_artifact
+from serving.runtime.sessions import Options
+
+
+def load(
+    artifact: str | Path,
+    *,
+    provider: ProviderName = "auto",
+    precision: Precision = "fp32",
+    threads: int = 0,
+) -> Pipeline:
+    """Load an artifact as a pipeline.
+
+    Args:
+        artifact: the artifact's folder, or its name: that of a folder in ./artifacts, or of a pretrained
+            artifact that comes with the package.
+        provider: where the graphs run: `cpu`; `cuda`, which fails if it can't be used; or `auto`, which is
+            CUDA if there is an NVIDIA GPU that ONNX Runtime can use, else the CPU.
+        precision: precision of the graphs: `fp32`, or `fp16` or `int8` if the artifact has them.
+        threads: CPU threads; 0 means one per core.
+
+    Raises:
+        UserError: there is no such artifact, it has no graph of this precision, its manifest is damaged
+            (`ManifestError`), or it can't be run (`EngineError`).
+    """
+    if threads < 0:
+        raise UserError(f"threads must be at least 0; got {threads}")
+    folder = find_artifact(artifact)
+    engine = Engine(folder, provider, precision, Options(threads=threads))
+    for name, variant in engine.variants.items():
+        if variant.precision != precision:
+            there = sorted({each.precision for each in engine.manifest.graphs[name].variants})
+            raise UserError(
+                f"{folder} has no graph {name} of {precision} for the provider {engine.provider}; "
+                f"it has {', '.join(there)}"
+            )
+    return pipeline_of(engine, folder)
+
+
+def pipeline_of(engine: Engine, artifact: Path | None = None) -> Pipeline:
+    """Return a pipeline of an engine's graphs."""
+    manifest = engine.manifest
+    inputs = {name: graph.inputs for name, graph in manifest.graphs.items()}
+    return Pipeline(
+        inputs,
+        engine.run,
+        labels=manifest.labels,
+        version=manifest.version,
+        provider=engine.provider,
+        artifact=artifact,
+        manifest=manifest,
+        close=engine.close,
+    )
