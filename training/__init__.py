@@ -17,19 +17,20 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that commands without training do not import torch."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        found = getattr(importlib.import_module(_MODULES[name]), name)
-    except ModuleNotFoundError as error:
-        from serving.cli.errors import extra_of
+if not TYPE_CHECKING:  # type checkers would take any name for public
 
-        raise ImportError(extra_of(error) or str(error)) from error
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used, so that most commands do not import torch."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            found = getattr(importlib.import_module(_MODULES[name]), name)
+        except ModuleNotFoundError as error:
+            from serving.cli.errors import extra_of
 
+            raise ImportError(extra_of(error) or str(error)) from error
+        globals()[name] = found
+        return found
 
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__() -> list[str]:
+        return __all__

@@ -48,7 +48,7 @@ class TwoPlayerEntry(Entry):
     """Hyperparameters shared by all entries with one generator and one discriminator."""
 
     conditions: ClassVar[tuple[str, ...]] = ()
-    """Names of the batch's tensors that are passed to both players as conditions."""
+    """Names of the batch's tensors that are passed to both networks as conditions."""
 
     latent_size: int = 100
     """Size of the latent, the generator's random input."""
@@ -78,10 +78,10 @@ class TwoPlayerEntry(Entry):
     """Discriminator updates for each generator update, each on its own batch."""
 
     optimizer: OptimizerName = "adam"
-    """Optimizer of both players: adam, or sgd with momentum."""
+    """Optimizer of both networks: adam, or sgd with momentum."""
 
     learning_rate: float = 2e-4
-    """Learning rate of both players."""
+    """Learning rate of both networks."""
 
     discriminator_learning_rate: float | None = None
     """Learning rate of the discriminator; by default that of the generator (Heusel 2017)."""
@@ -103,20 +103,23 @@ class TwoPlayerEntry(Entry):
             raise ConfigError(f"label_smoothing must be at least 0 and below 0.5; got {self.label_smoothing}")
         if self.label_smoothing and self.objective not in ("non_saturating", "minimax"):
             raise ConfigError(
-                f"label_smoothing moves a probability's target, and {self.objective} has none; "
-                "use non_saturating or minimax"
+                "label_smoothing needs an objective of cross-entropy, non_saturating or minimax; "
+                f"got {self.objective}"
             )
         if self.regularizer != "none" and self.score_size != 1:
-            raise ConfigError(f"{self.regularizer} is the gradient of one score; {self.objective} has more")
+            raise ConfigError(
+                f"regularizer must be none with the objective {self.objective}, which has {self.score_size} "
+                f"scores per example; got {self.regularizer}"
+            )
         if self.objective == "wasserstein" and self.regularizer == "none" and not self.spectral_norm:
             raise ConfigError(
-                "wasserstein wants a discriminator of bounded slope; add --regularizer gradient_penalty "
-                "or --spectral-norm"
+                "the objective wasserstein needs a discriminator with bounded gradients; got regularizer "
+                "none without spectral_norm; add --regularizer gradient_penalty or --spectral-norm"
             )
         if "label" in self.conditions and self.classes < 1:
-            raise ConfigError(f"an entry that is told labels must have classes; got {self.classes}")
+            raise ConfigError(f"classes of a conditional entry must be at least 1; got {self.classes}")
         if self.augment and len(self.sample_shape) != 3:
-            raise ConfigError(f"augment transforms images; this entry makes vectors of {self.sample_shape}")
+            raise ConfigError(f"augment must be empty for vectors of shape {self.sample_shape}; got {self.augment}")
 
     @property
     def score_size(self) -> int:
@@ -173,8 +176,8 @@ class TwoPlayer(Trainer):
             normalise_spectrally(discriminator)
         if entry.regularizer == "gradient_penalty" and _ties_examples(discriminator):
             raise ConfigError(
-                "gradient_penalty wants a gradient for each example, which batch normalisation in the "
-                "discriminator ties to its batch; use r1, or a discriminator without it"
+                "gradient_penalty needs a discriminator without batch normalisation, which makes the gradient "
+                "of an example depend on its batch; use --regularizer r1 or another discriminator"
             )
         self.entry, self.device = entry, device
         self.generator = generator.to(device)
@@ -250,6 +253,7 @@ def normalise_spectrally(player: nn.Module) -> None:
 
 
 def _ties_examples(player: nn.Module) -> bool:
+    """Return whether the scores of an example depend on the other examples of its batch."""
     return any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in player.modules())
 
 

@@ -43,7 +43,8 @@ def load(name: str) -> type["Entry"]:
     module, _, attribute = path.partition(":")
     if not attribute:
         raise ConfigError(
-            f"no entry is named {name!r}; there are {', '.join(ENTRIES)} and module:Class paths"
+            f"there is no entry {name!r}; use one of {', '.join(ENTRIES)} or an import path such as "
+            "my_lab.wgan:WGAN"
         )
     try:
         entry = getattr(importlib.import_module(module), attribute)
@@ -53,7 +54,7 @@ def load(name: str) -> type["Entry"]:
     from zoo.entry import Entry
 
     if not (isinstance(entry, type) and issubclass(entry, Entry)):
-        raise ConfigError(f"{name!r} is no entry: it must be a subclass of zoo.entry.Entry")
+        raise ConfigError(f"an entry must be a subclass of zoo.entry.Entry; got {name!r}")
     return entry
 
 
@@ -68,7 +69,7 @@ def summary(name: str) -> str:
     module, _, attribute = ENTRIES[name].partition(":")
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise ConfigError(f"the entry {name!r} names the module {module}, which can't be found")
+        raise ConfigError(f"the module {module} of the entry {name!r} can't be found")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute)
     return (ast.get_docstring(next(classes)) or "").partition("\n")[0]

@@ -46,7 +46,7 @@ class TranslationEntry(Entry):
     """Strided layers of a discriminator: 3 score patches of 70x70 pixels, 2 of 34x34, 1 of 16x16."""
 
     learning_rate: float = 2e-4
-    """Learning rate of all players (Adam)."""
+    """Learning rate of all networks (Adam)."""
 
     betas: tuple[float, float] = (0.5, 0.999)
     """Adam's decay rates of the first and second moments."""
@@ -56,17 +56,17 @@ class TranslationEntry(Entry):
         must_be_positive(self, *numbers, "learning_rate")
         must_be_choices(self)
         if not 1 <= self.resize <= 16:
-            raise ConfigError(f"resize must be from 1, the crop's own size, to 16; got {self.resize}")
+            raise ConfigError(f"resize must be from 1 to 16; got {self.resize}")
         height, width = self.image_size
         if min(height, width) < self.least or height % self.multiple or width % self.multiple:
             raise ConfigError(
-                f"image_size must be multiples of {self.multiple}, at least {self.least}, "
-                f"for {self.translator}; got {height}x{width}"
+                f"image_size must be two multiples of {self.multiple}, each at least {self.least}, for "
+                f"{self.translator}; got {height}x{width}"
             )
         if min(height, width) < 3 * 2**self.discriminator_layers:
             raise ConfigError(
-                f"discriminator_layers must leave 3x3 of an image; {self.discriminator_layers} halvings of "
-                f"{height}x{width} leave less"
+                f"discriminator_layers must be at most {(min(height, width) // 3).bit_length() - 1} for images "
+                f"of {height}x{width}; got {self.discriminator_layers}"
             )
 
     @property

@@ -2,8 +2,8 @@
 
     python -m tests.bench.ablation --data mnist:ROOT
 
-The number of steps of a run is what the budget allows on this machine, measured before the first run.
-Learning rate schedules use this number.
+The number of steps is what the budget allows on this machine, measured once per cell. Learning rate schedules
+use this number.
 """
 
 import argparse

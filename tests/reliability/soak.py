@@ -61,7 +61,7 @@ def growth(
     log: Path,
     count: int,
 ) -> tuple[float, Held, Held]:
-    """Send `count` requests; return the memory growth in the second half, and what was held before and after."""
+    """Send `count` requests; return the memory growth in the second half, and what was held around it."""
     with serve(settings, log) as (url, process):
         load = Load(url, requests(url), 32)
         held = []

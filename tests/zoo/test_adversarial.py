@@ -117,9 +117,9 @@ def test_impossible_hyperparameters_are_refused_by_name(field, value):
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"objective": "hinge", "label_smoothing": 0.1}, "hinge has none"),
-        ({"objective": "softmax", "regularizer": "r1"}, "softmax has more"),
-        ({"objective": "wasserstein"}, "bounded slope"),
+        ({"objective": "hinge", "label_smoothing": 0.1}, "label_smoothing needs .* got hinge"),
+        ({"objective": "softmax", "regularizer": "r1"}, "softmax, which has 2 scores .* got r1"),
+        ({"objective": "wasserstein"}, "bounded gradients"),
         ({"shape": (2,), "augment": ("flip",)}, "vectors"),
     ],
 )

@@ -89,7 +89,7 @@ def _keep(evaluation: Evaluation, artifact: Path, version: str) -> None:
     """Write an evaluation into the current manifest and model card; it replaces an older one of its kind."""
     manifest = read_manifest(artifact)
     if manifest.version != version:
-        raise UserError(f"{artifact} was exported anew while it was scored; score it again")
+        raise UserError(f"{artifact} was exported again during the evaluation; evaluate it again")
     others = [other for other in manifest.metrics if not evaluation.replaces(other)]
     manifest = manifest.model_copy(update={"metrics": [*others, evaluation]})
     card = describe(manifest)
@@ -107,11 +107,11 @@ def _scored_shape(graph: Graph) -> tuple[int, ...]:
         case [_, _, int(channels)] if (sides := graph.inputs["image"].trained_size) is not None:
             return (channels, *sides)
         case shape:
-            raise UserError(f"outputs of the shape {shape} can't be scored")
+            raise UserError(f"outputs to score must be images or vectors of a known size; got {shape}")
 
 
 def _draw(pipeline: Pipeline, seeds: range) -> Iterator[Array]:
-    with progress(len(seeds), "drawing", "samples") as advance:
+    with progress(len(seeds), "generating", "samples") as advance:
         for samples in pipeline.samples(seeds):
             yield samples.values
             for _ in samples.seeds:

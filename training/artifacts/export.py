@@ -25,7 +25,7 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
     Args:
         run: folder of the run.
         artifact: folder of the artifact.
-        precisions: additional smaller types of the graphs. The run's data are then opened to calibrate and
+        precisions: additional smaller precisions of the graphs. The run's data are then opened to calibrate and
             measure them.
 
     Raises:
@@ -76,8 +76,8 @@ def _open(averaged: Averaged) -> Dataset:
     images = max((len(fed["image"]) for fed in averaged.preview.values() if "image" in fed), default=0)
     if data.size < 2 * EXAMPLES * images:
         raise UserError(
-            f"smaller types are calibrated and measured with {2 * EXAMPLES * images} images of {data.name}; "
-            f"there are {data.size:.0f}"
+            f"smaller precisions need at least {2 * EXAMPLES * images} images of {data.name} for calibration "
+            f"and measurement; got {data.size:.0f}"
         )
     return data
 

@@ -45,14 +45,14 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
         OSError: a file can't be read.
     """
     if not 1 <= len(weights) <= 2:
-        raise UserError(f"give one file of weights, or two: a2b and b2a; got {len(weights)}")
+        raise UserError(f"weights must be one file, a2b, or two files, a2b and b2a; got {len(weights)}")
     artifact = artifact.resolve()
     must_be_replaceable(artifact)
     files = dict(zip(("a2b", "b2a"), weights, strict=False))
     read = {name: _read(file) for name, file in files.items()}
     kinds = {(each.channels, each.width, each.blocks) for each in read.values()}
     if len(kinds) > 1:
-        raise UserError(f"both must have the same channels, width and blocks; got {sorted(kinds)}")
+        raise UserError(f"both files must have the same channels, width and blocks; got {sorted(kinds)}")
     ((channels, width, blocks),) = kinds
     # Nothing is trained. The entry only describes the architecture of the weights.
     entry = CycleGAN(channels=channels, width=width, translator=_NAMES[blocks], image_size=(SIZE, SIZE))
@@ -94,8 +94,8 @@ def _read(file: Path) -> Found:
     blocks = len({outer for outer, inner in layers if inner is not None})
     if blocks not in _NAMES or list(layers) not in (_places(blocks, 5), _places(blocks, 6)):
         raise UserError(
-            f"{file} must hold a resnet_9blocks or resnet_6blocks generator with reflection padding; its "
-            f"convolutions are at {', '.join(map(_named, layers)) or 'no place'}"
+            f"{file} must contain a resnet_9blocks or resnet_6blocks generator with reflection padding; got "
+            f"convolutions at {', '.join(map(_named, layers)) or 'no layer'}"
         )
     first, *_ = layers.values()
     width, channels = first["weight"].shape[:2]
@@ -124,7 +124,7 @@ def _load(file: Path, network: ResNet, layers: dict[Place, dict[str, Tensor]]) -
         wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
         given = {name: tuple(value.shape) for name, value in tensors.items()}
         if wanted != given:
-            raise UserError(f"{file}: {_named(place)} must have {wanted}; got {given}")
+            raise UserError(f"{file}: {_named(place)} must have the shapes {wanted}; got {given}")
         if not module.weight.is_meta:
             module.load_state_dict(tensors)
 
@@ -140,9 +140,9 @@ def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
             return safetensors.torch.load(data)
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # readers raise many types of exceptions on malformed files
-        raise UserError(f"{file} must hold a state dict of tensors and nothing else") from error
+        raise UserError(f"{file} must contain only a state dict of tensors") from error
     if not isinstance(found, dict) or not all(_is_plain(*item) for item in found.items()):
-        raise UserError(f"{file} must hold a state dict of dense tensors and nothing else")
+        raise UserError(f"{file} must contain only a state dict of dense tensors")
     return found
 
 
@@ -167,19 +167,20 @@ def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Ten
     for name, value in tensors.items():
         match = LAYER.fullmatch(name)
         if match is None:
-            raise UserError(f"{file}: {name} is not of the layout of {LAYOUT}'s ResNet generators")
+            raise UserError(f"{file}: {name} is not a tensor of a ResNet generator of {LAYOUT}")
         outer, inner, key = match.groups()
         if key in STATISTICS:
             continue
         if key == "weight" and value.ndim == 1:
-            raise UserError(f"{file}: {name} is of batch normalisation; only instance normalisation is read")
+            raise UserError(f"{file}: only instance normalisation is supported; {name} is of batch normalisation")
         found = layers.setdefault((int(outer), int(inner) if inner else None), {})
         if key in found:
-            raise UserError(f"{file} has {name} twice, with and without `module.`")
+            raise UserError(f"{file} contains {name} twice, with and without the prefix module.")
         found[key] = value.float()
     for place, found in layers.items():
         if found.keys() != {"weight", "bias"} or found["weight"].ndim != 4:
-            raise UserError(f"{file}: {_named(place)} must be a convolution with a bias")
+            shapes = {name: tuple(value.shape) for name, value in found.items()}
+            raise UserError(f"{file}: {_named(place)} must be a convolution with a bias; got {shapes}")
     return dict(sorted(layers.items(), key=lambda item: (item[0][0], item[0][1] or 0)))
 
 

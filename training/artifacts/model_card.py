@@ -21,27 +21,27 @@ from zoo import registry
 
 def describe(manifest: Manifest) -> str:
     """Return the artifact's README in Markdown."""
-    pictures = "\n".join(f"![what {name} makes]({name}.png)" for name in manifest.graphs)
+    pictures = "\n".join(f"![outputs of {name}]({name}.png)" for name in manifest.graphs)
     scores = "".join(_describe_scores(evaluation, manifest.task) for evaluation in manifest.metrics)
     return f"# {manifest.name}\n\n{pictures}\n\n{_origin(manifest)}{scores}\n{_limits(manifest)}"
 
 
 def _origin(manifest: Manifest) -> str:
     rest = (
-        "Everything else, the hyperparameters and the parity with PyTorch among it, is in "
+        "All hyperparameters, software versions and differences from PyTorch are in "
         f"[{MANIFEST_FILE}]({MANIFEST_FILE})."
     )
     match manifest.training:
         case Imported(layout=layout, files=files):
             hashes = "".join(f"| {name} | `{digest}` |\n" for name, digest in files.items())
             return (
-                f"`{manifest.entry}`, made of weights in the layout of {layout}, which don't say what they "
-                f"were trained on. {rest}\n\n| graph | SHA-256 of its weights' file |\n|---|---|\n{hashes}"
+                f"`{manifest.entry}`, imported from weights in the layout of {layout}. Their training data are "
+                f"unknown. {rest}\n\n| graph | SHA-256 of the file of weights |\n|---|---|\n{hashes}"
             )
         case training:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}. Licence of the data: {manifest.licence}. {rest} The like comes of\n\n"
+                f"{training.seed}. Licence of the data: {manifest.licence}. {rest} To train a similar model:\n\n"
                 f"    {command(manifest, training)}\n"
             )
 
@@ -52,16 +52,18 @@ def _limits(manifest: Manifest) -> str:
     match manifest.task:
         case "translate":
             height, width = graph.inputs["image"].trained_size or (0, 0)
-            knows = (
-                f"It learned from images of {width}x{height} pixels; what it makes of others may be worse."
+            limit = (
+                f"The model was trained on images of {width}x{height} pixels. Images of other sizes may be "
+                "translated less well."
             )
         case "sample":
-            knows = (
-                "It draws the like of its data and nothing else, and what is rare in them more seldom still."
+            limit = (
+                "The model generates samples that resemble its training data. Rare examples are generated "
+                "even more rarely."
             )
     return (
-        f"## Limits\n\n{knows} Scores compare only where data, features and the number of samples are the "
-        "same. What it makes is not real: say so where it could be taken for it.\n"
+        f"## Limits\n\n{limit} Scores are comparable only for the same data, features and number of samples. "
+        "The outputs are synthetic. Mark them as such where they could be mistaken for real data.\n"
     )
 
 
@@ -107,9 +109,9 @@ def proofs(manifest: Manifest) -> Iterator[str]:
         for variant in graph.variants:
             match variant:
                 case Variant(file=file, parity=Parity(max_abs_error=error)):
-                    yield f"{file}: greatest difference from PyTorch {error:.1e}"
+                    yield f"{file}: maximum difference from PyTorch {error:.1e}"
                 case Variant(file=file, loss=Loss(psnr=psnr, max_level_error=worst)):
-                    yield f"{file}: {psnr:.1f} dB to the float graph, at worst {worst} levels"
+                    yield f"{file}: PSNR {psnr:.1f} dB to the float32 graph, maximum difference {worst} levels"
 
 
 def rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
@@ -120,10 +122,10 @@ def rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
 
 
 def _describe_scores(evaluation: Evaluation, task: str) -> str:
-    by = f" by the features of {evaluation.features['name']}" if evaluation.features else ""
+    by = f", with the features {evaluation.features['name']}" if evaluation.features else ""
     columns = ["score", "artifact", *evaluation.controls]
     lines = [columns, ["---"] * len(columns), *rows(evaluation)]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    by += "" if evaluation.precision == "fp32" else f", made in {evaluation.precision}"
-    what = {"sample": "samples", "translate": "translations a direction"}[task]
-    return f"\n{evaluation.samples} {what}, held against `{evaluation.data}`{by}:\n\n{table}"
+    by += "" if evaluation.precision == "fp32" else f", in {evaluation.precision}"
+    what = {"sample": "samples", "translate": "translations per direction"}[task]
+    return f"\nScores of {evaluation.samples} {what} against `{evaluation.data}`{by}:\n\n{table}"

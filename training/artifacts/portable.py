@@ -5,9 +5,8 @@ from pathlib import Path
 
 import onnx
 
-from serving.offline.verify import VerifyError
 from serving.runtime.artifact import read_file, read_manifest
-from training.graphs.trace import OPSET, check
+from training.graphs.trace import OPSET, GraphError, check
 
 
 def must_be_portable(artifact: Path) -> Iterator[str]:
@@ -15,7 +14,7 @@ def must_be_portable(artifact: Path) -> Iterator[str]:
 
     Raises:
         ManifestError: there is no artifact, or its format is not supported.
-        VerifyError: a file is not valid ONNX, uses another opset or operator domain, has a fixed batch, or
+        GraphError: a file is not valid ONNX, uses another opset or operator domain, has a fixed batch, or
             has weights that are outside the file or not finite.
     """
     for graph in read_manifest(artifact).graphs.values():
@@ -24,5 +23,5 @@ def must_be_portable(artifact: Path) -> Iterator[str]:
             try:
                 check(onnx.load_from_string(data))
             except Exception as error:  # protobuf raises many types of exceptions on malformed files
-                raise VerifyError(f"{artifact / variant.file}: {error}") from error
-            yield f"{variant.file}: valid ONNX of opset {OPSET} alone"
+                raise GraphError(f"{artifact / variant.file}: {error}") from error
+            yield f"{variant.file}: valid ONNX, only operators of opset {OPSET}"

@@ -59,7 +59,7 @@ class Exportable(NamedTuple):
     """Number of examples in a row of the sample sheet."""
 
     smaller: Smaller | None = None
-    """Additional variants of smaller types, if any."""
+    """Additional variants in smaller precisions, if any."""
 
 
 def write_artifact(artifact: Path, source: Exportable, about: dict[str, Any]) -> Manifest:
@@ -106,9 +106,12 @@ def must_be_replaceable(artifact: Path) -> None:
         UserError: the name is not valid, or the path exists and is not an artifact.
     """
     if not re.fullmatch(NAME_PATTERN, artifact.name):
-        raise UserError(f"an artifact's name is of letters, digits, '.', '_' and '-'; got {artifact.name!r}")
+        raise UserError(
+            "the name of an artifact must start with a letter or digit and consist of at most 100 letters, "
+            f"digits, '.', '_' and '-'; got {artifact.name!r}"
+        )
     if artifact.exists() and not (artifact / MANIFEST_FILE).exists():
-        raise UserError(f"{artifact} is there and is no artifact; choose another place")
+        raise UserError(f"{artifact} exists and is not an artifact; choose another path")
 
 
 def _write_graph(name: str, source: Exportable, folder: Path) -> Graph:

@@ -37,19 +37,20 @@ def demo(*, out: Path = Path("runs/demo"), steps: int = 2000) -> None:
 
 def _train(out: Path, steps: int) -> Path:
     """Train and export the demo's generator, and return the artifact's folder."""
-    import training
     from serving.runtime.artifact import read_manifest
+    from training.api import export, train
     from training.artifacts.model_card import proofs
+    from training.run.config import TrainConfig
     from zoo.models.dcgan import DCGAN
 
     # In a run of a few minutes training without a penalty is better; see zoo/README.md.
     entry = DCGAN(image_size=32, channels=1, width=32, objective="non_saturating", regularizer="none")
-    config = training.TrainConfig(data="glyphs", steps=steps, sheet_every=500, out=out / "run")
+    config = TrainConfig(data="glyphs", steps=steps, sheet_every=500, out=out / "run")
     print(f"1/4  training dcgan on glyphs for {steps} steps", flush=True)
-    run = training.train(entry, config)
+    run = train(entry, config)
 
     print("2/4  exporting to ONNX and checking the graph against PyTorch", flush=True)
-    artifact = training.export(run, out / "artifacts" / "glyphs")
+    artifact = export(run, out / "artifacts" / "glyphs")
     manifest = read_manifest(artifact)
     for line in (*proofs(manifest), f"version {manifest.version}"):
         print(f"     {line}", flush=True)

@@ -118,7 +118,7 @@ def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Dataset:
     """
     name, _, argument = spec.partition(":")
     if name not in SOURCES:
-        raise UserError(f"no data are named {name!r}; there are {', '.join(SOURCES)}")
+        raise UserError(f"the data {name!r} are unknown; use one of {', '.join(SOURCES)}")
     module, _, function = SOURCES[name].partition(":")
     data: Dataset = getattr(importlib.import_module(module), function)(argument, sample_shape, seed)
     return data
@@ -175,7 +175,7 @@ class ShuffledDataset(Dataset):
         held_out: Callable[[], Dataset | None] | None = None,
     ) -> None:
         if len(real) == 0:
-            raise UserError("the data are empty")
+            raise UserError(f"{name} must contain at least one example; got none")
         self.real, self.label, self.name = real, label, name
         self.seed, self.labels, self.licence = seed, labels, licence
         self.truth, self._open_held_out = truth, held_out

@@ -160,7 +160,7 @@ def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
     """
     train, test = ([root / f"{part}{domain}" for domain in "AB"] for part in ("train", "test"))
     if missing := [folder.name for folder in train if not folder.is_dir()]:
-        raise UserError(f"unpaired: wants trainA and trainB in {root}; there is no {missing[0]}")
+        raise UserError(f"unpaired needs the folders trainA and trainB in {root}; {missing[0]} is missing")
     return train, test if all(folder.is_dir() for folder in test) else []
 
 

@@ -30,7 +30,7 @@ def glyphs(argument: str, sample_shape: tuple[int, ...], seed: int) -> "Glyphs":
     """
     characters = argument or CHARACTERS
     if len(set(characters)) != len(characters):
-        raise UserError(f"glyphs: wants every character once; got {characters!r}")
+        raise UserError(f"the characters of glyphs must be distinct; got {characters!r}")
     return Glyphs(characters, image_shape(sample_shape), seed)
 
 
@@ -48,7 +48,7 @@ class Glyphs(Dataset):
         self.masters = torch.stack([_master(character) for character in characters])
         for character, master in zip(characters, self.masters, strict=True):
             if master.max() < 0.9 or torch.equal(master, _missing()):
-                raise UserError(f"the font has nothing to draw for {character!r}")
+                raise UserError(f"the characters of glyphs must be in Pillow's font; got {character!r}")
 
     def held_out(self) -> "Glyphs":
         """Return the same characters from another random stream."""
@@ -95,7 +95,7 @@ class Glyphs(Dataset):
 def _master(character: str) -> Tensor:
     """Render a centred character in every weight: float32 (weights, CANVAS, CANVAS) in [0, 1]."""
     if not features.check("freetype2"):
-        raise UserError("glyphs needs a Pillow built with FreeType, as those on PyPI are")
+        raise UserError("glyphs needs Pillow with FreeType; install Pillow from PyPI")
     font = ImageFont.load_default(FONT_SIZE)
     pictures = []
     for stroke in STROKES:

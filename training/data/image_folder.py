@@ -63,7 +63,7 @@ def find_folder(source: str, path: str) -> Path:
     """
     root = Path(path).expanduser()
     if not path or not root.is_dir():
-        raise UserError(f"{source}: wants a folder of images; {path or 'nothing'} is none")
+        raise UserError(f"{source} needs an existing folder, {source}:PATH; got {path or 'no path'}")
     return root
 
 
@@ -84,7 +84,7 @@ def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
     """
     pixels = read_image(file, channels)
     if pixels.shape[1] % abreast:
-        raise UserError(f"{file}: {pixels.shape[1]} columns don't hold {abreast} images side by side")
+        raise UserError(f"{file}: the width must be a multiple of {abreast}; got {pixels.shape[1]}")
     return np.stack(np.split(pixels, abreast, 1))
 
 
@@ -105,7 +105,8 @@ def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Ex
     whole = (len(files), abreast * shape[0], *shape[1:])
     if math.prod(whole) >= available_memory(CPU):
         wanted = math.prod(whole) / 2**30
-        print(f"{root}: {wanted:.1f} GiB of images, read as they are drawn", file=sys.stderr)
+        message = f"{root}: {wanted:.1f} GiB of images exceed the memory for data; they are read on request"
+        print(message, file=sys.stderr)
         return files
     images = torch.empty(whole, dtype=torch.uint8)
     with progress(len(files), f"reading {root}", "images") as advance:

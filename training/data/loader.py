@@ -123,7 +123,7 @@ def available_memory(device: torch.device) -> float:
     if not told:
         return _memory() / 2 / local_world_size()
     if not re.fullmatch(r"\d*\.?\d+", told):
-        raise UserError(f"GANZOO_DATA_MEMORY must be a number of GiB, such as 0.5; got {told}")
+        raise UserError(f"GANZOO_DATA_MEMORY must be a number of GiB such as 0.5; got {told}")
     return float(told) * 2**30
 
 

@@ -61,7 +61,7 @@ def _styled_glyphs(
     source: str, argument: str, sample_shape: tuple[int, ...], seed: int, kind: DataKind
 ) -> StyledGlyphs:
     if sample_shape[:-2] != (3,):
-        raise UserError(f"{source} are colour images; the entry wants {sample_shape}")
+        raise UserError(f"{source} needs an entry for colour images, (3, H, W); got {sample_shape}")
     a = glyphs(argument, sample_shape, seed)
     b = Glyphs(argument or CHARACTERS, a.shape, seed, stream=(2,))
     return StyledGlyphs(a, b, f"{source}:{argument}" if argument else source, kind)

@@ -42,7 +42,7 @@ def _open(
     try:
         source = kind(place, train=train, download=True)
     except (OSError, RuntimeError) as error:
-        raise OSError(f"{kind.__name__} is not in {place} and can't be downloaded: {error}") from error
+        raise OSError(f"{name} is not in {place} and can't be downloaded: {error}") from error
     pixels = torch.as_tensor(source.data)
     images = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     return ShuffledDataset(

@@ -68,7 +68,7 @@ class Findings:
             BadData: at least one file or folder can't be used.
         """
         if self.bad:
-            raise BadData(f"{self.data} can't be used as it is: mend or remove what is bad ({len(self.bad)})")
+            raise BadData(f"{self.data} has unusable files or folders ({len(self.bad)}); repair or remove them")
 
 
 class Look:
@@ -174,11 +174,11 @@ def _few(examples: dict[str, int]) -> Iterator[str]:
     """Yield warnings about too few examples and about domains of unequal size."""
     for name, count in examples.items():
         if 0 < count < BATCH:
-            yield f"{name}: {count} is fewer than a batch of {BATCH}, which repeats them"
+            yield f"{name}: {count} examples are fewer than a batch of {BATCH}; batches repeat them"
     least, most = min(examples, key=examples.__getitem__), max(examples, key=examples.__getitem__)
     if examples[most] > UNEQUAL * examples[least] > 0:
         ratio = examples[most] / examples[least]
-        yield f"{most} is {ratio:.1f} times as large as {least}, whose images are seen so much more often"
+        yield f"{most} is {ratio:.1f} times as large as {least}; images of {least} are repeated more often"
 
 
 def _unlike(look: Look, image_size: int) -> Iterator[str]:
@@ -187,12 +187,12 @@ def _unlike(look: Look, image_size: int) -> Iterator[str]:
         width, height = min(small, key=min)
         yield (
             f"{len(small)} of {look.sizes.total()} images are smaller than {image_size}x{image_size} and "
-            f"will be upscaled; the least is {width}x{height}"
+            f"will be upscaled; the smallest is {width}x{height}"
         )
     if len(look.sizes) > 1:
-        yield f"there are {len(look.sizes)} sizes: each image is cropped in the middle and resized"
+        yield f"the images have {len(look.sizes)} sizes; each is cropped at the centre and resized"
     if len(look.modes) > 1:
-        yield f"there are {len(look.modes)} modes: all become grey or RGB, transparency laid over white"
+        yield f"the images have {len(look.modes)} modes; all are converted to grey or RGB, on white where transparent"
 
 
 def table(findings: Findings) -> str:
@@ -202,14 +202,14 @@ def table(findings: Findings) -> str:
     rows += [(name, f"{_number(count)}, held out") for name, count in findings.held_out.items()]
     counted = {"classes": findings.classes, "sizes": findings.sizes, "modes": findings.modes}
     rows += [(name, _list(counts)) for name, counts in counted.items() if counts]
-    rows += [("bad", each) for each in findings.bad]
+    rows += [("error", each) for each in findings.bad]
     rows += [("warning", each) for each in findings.warnings]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {said}" for name, said in rows)
 
 
 def _number(count: int | None) -> str:
-    return "without end" if count is None else str(count)
+    return "unlimited" if count is None else str(count)
 
 
 def _list(counts: Mapping[str, int | None]) -> str:

@@ -104,11 +104,12 @@ def _row(configs: list[RunConfig], first: dict[str, Any]) -> Row:
 def _read(config: RunConfig) -> Scored:
     folder = config.folder
     lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
-    if not lines or lines[-1]["step"] < config.train.steps:
-        raise UserError(f"{folder} is not finished: train it to its {config.train.steps} steps first")
+    done, steps = lines[-1]["step"] if lines else 0, config.train.steps
+    if done < steps:
+        raise UserError(f"the run {folder} is not finished: it has {done} of {steps} steps; resume it first")
     references = [(key, line[key]) for line in lines for key in line if key.endswith(SUFFIXES)]
     if not references:
-        raise UserError(f"{folder} has no scores; train with --score-every")
+        raise UserError(f"the run {folder} has no scores; train it with --score-every")
     key, reference = references[-1]
     name = key.rpartition("_")[0]
     values = [line[name] for line in lines if name in line]
@@ -119,7 +120,7 @@ def _read(config: RunConfig) -> Scored:
 def table(rows: Iterable[Row]) -> str:
     """Format rows as a Markdown table."""
     lines = [
-        "| changes | steps | seeds | score | last | by the first | last/best | real data | examples/s |",
+        "| changes | steps | seeds | score | last | relative | last/best | real data | examples/s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -132,7 +133,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _named(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {_plain(value)}" for key, value in changes.items()) or "none (the first)"
+    return ", ".join(f"{key} {_plain(value)}" for key, value in changes.items()) or "none (baseline)"
 
 
 def _plain(value: Any) -> str:

@@ -64,7 +64,7 @@ def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: tor
         case "inception":
             return Inception(device)
         case _:
-            raise UserError(f"features must be auto, classifier or inception; got {name}")
+            raise UserError(f"features must be one of auto, classifier, inception; got {name}")
 
 
 class Network(nn.Module):
@@ -108,9 +108,9 @@ class Classifier:
             UserError: the dataset has no labels, or its examples are vectors or images below 8x8 pixels.
         """
         if not data.labels or len(shape) != 3:
-            raise UserError(f"a classifier wants labelled images; {data.name} has none: use inception")
+            raise UserError(f"the classifier needs labelled images; {data.name} has none; use inception")
         if min(shape[1:]) < SMALLEST:
-            raise UserError(f"a classifier wants images of at least {SMALLEST} pixels a side; got {shape}")
+            raise UserError(f"the classifier needs at least {SMALLEST}x{SMALLEST} pixels; got the shape {shape}")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # seed only the CPU generator
             network = Network(shape[0], len(data.labels))
@@ -165,8 +165,8 @@ class Inception:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise UserError(
-                "Inception's features, which data without labels are compared by, want another package: "
-                "pip install 'gan-zoo[inception]'"
+                "the features inception, the default for data without labels, need the package torch-fidelity; "
+                "pip install 'gan-zoo[inception]' installs it"
             ) from error
         self.device = device
         self.network: Any = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device).eval()
@@ -187,7 +187,7 @@ def _train(network: Network, data: Dataset, device: torch.device) -> checkpoint.
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
-    with progress(STEPS, f"classifier of {data.name}", "steps") as advance:
+    with progress(STEPS, f"training the classifier of {data.name}", "steps") as advance:
         for step in range(STEPS):
             batch = data.batch(step, BATCH)
             loss = F.cross_entropy(network(batch["real"].to(device))[1], batch["label"].to(device))

@@ -66,11 +66,11 @@ def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device
     # Use seed 0 for every run, so that the scores of runs are comparable.
     data = open_data(spec, shape, 0)
     if data.kind != "examples":
-        raise UserError(f"{data.name} are for translations; samples are held against examples")
+        raise UserError(f"samples need data of examples to be scored; {data.name} has {data.kind}")
     if data.truth is not None:
         return VectorScorer(data, n)
     if len(shape) != 3:
-        raise UserError(f"{data.name} are vectors of no known distribution: there is nothing to score by")
+        raise UserError(f"vectors need a known distribution to be scored; {data.name} has none")
     return ImageScorer(data, open_extractor(features, data, shape, device), n)
 
 
@@ -80,7 +80,7 @@ class VectorScorer:
     def __init__(self, data: Dataset, n: int) -> None:
         assert data.truth is not None
         if n < 2:
-            raise UserError(f"a distribution is told by two samples at least; got {n}")
+            raise UserError(f"the number of samples must be at least 2; got {n}")
         self.data, self.labels = data.name, data.labels
         self.truth, self.samples = data.truth, int(min(n, data.size))
         self.headline = data.truth.headline
@@ -175,7 +175,10 @@ def _part(seen: Seen, places: slice) -> Seen:
 
 def _enough(data: Dataset, count: float) -> int:
     if count < 2 * metrics.NEIGHBOURS:
-        raise UserError(f"{data.name}: {count:g} images are too few to compare; ask for more, or give more")
+        raise UserError(
+            f"{data.name}: a comparison needs at least {2 * metrics.NEIGHBOURS} images; got {count:g}; use more "
+            "samples or more data"
+        )
     return int(count)
 
 

@@ -77,7 +77,7 @@ def open_translation_scorer(
     """
     data = open_data(spec, shape, 0)
     if data.kind == "examples":
-        raise UserError(f"{data.name} are examples; a translation is scored by two domains")
+        raise UserError(f"translations need data of two domains to be scored; {data.name} has {data.kind}")
     held_out = data.held_out() or data
     if held_out.kind == "pairs":
         return TruthScorer(held_out, n)
@@ -154,7 +154,10 @@ class DomainScorer:
         self.data = held_out.name if held_out else data.name
         count = min(n, data.size, held_out.size) if held_out else min(n, data.size // 2)
         if count < metrics.NEIGHBOURS:
-            raise UserError(f"{data.name}: {count:g} images of a domain are too few to compare")
+            raise UserError(
+                f"{data.name}: a comparison needs at least {metrics.NEIGHBOURS} images of each domain; got "
+                f"{count:g}; use more samples or more data"
+            )
         self.samples = int(count)
         if held_out:
             known, self.sources = _images(data, self.samples), _images(held_out, self.samples)
@@ -218,7 +221,7 @@ def _translate(pipeline: Pipeline, direction: str, images: Array) -> Array:
 
 
 def _cycle(pipeline: Pipeline, direction: str, images: Array, translated: Array) -> dict[str, Tensor]:
-    """Return the L1 distance between each image and its translation there and back, (N,).
+    """Return the L1 distance between each image and its translation to the other domain and back, (N,).
 
     The result is empty if the pipeline has no reverse direction.
     """
@@ -244,7 +247,7 @@ def _must_be_known(direction: str) -> tuple[str, str]:
         UserError: the direction is neither a2b nor b2a.
     """
     if direction not in ENDS:
-        raise UserError(f"translations that can be scored are a2b and b2a; there is {direction}")
+        raise UserError(f"the direction of a scored translation must be a2b or b2a; got {direction}")
     return ENDS[direction]
 
 

@@ -112,19 +112,19 @@ def measure_loss(
     precision: Precision,
     examples: Iterable[Mapping[str, Array]],
 ) -> Loss:
-    """Compare the pixels of a graph of a smaller type with those of the float graph.
+    """Compare the pixels of a graph in a smaller precision with those of the float graph.
 
     Args:
         exact: the float graph.
-        smaller: runs the graph of the smaller type.
-        precision: the smaller type.
+        smaller: runs the graph in the smaller precision.
+        precision: the smaller precision.
         examples: inputs that were not used for calibration.
 
     Raises:
         ParityError: the PSNR is below the bound, or the output is not an image.
     """
     if exact.graph.output[0].type.tensor_type.elem_type != onnx.TensorProto.UINT8:
-        raise ParityError("smaller types are for graphs of images; points and vectors stay float")
+        raise ParityError(f"{precision} needs a graph with images as output; got vectors, which stay fp32")
     session = open_session(exact.SerializeToString(), "cpu")
     difference = np.concatenate(
         [session.run(None, dict(inputs))[0].astype(np.int16) - smaller(inputs) for inputs in examples]
@@ -165,7 +165,7 @@ def in_torch(generator: nn.Module) -> Infer:
     def run(inputs: Mapping[str, Array]) -> Array:
         output = generator(**{key: as_fed(torch.from_numpy(value)) for key, value in inputs.items()})
         if not torch.isfinite(output).all():
-            raise ParityError("a smaller type overflows: what comes of it is not finite")
+            raise ParityError("the smaller precision overflows: the output must be finite; got NaN or infinity")
         return as_served(output)
 
     return run

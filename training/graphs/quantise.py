@@ -43,7 +43,7 @@ def quantise(model: onnx.ModelProto, examples: Iterable[Mapping[str, Array]]) ->
     graph = ir.from_proto(model).graph
     products = [node for node in graph if Convolution.read(node, "Conv")]
     if not products:
-        raise ParityError("there is no convolution in this graph that bytes would make faster")
+        raise ParityError("int8 needs a graph with a convolution that can be quantised; got none")
     tensors = {value.name for node in products for value in (node.inputs[0], node.outputs[0]) if value}
     ranges = _ranges(model, sorted(str(name) for name in tensors), examples)
     (output,) = (str(value.name) for value in graph.outputs)
@@ -58,7 +58,7 @@ def quantise(model: onnx.ModelProto, examples: Iterable[Mapping[str, Array]]) ->
         reached = max(reached, min(map(psnr, differences)))
         if reached >= wanted:
             return quantised
-    raise ParityError(f"no convolution can be quantised within {wanted:.1f} dB; {reached:.1f} dB came")
+    raise ParityError(f"int8 must reach a PSNR of {wanted:.1f} dB; got at most {reached:.1f} dB")
 
 
 def _values(

@@ -43,7 +43,7 @@ def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, Tenso
         UserError: an input is not a `latent`, a `label` or an `image`, or an image is not the only input.
     """
     if "image" in example and len(example) > 1:
-        raise UserError(f"a generator that is fed an image is fed nothing else; got {', '.join(example)}")
+        raise UserError(f"an image must be the only input of a generator; got {', '.join(example)}")
     return {name: _describe(entry, name, value) for name, value in example.items()}
 
 
@@ -68,4 +68,4 @@ def _describe(entry: Entry, name: str, example: Tensor) -> TensorSpec:
                 trained_size=(example.shape[2], example.shape[3]),
             )
         case _:
-            raise UserError(f"a generator's input must be named latent, label or image; got {name}")
+            raise UserError(f"the input of a generator must be named latent, label or image; got {name}")

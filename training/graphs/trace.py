@@ -50,7 +50,7 @@ def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -
     """
     for key, value in generator.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise GraphError(f"{key} holds numbers that are not finite; train again from before they came")
+            raise GraphError(f"the weights must be finite; got NaN or infinity in {key}; train the run again")
     # One input names the batch. The exporter infers that the others share it; naming it again would warn.
     first, *others = example
     batch = {first: torch.export.Dim("batch", min=1)} | dict.fromkeys(others, torch.export.Dim.AUTO)
@@ -86,8 +86,8 @@ def _must_vary(model: onnx.ModelProto) -> None:
         images = sized and node.type.tensor_type.elem_type == onnx.TensorProto.UINT8
         if not all(dimension.dim_param for dimension in dimensions[: 3 if images else 1]):
             raise GraphError(
-                f"the batch, or an image's size, of {node.name} is fixed in the graph; a generator that "
-                "counts its rows (len, shape[0]) may fix it: reshape with -1 instead"
+                f"the batch size and the image size must be dynamic; {node.name} has a fixed dimension; in the "
+                "generator, use reshape with -1 instead of len or shape[0]"
             )
 
 
@@ -126,12 +126,12 @@ def check(model: onnx.ModelProto) -> None:
     _must_vary(model)
     opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
     if opsets != {"ai.onnx": OPSET}:
-        raise GraphError(f"a graph must use ai.onnx {OPSET} alone; this one uses {opsets}")
+        raise GraphError(f"a graph must use only ai.onnx {OPSET}; got {opsets}")
     for weight in model.graph.initializer:
         if weight.external_data:
-            raise GraphError(f"{weight.name} is not within the file")
+            raise GraphError(f"the weights must be inside the file of the graph; {weight.name} is external")
         if not np.isfinite(onnx.numpy_helper.to_array(weight)).all():
-            raise GraphError(f"{weight.name} holds numbers that are not finite")
+            raise GraphError(f"the weights must be finite; got NaN or infinity in {weight.name}")
 
 
 def _anonymise(model: onnx.ModelProto) -> None:

@@ -37,10 +37,10 @@ class Proven(NamedTuple):
 
 
 class Smaller(NamedTuple):
-    """Additional variants of smaller types than float32, and the inputs to measure them with."""
+    """Additional variants in smaller precisions than float32, and the inputs to measure them with."""
 
     precisions: tuple[SmallPrecision, ...]
-    """Smaller types: fp16 for CUDA, calibrated int8 for the CPU."""
+    """Smaller precisions: fp16 for CUDA, calibrated int8 for the CPU."""
 
     draw: Callable[[str, int], dict[str, Tensor]]
     """Function from a graph's name and a number to inputs; every number draws different ones."""
@@ -58,7 +58,7 @@ def variants(
     cases: Sequence[Case],
     wanted: Smaller | None,
 ) -> Iterator[Proven]:
-    """Yield the graph of a generator, a variant that is faster on the CPU, and variants of smaller types.
+    """Yield the graph of a generator, a variant that is faster on the CPU, and variants in smaller precisions.
 
     Args:
         name: the graph's name.
@@ -66,7 +66,7 @@ def variants(
         example: example inputs, as in `training.graphs.trace.trace`.
         multiple: number that divides every height and width of an image.
         cases: test cases of the graphs.
-        wanted: smaller types to add, if any.
+        wanted: smaller precisions to add, if any.
 
     Raises:
         UserError: the generator can't be exported (`GraphError`), or a variant differs from it by more than
@@ -105,7 +105,7 @@ def _faster(model: onnx.ModelProto, floats: onnx.ModelProto, cases: Sequence[Cas
         try:
             yield Proven(faster, "cpu", "fp32", parity=parity.measure(faster_floats, faster, cases))
         except ParityError as error:
-            logger.warning("a faster graph is left out: %s", error)
+            logger.warning("the faster graph for the CPU is not exported: %s", error)
         else:
             return
 

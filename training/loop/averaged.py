@@ -56,7 +56,7 @@ def open_averaged(run: Path) -> Averaged:
     config = RunConfig.read(run)
     found = checkpoint.load(run / "checkpoints")
     if found is None:
-        raise UserError(f"{run} has no checkpoint yet; train it first")
+        raise UserError(f"the run {run} has no checkpoint; train it first")
     steps, saved = found
     with torch.random.fork_rng(devices=[]):
         trainer = config.entry.build("cpu")

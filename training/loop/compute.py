@@ -120,5 +120,5 @@ def device_named(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name} can't be used here: {str(error).splitlines()[0]}") from error
+        raise UserError(f"the device {name} can't be used: {str(error).splitlines()[0]}") from error
     return device

@@ -73,8 +73,8 @@ class World:
         local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if device.index is not None or local >= there:
             raise UserError(
-                f"several processes want a GPU each: use --device cuda and at most {there} processes a "
-                f"machine; got {device} and process {local}"
+                f"distributed training needs --device cuda and one GPU per process; got --device {device} and "
+                f"process {local + 1} on a machine with {there} GPUs"
             )
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
@@ -87,8 +87,7 @@ class World:
         """
         if batch_size % self.size:
             raise UserError(
-                f"batch_size is that of all processes together and must be a multiple of their number, "
-                f"{self.size}; got {batch_size}"
+                f"batch_size must be a multiple of the number of processes, {self.size}; got {batch_size}"
             )
 
     def any(self, said: bool) -> bool:
@@ -134,7 +133,7 @@ class World:
         if int(said) == BROKEN:
             sys.exit(1)
         if int(said) != SOUND:
-            raise Diverged("rank 0 found trouble", int(said))
+            raise Diverged("rank 0 detected that the run diverged", int(said))
 
     def broadcast(self, found: tuple[int, checkpoint.State] | None) -> tuple[int, checkpoint.State] | None:
         """Broadcast a step and a state, or None, from rank 0 to every process."""

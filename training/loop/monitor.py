@@ -18,14 +18,17 @@ WORSE = 2.0
 """Multiple of the best score above which a score counts as a collapse."""
 
 REMEDIES = {
-    "saturation": "the discriminator is saturated, it tells every fake and teaches nothing more: try "
-    "--regularizer r1, --augment translation, or a lower --discriminator-learning-rate",
-    "diversity": "the generator has lost its diversity, its samples are alike: try a lower --learning-rate, "
-    "or, where the entry has them, --objective relativistic --regularizer r1+r2",
-    "score": "the score is more than twice its best: try a lower --learning-rate, or, where the entry has "
+    "saturation": "the discriminator is saturated: it separates real and fake examples, and the generator no "
+    "longer improves; try --regularizer r1, --augment translation or a lower --discriminator-learning-rate",
+    "diversity": "the generator has lost diversity: its samples are similar to each other; try a lower "
+    "--learning-rate or, if the entry has them, --objective relativistic --regularizer r1+r2",
+    "score": "the score is more than twice its best value; try a lower --learning-rate or, if the entry has "
     "it, --schedule linear",
 }
 """Warning and advice for each kind of collapse."""
+
+ADVICE = "the saved checkpoints are from earlier steps; try a lower --learning-rate"
+"""Advice for numbers that are not finite."""
 
 
 class Diverged(ArithmeticError):
@@ -50,12 +53,11 @@ def must_be_finite(step: int, scalars: dict[str, float], *players: nn.ModuleDict
     """
     for name, value in scalars.items():
         if not math.isfinite(value):
-            raise Diverged(f"{name} is {value} at step {step}; what is saved is from before", step - 1)
+            raise Diverged(f"{name} is {value} at step {step}; {ADVICE}", step - 1)
     for player in players:
         for name, weights in player.state_dict().items():
             if not torch.isfinite(weights).all():
-                message = f"{name} is not finite at step {step}; what is saved is from before"
-                raise Diverged(message, step - 1)
+                raise Diverged(f"{name} is not finite at step {step}; {ADVICE}", step - 1)
 
 
 class Monitor:
@@ -125,7 +127,7 @@ class Monitor:
             self._tell("score", step, before[-1][0])
 
     def _tell(self, kind: str, step: int, onset: int) -> None:
-        message = f"{REMEDIES[kind]} (seen at step {step})"
+        message = f"{REMEDIES[kind]} (detected at step {step})"
         if self.run.on_collapse == "rollback":
             raise Diverged(message, onset)
         if kind not in self.warned:

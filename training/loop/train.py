@@ -91,11 +91,11 @@ def _must_suit(config: RunConfig, data: Dataset) -> None:
     """
     wants = config.entry.learns_from
     if data.kind != wants and (wants, data.kind) != ("domains", "pairs"):
-        raise UserError(f"{config.name} learns from {wants}; {data.name} is made up of {data.kind}")
+        raise UserError(f"{config.name} needs data of {wants}; {data.name} has {data.kind}; use other data")
     if config.entry.classes not in (0, len(data.labels)):
         raise UserError(
-            f"{config.name} wants data of {config.entry.classes} classes; {data.name} has "
-            f"{len(data.labels) or 'none'}: use other data, or --classes"
+            f"{config.name} needs data of {config.entry.classes} classes; {data.name} has "
+            f"{len(data.labels) or 'none'}; use other data or another --classes"
         )
 
 
@@ -207,7 +207,8 @@ def _roll_back(state: TrainState, checkpoints: Path, trouble: Diverged) -> None:
             group["initial_lr"] /= 2
     torch.manual_seed(int(generator(state.config.train.seed, count).initial_seed()))
     world.on_main(lambda: _save_anew(state, checkpoints))
-    print(f"warning: {trouble}; back to step {state.done} at half the learning rates", file=sys.stderr)
+    message = f"{trouble}; rolled back to step {state.done} with halved learning rates"
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _before(checkpoints: Path, onset: int) -> tuple[int, checkpoint.State] | None:

@@ -59,9 +59,9 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
         step, digest = _parts(path)
         if _digest(data) == digest:
             return step, unpack(data)
-        print(f"warning: {path} is damaged (SHA-256 differs); trying the one before", file=sys.stderr)
+        print(f"warning: {path} is damaged (SHA-256 differs); trying the previous one", file=sys.stderr)
     if paths:
-        raise UserError(f"every checkpoint in {folder} is damaged; remove them to start anew")
+        raise UserError(f"every checkpoint in {folder} is damaged; remove them to start again")
     return None
 
 
@@ -108,7 +108,7 @@ def _take_out(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         case None | bool() | int() | float() | str():
             return {"plain": value}
         case _:
-            raise TypeError(f"a checkpoint can't hold {path}, a {type(value).__name__}")
+            raise TypeError(f"{path} can't be saved in a checkpoint; got a {type(value).__name__}")
 
 
 def _put_back(value: Any, tensors: dict[str, Tensor]) -> Any:

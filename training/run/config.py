@@ -189,7 +189,7 @@ class RunConfig:
         try:
             content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{folder} holds no run: it has no {RUN_FILE}") from None
+            raise UserError(f"the folder {folder} holds no run: {RUN_FILE} is missing") from None
         except ValueError as error:  # no JSON, or no text
             raise UserError(f"{folder / RUN_FILE} is damaged: {error}") from error
         try:
@@ -199,7 +199,7 @@ class RunConfig:
             rest = _tuples({key: content[key] for key in ("data_name", "labels", "licence", "software")})
             return RunConfig(name=content["entry"], entry=entry, train=train, **rest)
         except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / RUN_FILE} is of another version: {error}") from error
+            raise UserError(f"{folder / RUN_FILE} was written by an incompatible version: {error}") from error
 
     def differences(self, other: "RunConfig") -> list[str]:
         """Return the differences to another configuration that prevent resuming its run with this one."""
@@ -210,7 +210,7 @@ class RunConfig:
             for config in (self, other)
         )
         return [
-            f"{field}: {theirs.get(field)} there, {mine.get(field)} here"
+            f"{field} is {theirs.get(field)} in its {RUN_FILE}; got {mine.get(field)}"
             for field in sorted(mine.keys() | theirs.keys())
             if mine.get(field) != theirs.get(field)
         ]

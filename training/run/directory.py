@@ -29,4 +29,5 @@ def _must_be_ours(config: RunConfig, folder: Path) -> None:
     if not (folder / RUN_FILE).exists():
         must_hold_nothing_else(folder, RUN_FILE, "run")
     elif differences := config.differences(RunConfig.read(folder)):
-        raise UserError(f"{folder} holds another run ({'; '.join(differences)}); choose another --out")
+        listed = ", and ".join(differences)
+        raise UserError(f"the folder {folder} holds another run ({listed}); choose another --out")

@@ -57,7 +57,7 @@ class Goodfellow2014(TwoPlayerEntry):
         must_be_shape(self.shape)
         must_be_positive(self, "width", "maxout_units", "maxout_pieces")
         if self.decay < 1:
-            raise ConfigError(f"decay divides the learning rate, so it must be at least 1; got {self.decay}")
+            raise ConfigError(f"decay must be at least 1; got {self.decay}")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

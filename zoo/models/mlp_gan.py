@@ -144,7 +144,10 @@ def must_be_shape(shape: tuple[int, ...]) -> None:
         ConfigError: the shape is neither one size nor channels, height and width.
     """
     if len(shape) not in (1, 3) or min(shape) < 1:
-        raise ConfigError(f"shape must be one size or channels, height and width; got {shape}")
+        raise ConfigError(
+            "shape must be the size of a vector, or the channels, height and width of an image, each at least "
+            f"1; got {shape}"
+        )
 
 
 def layers(sizes: tuple[int, ...], slope: float) -> nn.Sequential:

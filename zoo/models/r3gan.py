@@ -43,7 +43,7 @@ class R3GAN(ImageGANEntry):
         must_be_positive(self, "width", "blocks", "group_width")
         if any(width % self.group_width for width in self.widths):
             widths = ", ".join(map(str, self.widths))
-            raise ConfigError(f"widths, {widths}, must be multiples of group_width {self.group_width}")
+            raise ConfigError(f"group_width must divide the layer widths {widths}; got {self.group_width}")
 
     @property
     def widths(self) -> tuple[int, ...]:

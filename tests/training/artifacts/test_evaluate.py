@@ -76,7 +76,7 @@ def test_it_is_the_graph_that_is_scored(copies, quick):
 def test_an_artifact_that_is_exported_anew_meanwhile_is_left_alone(copies):
     evaluation = evaluate(copies / "points", "gaussian2d", n=100)
     before = (copies / "points" / "manifest.json").read_bytes()
-    with pytest.raises(ValueError, match="exported anew"):
+    with pytest.raises(ValueError, match="exported again"):
         _keep(evaluation, copies / "points", "another")
     assert (copies / "points" / "manifest.json").read_bytes() == before
 
@@ -108,7 +108,7 @@ def test_translations_are_held_against_their_truth_beside_the_controls(copies):
     assert evaluation.controls["recoloured"]["a2b_l1"] < evaluation.scores["a2b_l1"], "3 steps are few"
     card = (copies / "styles" / "README.md").read_text()
     assert "| score | artifact | untranslated | recoloured |" in card
-    assert "20 translations a direction" in card
+    assert "20 translations per direction" in card
     head, *lines = table(evaluation).splitlines()
     assert head.split() == ["artifact", "untranslated", "recoloured"]
     assert len(lines) == len(evaluation.scores)
@@ -122,7 +122,7 @@ def test_translations_are_held_against_their_truth_beside_the_controls(copies):
         ("pictures", "glyphs", {"n": 0}, "n must be"),
         ("pictures", "glyphs", {"features": "taste"}, "features must be"),
         ("nothing", "glyphs", {}, "is no artifact"),
-        ("styles", "glyphs", {}, "are examples"),
+        ("styles", "glyphs", {}, "has examples"),
         ("pictures", "glyphs-style", {}, "1, 16, 16"),
     ],
 )

@@ -49,7 +49,7 @@ def test_from_training_to_samples(tmp_path, capsys):
     flags = ["--data", "gaussian2d", "--steps", 3, "--out", run, "--batch-size", 4, "--objective", "hinge"]
     assert ganzoo("train", "linear-gan", *flags) == 0
     assert ganzoo("export", run, artifact) == 0
-    assert "greatest difference" in capsys.readouterr().out
+    assert "maximum difference" in capsys.readouterr().out
     for source in (run, artifact):
         assert ganzoo("sample", source, "--n", 9, "--out", tmp_path / "points.png") == 0
     assert (tmp_path / "points.png").exists()
@@ -101,7 +101,7 @@ def test_weights_from_elsewhere(tmp_path, capsys):
     file = tmp_path / "a.pth"
     file.write_bytes(b"garbage")
     assert ganzoo("import", "cyclegan", file, "--artifact", tmp_path / "artifact") == 2
-    assert "nothing else" in capsys.readouterr().err
+    assert "only a state dict" in capsys.readouterr().err
     torch.save(Original().state_dict(), file)
     assert ganzoo("import", "cyclegan", file, file, "--artifact", tmp_path / "artifact") == 0
     assert (tmp_path / "artifact" / "b2a.onnx").exists()
@@ -147,19 +147,19 @@ MISTAKES = {
     "no entry": ["train", "no-such"],
     "image_size": ["train", "dcgan", "--image-size", "48"],
     "steps": ["train", "dcgan", "--steps", "0"],
-    "no data": ["train", "mlp-gan", "--data", "moons"],
+    "the data 'moons' are unknown": ["train", "mlp-gan", "--data", "moons"],
     "vectors": ["train", "mlp-gan", "--data", "ring8"],
     "abacus": ["train", "linear-gan", "--data", "gaussian2d", "--device", "abacus"],
     "no artifact 'nowhere'": ["sample", "nowhere"],
     "run.json": ["export", "nowhere"],
-    "no artifact": ["export", "nowhere", "."],
+    "is not an artifact": ["export", "nowhere", "."],
     "got 'my run'": ["export", "my run"],
     "got x.gif": ["sample", "nowhere", "--out", "x.gif"],
     "seed must be": ["train", "linear-gan", "--data", "gaussian2d", "--seed", str(2**60)],
     "is no artifact": ["evaluate", "nowhere", "--data", "glyphs"],
     "nowhere holds no run": ["compare", "nowhere"],
     "3 classes": ["train", "cdcgan", "--classes", "3"],
-    "is no entry": ["train", "zoo.models.dcgan:Generator"],
+    "subclass of zoo.entry.Entry": ["train", "zoo.models.dcgan:Generator"],
     "allocate": ["train", "mlp-gan", "--batch-size", str(10**10)],
 }
 

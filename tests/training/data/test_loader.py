@@ -55,11 +55,11 @@ def test_images_without_room_are_read_as_they_are_drawn_the_same_to_the_bit(
     spec = f"{source}:{drawn / source}"
     held = open_data(spec, (3, 16, 16), 3)
     assert 0 < held.nbytes < 10**6
-    assert "read as they are drawn" not in capsys.readouterr().err
+    assert "read on request" not in capsys.readouterr().err
     monkeypatch.setenv("GANZOO_DATA_MEMORY", "0")
     read = open_data(spec, (3, 16, 16), 3)
     assert read.nbytes == float("inf")
-    assert "GiB of images, read as they are drawn" in capsys.readouterr().err
+    assert "GiB of images exceed the memory for data" in capsys.readouterr().err
     assert all(same(held.batch(step, 5), read.batch(step, 5)) for step in range(6)), "two passes and more"
     assert not same(held.batch(0, 5), read.batch(1, 5)), "what is equal above could differ"
     assert read.size == held.size

@@ -50,5 +50,5 @@ def test_pairs_may_be_shown_too():
 
 
 def test_grey_images_have_no_tint():
-    with pytest.raises(ValueError, match="colour"):
+    with pytest.raises(ValueError, match="colour images"):
         open_data("glyphs-style", (1, 32, 32), 0)

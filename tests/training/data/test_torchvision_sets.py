@@ -59,5 +59,5 @@ def test_missing_data_that_cannot_be_downloaded_are_said_to_be_missing(tmp_path,
         raise OSError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(OSError, match="MNIST is not in"):
+    with pytest.raises(OSError, match="mnist is not in"):
         open_data(f"mnist:{tmp_path}", (1, 28, 28), 0)

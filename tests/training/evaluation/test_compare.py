@@ -43,7 +43,7 @@ def test_rows_are_methods_over_their_seeds(scored):
     text = table(rows)
     assert text.count("\n") == 3
     assert "objective relativistic" in text
-    assert "none (the first)" in text
+    assert "none (baseline)" in text
 
 
 def test_the_best_comes_first(scored):
@@ -52,7 +52,7 @@ def test_the_best_comes_first(scored):
 
 
 def test_one_method_alone_needs_no_name(scored):
-    assert "none (the first)" in table(compare([scored / "plain-0"]))
+    assert "none (baseline)" in table(compare([scored / "plain-0"]))
 
 
 def test_runs_of_other_lengths_stand_apart(tmp_path, scored):

@@ -63,7 +63,7 @@ def test_a_run_in_bf16_resumes_equal_to_the_bit(name, tmp_path):
 
 def test_another_precision_is_another_run(tmp_path):
     train(small_config("linear-gan", tmp_path))
-    with pytest.raises(ValueError, match="precision: fp32 there, bf16 here"):
+    with pytest.raises(ValueError, match=r"precision is fp32 in its run\.json; got bf16"):
         train(small_config("linear-gan", tmp_path, **LOW))
 
 

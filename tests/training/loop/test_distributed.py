@@ -167,10 +167,7 @@ def test_another_number_of_processes_goes_on_where_one_stopped(tmp_path):
 def test_a_batch_that_cannot_be_parted_is_refused(tmp_path):
     done = torchrun(2, "mlp-gan", tmp_path / "run", "--batch-size", 7)
     assert done.returncode != 0
-    assert (
-        "batch_size is that of all processes together and must be a multiple of their number, 2; got 7"
-        in (done.stderr)
-    )
+    assert "batch_size must be a multiple of the number of processes, 2; got 7" in done.stderr
     World(0, 7).must_divide(7)
 
 
@@ -224,6 +221,6 @@ TwoPlayer.step = poisoned
     flags = ["--data", "ring8", "--batch-size", 8, "--steps", 8, "--checkpoint-every", 2]
     flags += ["--on-collapse", "rollback", "--score-every", 4, "--score-samples", 100]
     said = run(2, "mlp-gan-vector", tmp_path / "run", *flags, program=changed(tmp_path, fault))
-    assert said.count("back to step 4 at half the learning rates") == 1
+    assert said.count("rolled back to step 4 with halved learning rates") == 1
     step, state = checkpoint.load(tmp_path / "run" / "checkpoints")
     assert (step, state["rollbacks"]) == (8, 1)

@@ -53,15 +53,18 @@ def test_differences_are_those_that_matter(tmp_path):
     longer = dataclasses.replace(config, train=TrainConfig(out=tmp_path, steps=9, log_every=1, device="cpu"))
     other = dataclasses.replace(config, entry=DCGAN(width=8), train=TrainConfig(out=tmp_path, data="mnist"))
     assert config.differences(longer) == []
-    assert config.differences(other) == ["data: mnist there, glyphs here", "width: 8 there, 64 here"]
+    assert config.differences(other) == [
+        "data is mnist in its run.json; got glyphs",
+        "width is 8 in its run.json; got 64",
+    ]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda text: text[:-5], "is damaged"),
-        (lambda text: text.replace('"width"', '"girth"'), "another version: .*girth"),
-        (lambda text: text.replace('"software"', '"hardware"'), "another version: .*software"),
+        (lambda text: text.replace('"width"', '"girth"'), "incompatible version: .*girth"),
+        (lambda text: text.replace('"software"', '"hardware"'), "incompatible version: .*software"),
     ],
 )
 def test_a_card_that_cannot_be_read_is_named(change, said, tmp_path):
