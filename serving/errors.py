@@ -37,8 +37,19 @@ class APIError(ValueError):
 
 def busy() -> APIError:
     """Return the error of a server that is at its limits: `busy` (429)."""
-    return APIError(429, "busy", "there is more work than the server will hold; try again shortly")
+    return APIError(429, "busy", "the server is at its limit of concurrent work; try again after 1 s")
+
+
+def unknown_version(given: str, model: str, version: str) -> APIError:
+    """Return the error of a request for another version of a model: `unknown_version` (404)."""
+    text = f"there is no version {shown(given)} of {model}; the current version is {version}"
+    return APIError(404, "unknown_version", text, "version")
 
 
 class EngineError(UserError):
     """An artifact can't be run: its files do not match its manifest, or the provider is not available."""
+
+
+def shown(value: object) -> str:
+    """Return an untrusted value for a message: its repr, at most 100 characters."""
+    return repr(value[:100] if isinstance(value, str) else value)[:100]

@@ -113,4 +113,5 @@ def _wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) ->
         except OSError:
             time.sleep(0.1)
     words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    raise OSError(f"the server did not come up; {log} ends: {words[-1] if words else 'nothing'}")
+    last = words[-1] if words else "(none)"
+    raise OSError(f"the server did not start within {TIMEOUT:g} s; the last line of {log} is: {last}")

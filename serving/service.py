@@ -26,7 +26,7 @@ from serving.api.requests import SampleRequest, TranslateRequest
 from serving.api.responses import Stopwatch
 from serving.api.sampling import SamplingRoutes
 from serving.api.translation import TranslationRoutes
-from serving.errors import APIError, EngineError, UserError
+from serving.errors import APIError, EngineError, UserError, shown
 from serving.metrics import drop_dead_processes
 from serving.middleware.access_log import AccessLog
 from serving.middleware.auth import APIKeyAuth
@@ -36,6 +36,7 @@ from serving.runtime.artifact import read_file
 from serving.runtime.sessions import choose_provider
 from serving.settings import Settings
 from serving.system.signals import shut_down_on_sigterm
+from serving.validation import validation_message
 
 Png = Annotated[bytes, ContentType("image/png")]
 
@@ -73,11 +74,13 @@ class Dispatcher:
     def _must_be_plain(headers: Headers) -> None:
         length, limit = headers.get("content-length", ""), repository.settings.max_upload
         if media_type(headers) != "application/json":
-            raise APIError(415, "unsupported_type", "the body must be application/json")
+            given = shown(media_type(headers))
+            raise APIError(415, "unsupported_type", f"Content-Type must be application/json; got {given}")
         if not length.isdecimal():
-            raise APIError(411, "length_required", "the body's length must be said")
+            text = f"Content-Length must be a number of bytes; got {shown(length)}"
+            raise APIError(411, "length_required", text)
         if len(length) > 12 or int(length) > limit:
-            raise APIError(413, "body_too_large", f"the body may have {limit} bytes")
+            raise APIError(413, "body_too_large", f"the body must be at most {limit} bytes; got more")
 
 
 class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
@@ -120,10 +123,10 @@ def _as_bentoml_errors() -> Iterator[None]:
     except APIError as error:
         raise BentoMLException(str(error), error_code=HTTPStatus(error.status)) from None
     except ValidationError as error:
-        message = error.errors(include_url=False, include_input=False)[0]["msg"]
+        message = validation_message(error.errors(include_url=False))
         raise BentoMLException(message, error_code=HTTPStatus.BAD_REQUEST) from None
     except binascii.Error:
-        raise BentoMLException("the image is not in base64", error_code=HTTPStatus.BAD_REQUEST) from None
+        raise BentoMLException("image must be valid base64", error_code=HTTPStatus.BAD_REQUEST) from None
 
 
 @bentoml.service(
@@ -192,7 +195,9 @@ class GANZoo:
             tried = ModelRepository(dataclasses.replace(settings, provider="cpu"))
             tried.load()
             if tried.faults:
-                raise EngineError(f"{settings.artifacts}: {next(iter(tried.faults.values()))}")
+                raise EngineError(
+                    f"{settings.artifacts} can't be served: {next(iter(tried.faults.values()))}"
+                )
             for name, model in tried.models.items():
                 for graph in model.manifest.graphs.values():
                     read_file(settings.artifacts / name, graph.variant_for(provider, settings.precision))

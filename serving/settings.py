@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from serving.errors import UserError
 from serving.runtime.manifest import Precision, ProviderName
 from serving.runtime.pretrained import ARTIFACTS, pretrained_folder
+from serving.validation import validation_message
 
 PREFIX = "GANZOO_"
 
@@ -89,10 +90,13 @@ class Settings:
             if isinstance(value, int | float):
                 least = 1 if name == "workers" or (name.startswith("max_") and isinstance(value, int)) else 0
                 if not least <= value < math.inf:
-                    raise UserError(f"{PREFIX}{name.upper()} must be at least {least}; got {value}")
+                    least_of = (
+                        f"at least {least}" if isinstance(value, int) else f"finite and at least {least}"
+                    )
+                    raise UserError(f"{PREFIX}{name.upper()} must be {least_of}; got {value}")
         if self.max_queue < self.max_images:
             raise UserError(
-                f"{PREFIX}MAX_QUEUE must be at least {PREFIX}MAX_IMAGES, which is {self.max_images}; "
+                f"{PREFIX}MAX_QUEUE must be at least {PREFIX}MAX_IMAGES, {self.max_images}; "
                 f"got {self.max_queue}"
             )
 
@@ -136,15 +140,14 @@ def _rename(environment: MutableMapping[str, str]) -> None:
 
 def warn_renamed(before: str, now: str) -> None:
     """Warn of a former name of a variable or a flag."""
-    print(f"warning: {before} is now called {now}; the old name will go", file=sys.stderr)
+    print(f"warning: {before} is deprecated; use {now}", file=sys.stderr)
 
 
 def _read(variable: str, text: str, kind: Any) -> object:
     """Parse a variable's text as a field's type."""
-    if not text.strip(" ,"):  # an empty secret must not leave the server open
-        raise UserError(f"{variable} is set and empty; unset it or give it a value")
+    if not text.strip(" ,"):  # an empty list of API keys must not disable authentication
+        raise UserError(f"{variable} must not be empty; set it to a value or unset it")
     try:
         return TypeAdapter(kind).validate_strings(text)
     except ValidationError as error:
-        said = error.errors(include_url=False)[0]["msg"].replace("Input should be", "must be")
-        raise UserError(f"{variable} {said}; got {text!r}") from None
+        raise UserError(validation_message(error.errors(include_url=False), variable)) from None

@@ -30,7 +30,7 @@ FLOORS = {
         {"serving.middleware", "serving.repository", "serving.offline", "serving.launcher", "serving.client"},
         {"serving.settings", "serving.metrics"},
         {"serving.runtime"},
-        {"serving.imaging", "serving.system"},
+        {"serving.imaging", "serving.system", "serving.validation"},
         {"serving.errors", "serving.arrays"},
     ),
     "training": (
@@ -268,6 +268,7 @@ COVERED_ELSEWHERE = {
         "serving/imaging/intake.py": "tests/serving/runtime/test_pipeline.py",
         "serving/arrays.py": "tests/serving/runtime/test_engine.py",
         "serving/errors.py": "tests/serving/api/test_app.py",
+        "serving/validation.py": "tests/test_messages.py",
         "serving/metrics.py": "tests/serving/middleware/test_request.py",
         "serving/launcher.py": "tests/serving/test_service.py",
         "serving/api/requests.py": "tests/serving/api/test_sampling.py",

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,16 @@ from serving.runtime.pretrained import pretrained, table
 from tests.training.artifacts.test_import_weights import Original
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/training.md", "docs/export.md", "docs/serving.md")
+PAGES = ("README.md", "docs/python.md", "docs/training.md", "docs/export.md", "docs/serving.md")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 
 
 def blocks(kind: str) -> list[str]:
-    """All code blocks of a kind: `bash` is run, `bash ask` and `python` beside `bash serve`, `sh` checked."""
+    """All code blocks of a kind.
+
+    `bash` and `python local` are run, `bash ask` and `python` beside `bash serve`; `sh` is checked.
+    """
     found = re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert found, f"there is no {kind} block"
     return found
@@ -59,6 +63,7 @@ def shortened(text: str) -> str:
 def test_train_export_serve(as_run, tmp_path):
     """Every block of every page, in order, in one folder; a server answers those that ask."""
     port = str(free_port())
+    shutil.copytree(ROOT / "artifacts", tmp_path / "artifacts")
     said = [run("bash", "-ec", as_run(text), cwd=tmp_path) for text in blocks("bash")]
     with Image.open(tmp_path / "first.png") as sheet:
         assert sheet.size == (8 * 30 + 2, 8 * 30 + 2)
@@ -80,9 +85,23 @@ def test_train_export_serve(as_run, tmp_path):
         with Image.open(tmp_path / "sheet.png") as sheet:
             assert sheet.size == (4 * 30 + 2, 4 * 30 + 2)
         assert (tmp_path / "styled.png").read_bytes() == by_command
-        (client,) = blocks("python")
-        run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
+        for client in blocks("python"):
+            run(sys.executable, "-c", client.replace("3000", port), cwd=tmp_path)
         assert "GAN Zoo" in httpx.get(f"{url}/").text
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python local"))))
+def test_the_examples_in_python(number, tmp_path):
+    run(sys.executable, "-c", blocks("python local")[number], cwd=tmp_path)
+    for picture in tmp_path.glob("*.png"):
+        with Image.open(picture) as image:
+            assert min(image.size) >= 28
+
+
+def test_the_first_screen_of_the_readme_has_three_lines_of_python():
+    first = "\n".join((ROOT / "README.md").read_text().splitlines()[:12])
+    (code,) = re.findall(r"```python local\n(.*?)```", first, re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) == 3
 
 
 def commands() -> list[str]:

@@ -119,7 +119,9 @@ class TwoPlayerEntry(Entry):
         if "label" in self.conditions and self.classes < 1:
             raise ConfigError(f"classes of a conditional entry must be at least 1; got {self.classes}")
         if self.augment and len(self.sample_shape) != 3:
-            raise ConfigError(f"augment must be empty for vectors of shape {self.sample_shape}; got {self.augment}")
+            raise ConfigError(
+                f"augment must be empty for vectors of shape {self.sample_shape}; got {self.augment}"
+            )
 
     @property
     def score_size(self) -> int:
@@ -176,8 +178,8 @@ class TwoPlayer(Trainer):
             normalise_spectrally(discriminator)
         if entry.regularizer == "gradient_penalty" and _ties_examples(discriminator):
             raise ConfigError(
-                "gradient_penalty needs a discriminator without batch normalisation, which makes the gradient "
-                "of an example depend on its batch; use --regularizer r1 or another discriminator"
+                "gradient_penalty needs a discriminator without batch normalisation, because it takes the "
+                "gradient of each example; use --regularizer r1 or another discriminator"
             )
         self.entry, self.device = entry, device
         self.generator = generator.to(device)

@@ -65,8 +65,8 @@ class TranslationEntry(Entry):
             )
         if min(height, width) < 3 * 2**self.discriminator_layers:
             raise ConfigError(
-                f"discriminator_layers must be at most {(min(height, width) // 3).bit_length() - 1} for images "
-                f"of {height}x{width}; got {self.discriminator_layers}"
+                f"discriminator_layers must be at most {(min(height, width) // 3).bit_length() - 1} for "
+                f"{height}x{width} images; got {self.discriminator_layers}"
             )
 
     @property

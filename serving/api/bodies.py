@@ -14,7 +14,8 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from serving.api.requests import TranslateRequest
-from serving.errors import APIError
+from serving.errors import APIError, shown
+from serving.validation import validation_message
 
 FORM = "multipart/form-data"
 RAW = ("image/*", "application/octet-stream")
@@ -35,11 +36,13 @@ async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, b
     """
     headers, asked = request.headers, request.query_params.multi_items()
     if len(asked) > MAX_FIELDS:
-        raise APIError(400, "invalid_request", f"a query may have {MAX_FIELDS} fields")
+        raise APIError(
+            400, "invalid_request", f"a query must have at most {MAX_FIELDS} fields; got {len(asked)}"
+        )
     body = await read_body(request, limit, (FORM, *RAW))
     fields, image = await _read_form(headers, body) if media_type(headers) == FORM else ([], body)
     if not image:
-        raise APIError(400, "invalid_request", "there is no image", "image")
+        raise APIError(400, "invalid_request", "image must not be empty; got 0 bytes", "image")
     return parse_fields(TranslateRequest, [*asked, *fields]), image
 
 
@@ -60,11 +63,13 @@ async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str
     try:
         form = await parser.parse()
     except Exception:  # the parser may raise anything on invalid forms
-        raise APIError(400, "invalid_request", "the form is damaged, or has more than one file") from None
+        valid = f"one file and at most {MAX_FIELDS} fields of at most {MAX_FIELD} bytes"
+        raise APIError(400, "invalid_request", f"the body must be a valid {FORM} with {valid}") from None
     try:
         file = form.get("image")
         if not isinstance(file, UploadFile):
-            raise APIError(400, "invalid_request", "the image must be a file of the form", "image")
+            given = "no such field" if file is None else "a text field"
+            raise APIError(400, "invalid_request", f"image must be a file field; got {given}", "image")
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         return fields, await file.read()
     finally:
@@ -77,7 +82,12 @@ def _form_type(headers: Headers) -> str:
     said["content-type"] = headers["content-type"]
     boundary = said.get_boundary()
     if not boundary or not BOUNDARY.fullmatch(boundary):
-        raise APIError(400, "invalid_request", "the form must name its boundary, of 70 characters at most")
+        raise APIError(
+            400,
+            "invalid_request",
+            "the Content-Type of a form must have a boundary of 1 to 70 characters; "
+            f"got {shown(headers['content-type'])}",
+        )
     return f'{FORM}; boundary="{boundary}"'
 
 
@@ -114,7 +124,8 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
     """
     kind = media_type(request.headers)
     if kind not in kinds and not any(fnmatchcase(kind, each) for each in kinds):
-        raise APIError(415, "unsupported_type", f"the body must be {' or '.join(filter(None, kinds))}")
+        accepted = " or ".join(filter(None, kinds))
+        raise APIError(415, "unsupported_type", f"Content-Type must be {accepted}; got {shown(kind)}")
     declared = request.headers.get("content-length", "")
     _must_be_small(int(declared[:20]) if declared.isdecimal() else 0, limit)
     body, more = bytearray(), True
@@ -128,13 +139,15 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
                 _must_be_small(len(body), limit)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise APIError(408, "too_slow", f"the body must come within {BODY_SECONDS:g} s") from None
+        raise APIError(
+            408, "too_slow", f"the body must arrive within {BODY_SECONDS:g} s; got {len(body)} bytes in time"
+        ) from None
     return bytes(body)
 
 
 def _must_be_small(size: int, limit: int) -> None:
     if size > limit:
-        raise APIError(413, "body_too_large", f"the body may have {limit} bytes")
+        raise APIError(413, "body_too_large", f"the body must be at most {limit} bytes; got more")
 
 
 async def read_json(request: Request, limit: int) -> bytes:
@@ -169,7 +182,8 @@ def parse_fields(kind: type[Asked], said: Sequence[tuple[str, str]]) -> Asked:
     """
     names = [name for name, _ in said]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise APIError(400, "invalid_request", "a field may stand once", twice[0][:64])
+        given = f"the field {shown(twice[0])} must be given at most once; got {names.count(twice[0])} values"
+        raise APIError(400, "invalid_request", given, twice[0][:64])
     with _validating():
         return kind.model_validate(dict(said))
 
@@ -180,6 +194,6 @@ def _validating() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = str(first["loc"][0])[:64] if first["loc"] else None
-        raise APIError(400, "invalid_request", first["msg"], field) from None
+        errors = error.errors(include_url=False, include_context=False)
+        field = str(errors[0]["loc"][0])[:64] if errors[0]["loc"] else None
+        raise APIError(400, "invalid_request", validation_message(errors), field) from None

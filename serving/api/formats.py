@@ -76,7 +76,11 @@ def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - named as in
     picture = sheets.picture(result.output, result.limits, result.columns)
     if max(picture.shape[:2]) > LARGEST.get(format, math.inf):
         raise APIError(
-            400, "invalid_request", f"{format} has {LARGEST[format]} pixels a side at most", "format"
+            400,
+            "invalid_request",
+            f"the format {format} allows at most {LARGEST[format]} pixels a side; "
+            f"got {max(picture.shape[:2])}",
+            "format",
         )
     return {"png": codec.encode_png, "webp": codec.encode_webp, "jpeg": codec.encode_jpeg}[format](picture)
 

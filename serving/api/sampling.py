@@ -17,7 +17,7 @@ from serving.api.formats import Result
 from serving.api.requests import InterpolateRequest, PictureRequest, SampleRequest
 from serving.api.responses import Stopwatch, model_for, respond
 from serving.arrays import Array
-from serving.errors import APIError, UserError
+from serving.errors import APIError, UserError, shown, unknown_version
 from serving.imaging.codec import PNG
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
@@ -93,7 +93,7 @@ class SamplingRoutes:
         asked = parse_fields(PictureRequest, request.query_params.multi_items()[:8])
         version = model.version
         if asked.version not in (None, version):
-            raise APIError(404, "unknown_version", f"{model.name} is of version {version} now", "version")
+            raise unknown_version(str(asked.version), model.name, version)
         tag = self._tag(model, request.url.path, asked)
         keep = "private" if self.repository.settings.all_keys else "public"
         headers = {
@@ -125,7 +125,8 @@ def _seed(request: Request) -> int:
     """Parse the seed in the path."""
     text = request.path_params["seed"]
     if not text.isascii() or not text.isdecimal() or len(text) > 16 or int(text) > MAX_SEED:
-        raise APIError(404, "not_found", f"a seed is a whole number from 0 to {MAX_SEED}", "seed")
+        text = f"seed must be an integer from 0 to {MAX_SEED}; got {shown(text)}"
+        raise APIError(404, "not_found", text, "seed")
     return int(text)
 
 
@@ -146,7 +147,8 @@ def inputs_of(
     # Random, but low enough that the seed of every image is valid.
     seed = secrets.randbelow(MAX_SEED - max_images) if request.seed is None else request.seed
     if seed + count - 1 > MAX_SEED:
-        raise APIError(400, "invalid_request", f"seed + n - 1 may be {MAX_SEED} at most", "seed")
+        text = f"seed + n - 1 must be at most {MAX_SEED}; got {seed + count - 1}"
+        raise APIError(400, "invalid_request", text, "seed")
     seeds = list(range(seed, seed + count))
     return draw_inputs(graph.inputs, seeds, label, request.truncation), seeds
 
@@ -166,7 +168,7 @@ def inputs_of_walk(
 
 def _must_be_few(count: int, max_images: int) -> None:
     if count > max_images:
-        raise APIError(400, "invalid_request", f"a request may ask for {max_images} pictures at most", "n")
+        raise APIError(400, "invalid_request", f"n must be at most {max_images}; got {shown(count)}", "n")
 
 
 def _class_of(labels: Sequence[str], label: int | str | None) -> int | None:
@@ -178,15 +180,19 @@ def _class_of(labels: Sequence[str], label: int | str | None) -> int | None:
 
 def _given(request: SampleRequest, size: int, rows: list[list[float]]) -> NDArray[np.float32]:
     if request.seed is not None:
-        raise APIError(400, "invalid_request", "give a seed or latents, not both", "latents")
+        raise APIError(400, "invalid_request", "latents must not be given with seed; omit one", "latents")
     if request.truncation is not None:
-        raise APIError(400, "invalid_request", "latents are taken as they are given", "truncation")
+        text = "truncation must not be given with latents; scale the latents instead"
+        raise APIError(400, "invalid_request", text, "truncation")
     if request.n not in (None, len(rows)):
-        raise APIError(400, "invalid_request", f"n is {request.n}; there are {len(rows)} latents", "n")
-    if any(len(row) != size for row in rows):
-        raise APIError(400, "invalid_request", f"every latent must have {size} numbers", "latents")
+        text = f"n must be the number of latents, {len(rows)}; got {request.n}"
+        raise APIError(400, "invalid_request", text, "n")
+    if wrong := {len(row) for row in rows} - {size}:
+        text = f"every row of latents must have {size} numbers; got {min(wrong)}"
+        raise APIError(400, "invalid_request", text, "latents")
     with np.errstate(over="ignore"):
         latents = np.array(rows, np.float32)
     if not np.isfinite(latents).all():
-        raise APIError(400, "invalid_request", "a latent's numbers must be finite as float32", "latents")
+        text = f"latents must be at most {np.finfo(np.float32).max:.1e} in magnitude, as float32; got more"
+        raise APIError(400, "invalid_request", text, "latents")
     return latents

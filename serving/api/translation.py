@@ -13,7 +13,7 @@ from serving.api.formats import Result
 from serving.api.requests import TranslateRequest
 from serving.api.responses import Stopwatch, model_for, respond
 from serving.arrays import Pixels
-from serving.errors import APIError
+from serving.errors import APIError, shown
 from serving.imaging import codec
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
@@ -77,5 +77,6 @@ def graph_of(request: TranslateRequest, manifest: Manifest) -> str:
     graph = next(iter(manifest.graphs)) if request.direction is None else request.direction
     if graph not in manifest.graphs:
         there = " or ".join(manifest.graphs)
-        raise APIError(400, "invalid_request", f"the direction must be {there}", "direction")
+        text = f"direction must be {there}; got {shown(graph)}"
+        raise APIError(400, "invalid_request", text, "direction")
     return graph

@@ -28,7 +28,7 @@ MOST_SLENDER = 1000
 """Maximum ratio of an image's longer side to its shorter side."""
 
 SCAN, MAX_SCANS = b"\xff\xda", 100
-"""Marker of a scan in a JPEG, and the maximum of scans.
+"""Marker of a scan in a JPEG, and the maximum number of scans.
 
 Each scan is a pass over the whole image; ordinary files have about a dozen."""
 
@@ -59,13 +59,20 @@ def decode(
             _must_be_small(image, data, max_pixels, grid)
             return flatten(image, channels)
     except UnidentifiedImageError:
-        raise APIError(415, "unsupported_image", f"an image must be {', '.join(formats)}") from None
+        accepted = ", ".join(formats)
+        raise APIError(
+            415, "unsupported_image", f"an image must have one of the formats {accepted}; got another one"
+        ) from None
     except Image.DecompressionBombError:
-        raise APIError(413, "image_too_large", f"an image may have {max_pixels} pixels") from None
+        raise APIError(
+            413, "image_too_large", f"an image must have at most {max_pixels} pixels; got more"
+        ) from None
     except (APIError, MemoryError):
         raise
     except Exception:  # decoders may raise anything on damaged files
-        raise APIError(400, "broken_image", "the image is damaged or cut short") from None
+        raise APIError(
+            400, "broken_image", "the image can't be decoded: it is damaged or truncated"
+        ) from None
 
 
 def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple[int, int]) -> None:
@@ -77,11 +84,15 @@ def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple
     width, height = image.size
     too_large = functools.partial(APIError, 413, "image_too_large")
     if _reach(width, *grid) * _reach(height, *grid) > max_pixels:
-        raise too_large(f"an image may have {max_pixels} pixels; got {width}x{height}")
+        raise too_large(f"an image must have at most {max_pixels} pixels after padding; got {width}x{height}")
     if max(width, height) > MOST_SLENDER * min(width, height):
-        raise too_large(f"an image may be {MOST_SLENDER} times as long as wide; got {width}x{height}")
+        raise too_large(
+            f"the longer side of an image must be at most {MOST_SLENDER} times the shorter side; "
+            f"got {width}x{height}"
+        )
     if image.format in ("JPEG", "MPO") and data.count(SCAN) > MAX_SCANS:
-        raise APIError(400, "broken_image", f"a JPEG may have {MAX_SCANS} scans")
+        text = f"a JPEG must have at most {MAX_SCANS} scans; got {data.count(SCAN)}"
+        raise APIError(400, "broken_image", text)
 
 
 def flatten(image: Image.Image, channels: int) -> Pixels:

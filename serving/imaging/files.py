@@ -23,7 +23,8 @@ def image_files(root: Path) -> list[Path]:
     """
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES)
     if not files:
-        raise UserError(f"no images are below {root}; looked for {', '.join(sorted(FOLDER_SUFFIXES))}")
+        suffixes = ", ".join(sorted(FOLDER_SUFFIXES))
+        raise UserError(f"there are no images in {root} or its subfolders; images end in {suffixes}")
     return files
 
 

@@ -55,7 +55,7 @@ def from_array(pixels: NDArray[Any]) -> Image.Image:
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if pixels.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[2] not in CHANNELS or not shaped.size:
         raise UserError(
-            "an array of an image must be uint8 (H, W) or (H, W, C) with 1, 3 or 4 channels; "
+            "an image array must be uint8 (H, W) or (H, W, C) with 1, 3 or 4 channels, and not empty; "
             f"got {pixels.dtype} {pixels.shape}"
         )
     plane = shaped[:, :, 0] if shaped.shape[2] == 1 else shaped
@@ -76,7 +76,7 @@ def to_pil(output: Array, columns: int = 0) -> Image.Image:
         return from_array(output)
     if output.ndim not in (2, 4) or not output.size:
         raise UserError(
-            "to_pil takes images (H, W, C) or (N, H, W, C), or vectors (N, D); "
+            "the array must be images (H, W, C) or (N, H, W, C), or vectors (N, D), and not empty; "
             f"got {output.dtype} {output.shape}"
         )
     return from_array(sheets.picture(output, columns=columns))

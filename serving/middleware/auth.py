@@ -33,7 +33,7 @@ class APIKeyAuth:
         given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
         digest = _digest(given.strip(" \t").encode("latin-1"))  # as Starlette decodes headers
         if not sum(hmac.compare_digest(digest, each) for each in self._digests):
-            raise APIError(401, "unauthorized", "a valid key is needed: Authorization: Bearer KEY")
+            raise APIError(401, "unauthorized", "a valid API key is required; send Authorization: Bearer KEY")
 
 
 def _digest(key: bytes) -> bytes:

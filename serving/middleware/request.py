@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import APIError
+from serving.errors import APIError, shown
 from serving.metrics import count_request
 from serving.middleware.access_log import AccessLog
 from serving.middleware.auth import APIKeyAuth
@@ -98,6 +98,20 @@ class Exchange:
             self.task.cancel()
 
 
+def _from_starlette(error: HTTPException, scope: Scope) -> APIError:
+    """Convert an error of Starlette's router to an API error."""
+    status, headers = error.status_code, dict(error.headers or {})
+    match status:
+        case 404:
+            code, text = "not_found", "there is nothing at this URL; /docs lists the API"
+        case 405:
+            allowed = headers.get("Allow", "another one")
+            code, text = "method_not_allowed", f"the method must be {allowed}; got {shown(scope['method'])}"
+        case _:
+            code, text = "bad_request", error.detail
+    return APIError(status, code, text, headers=headers)
+
+
 class RequestMiddleware:
     """Middleware around the whole app: auth, deadline, error responses, access log and metrics.
 
@@ -157,15 +171,18 @@ class RequestMiddleware:
         except APIError as api_error:
             return api_error
         except HTTPException as error:
-            code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-            return APIError(error.status_code, code, error.detail, headers=dict(error.headers or {}))
+            return _from_starlette(error, scope)
         except ClientDisconnect:
             exchange.gone = True
         except TimeoutError:
-            return APIError(503, "too_late", f"no answer within {self.deadline:g} s; try again shortly")
+            return APIError(
+                503, "too_late", f"the response was not ready within {self.deadline:g} s; try again later"
+            )
         except Exception:
             logger.exception("request %s failed", exchange.id)
-            return APIError(500, "internal_error", "the server failed; its log has the request's id")
+            return APIError(
+                500, "internal_error", "internal server error; search the server's log for the request id"
+            )
         return None
 
     async def _send_error(self, api_error: APIError, exchange: Exchange) -> None:

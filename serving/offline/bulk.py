@@ -25,7 +25,7 @@ from serving.system.signals import stoppable
 
 PLAN, INDEX = "plan.json", "index.json"
 
-GOES_ON = "the same command again does what is missing"
+GOES_ON = "run the same command again to complete it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +136,12 @@ def _must_be_the_plan_of(out: Path, plan: Plan) -> None:
         raise UserError(f"{out / PLAN} is damaged: {error}") from error
     here = dataclasses.asdict(plan)
     differences = [
-        f"{key}: {there.get(key)} there, {here[key]} here" for key in here if there.get(key) != here[key]
+        f"{key} {there.get(key)} instead of {here[key]}" for key in here if there.get(key) != here[key]
     ]
     if differences:
-        raise UserError(f"{out} holds other shards ({'; '.join(differences)}); choose another --out")
+        raise UserError(
+            f"{out} contains shards of other options: {', '.join(differences)}; choose another --out"
+        )
 
 
 def _json(content: dict[str, Any]) -> bytes:
@@ -200,7 +202,7 @@ def write_tar(
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        stoppable("nothing is kept of a single tar"),
+        stoppable("no file was written; sampling to a folder can be resumed"),
         packing(cores()) as pack,
         progress(len(seeds), "sampling", "samples") as advance,
     ):

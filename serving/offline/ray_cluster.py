@@ -28,22 +28,26 @@ def ray_writer(pipeline: Pipeline, plan: Plan, out: Path) -> Write:
         UserError: the pipeline is not an artifact's, or Ray is not installed.
     """
     if pipeline.artifact is None:
-        raise UserError("a cluster samples artifacts, and this is no artifact; `ganzoo export` makes one")
+        raise UserError(
+            "--ray requires an artifact; got networks in memory; create one with `ganzoo export RUN`"
+        )
     artifact = pipeline.artifact.resolve()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray.data
     except ImportError as error:
-        raise UserError("--ray wants a package that is not installed: pip install 'gan-zoo[ray]'") from error
+        raise UserError(
+            "ray is not installed, which --ray requires; pip install 'gan-zoo[ray]' installs it"
+        ) from error
 
     def write(shards: list[int], advance: Advance) -> Iterator[Shard]:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
-            # Ray has replaced the signal handlers.
+            # Install the signal handlers again, because Ray has replaced them.
             with stoppable(GOES_ON):
                 for row in _rows(ray, (artifact, plan, out.resolve()), shards):
                     if row["fault"]:
-                        raise UserError(f"a machine of the cluster failed: {row['fault']}")
+                        raise UserError(f"a worker of the Ray cluster failed: {row['fault']}")
                     advance(row["samples"])
                     yield Shard(row["file"], row["samples"], row["sha256"])
         finally:
@@ -79,7 +83,7 @@ def _workers(ray: Any, cuda: bool) -> tuple[int, int]:
     machines = [Counter(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     places = [int(machine["GPU" if cuda else "CPU"]) for machine in machines]
     if not any(places):
-        raise UserError(f"no machine of the cluster has a {'GPU' if cuda else 'processor'} to give")
+        raise UserError(f"no machine of the Ray cluster has a {'GPU' if cuda else 'CPU core'}")
     # Any worker may run on any machine, so each gets the smallest share of a machine's cores.
     cores = [int(machine["CPU"]) // each for machine, each in zip(machines, places, strict=True) if each]
     return sum(places), max(1, min(cores))
@@ -106,7 +110,10 @@ class Worker:
         """
         pipeline = load(self.artifact, provider=self.plan.provider, threads=self.share)
         if pipeline.version != self.plan.version:
-            raise UserError(f"{self.artifact} is {pipeline.version} there, and {self.plan.version} here")
+            raise UserError(
+                f"{self.artifact} must have the version {self.plan.version} on every machine; "
+                f"got {pipeline.version}"
+            )
         return pipeline
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

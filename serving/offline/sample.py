@@ -78,12 +78,13 @@ def must_be_a_place(out: Path, shard_size: int | None, ray: bool) -> None:
     """
     is_file, in_shards = out.suffix in (".png", ".npy", ".tar"), shard_size is not None or ray
     if shard_size is not None and shard_size < 1:
-        raise UserError(f"shard_size must be at least 1; got {shard_size}")
+        raise UserError(f"--shard-size must be at least 1; got {shard_size}")
     if is_file and in_shards:
-        raise UserError(f"shards are written into a folder; got {out.name}")
+        raise UserError(f"--out must be a folder with --shard-size or --ray; got {out.name}")
     if out.suffix and not is_file and not in_shards:
         raise UserError(
-            f"samples are written as .png, .npy, .tar or, with --shard-size, a folder; got {out.name}"
+            f"--out must be a .png, .npy or .tar file, or a folder without a suffix; got {out.name}; "
+            "a folder with a suffix requires --shard-size or --ray"
         )
 
 

@@ -43,21 +43,21 @@ def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the destination of each image, and the image."""
     if given.is_file():
         if out.suffix != ".png":
-            raise UserError(f"a translation is written as .png; got {out.name}")
+            raise UserError(f"the output of an image must be a .png file; got {out.name}")
         if out.resolve() == given.resolve():
-            raise UserError(f"{out} would be overwritten by its translation; choose another place")
+            raise UserError(f"the output must not be the image itself; got {out}")
         yield out, given
         return
     files = image_files(given)
     if out.is_file() or out.suffix.lower() in FOLDER_SUFFIXES:
-        raise UserError(f"what comes of a folder is a folder; got {out.name}")
+        raise UserError(f"the output of a folder must be a folder; got {out.name}")
     if out.resolve().is_relative_to(given.resolve()):
-        raise UserError(f"{out} is in {given}, and would be translated too the next time")
+        raise UserError(f"the output must be outside the folder of images, {given}; got {out}")
     seen: dict[Path, Path] = {}
     for file in files:
         target = (out / file.relative_to(given)).with_suffix(".png")
         if target in seen:
-            raise UserError(f"{seen[target]} and {file} would both become {target}")
+            raise UserError(f"{seen[target]} and {file} have the same output, {target}; rename one of them")
         seen[target] = file
         yield target, file
 

@@ -68,7 +68,8 @@ def _check(data: bytes, name: str, graph: Graph, variant: Variant, case: Case, b
     golden.must_be_near(variant.loss, variant.precision)
     psnr = golden.psnr(case.pixels - alone)
     if psnr < variant.loss.psnr - SPREAD:
-        raise ParityError(f"{psnr:.1f} dB to PyTorch; it was {variant.loss.psnr:.1f} dB at export")
+        least = variant.loss.psnr - SPREAD
+        raise ParityError(f"the PSNR to PyTorch must be at least {least:.1f} dB; got {psnr:.1f} dB")
     return f"{psnr:.1f} dB to PyTorch, the same in any batch"
 
 
@@ -79,8 +80,10 @@ def _must_be_equal(many: Array, alone: Array) -> None:
         ParityError: they differ.
     """
     if many.shape != alone.shape:
-        raise ParityError(f"a batch comes out as {many.shape}; it should be {alone.shape}")
+        raise ParityError(f"the output of a batch must have the shape {alone.shape}; got {many.shape}")
     if many.dtype == np.uint8:
         golden.must_not_depend_on_batch(alone, many)
     elif not np.abs(many - alone).max() <= golden.MAX_ABS_ERROR:
-        raise ParityError(f"rows differ between a batch of {len(many)} and alone")
+        raise ParityError(
+            f"a row must be the same in every batch; rows differ between batches of {len(many)} and 1"
+        )

@@ -105,7 +105,9 @@ def write_alone(
     """
     pipeline = _pipeline(artifact)
     if pipeline.version != version:
-        raise UserError(f"{artifact} is {pipeline.version} now, and was {version}")
+        raise UserError(
+            f"{artifact} must keep the version {version} while it is used; got {pipeline.version}"
+        )
     return write_shard(path, map(pack, pipeline.samples(seeds, label, truncation)))
 
 

@@ -240,7 +240,7 @@ class Batcher:
             output = self._run(joined)
             seconds = time.perf_counter() - start
             if len(output) != rows:
-                raise RuntimeError(f"{rows} rows went in, and {len(output)} came out")
+                raise RuntimeError(f"a batch of {rows} rows must have {rows} outputs; got {len(output)}")
         except Exception as error:
             if len(batch) == 1:
                 return [error]

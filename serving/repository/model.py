@@ -68,9 +68,11 @@ class ServedModel:
         try:
             output = await self.batchers[graph].submit(inputs)
         except OutOfMemory as error:
-            raise APIError(503, "out_of_memory", "there is no memory for this; try again, or less") from error
+            text = "there is not enough memory for this request; try again later, or send less"
+            raise APIError(503, "out_of_memory", text) from error
         if output.dtype.kind == "f" and not np.isfinite(output).all():
-            raise APIError(400, "invalid_request", "what comes of these latents is not finite", "latents")
+            text = "latents must give finite outputs; got infinity or NaN; use smaller numbers"
+            raise APIError(400, "invalid_request", text, "latents")
         return output
 
 
@@ -133,7 +135,9 @@ def try_out(engine: Engine, sizes: set[int]) -> None:
             try:
                 engine.run(name, inputs)
             except Exception as error:  # ONNX Runtime's own errors share no class
-                raise EngineError(f"the graph {name} of {engine.manifest.name} fails: {error}") from error
+                raise EngineError(
+                    f"the graph {name} of {engine.manifest.name} can't be run: {error}"
+                ) from error
 
 
 def _zeros(tensor: Tensor, rows: int) -> Array:

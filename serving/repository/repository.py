@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from serving.errors import APIError, EngineError
+from serving.errors import APIError, EngineError, shown
 from serving.metrics import MODELS, RELOADS
 from serving.repository.admission import Admission
 from serving.repository.model import ServedModel, load_model, try_out
@@ -57,9 +57,9 @@ class ModelRepository:
         """
         root = self.settings.artifacts
         if not root.is_dir():
-            raise EngineError(f"there is no folder {root}; `ganzoo export RUN` makes an artifact")
+            raise EngineError(f"there is no folder {root}; create an artifact with `ganzoo export RUN`")
         if not artifact_folders(root):
-            raise EngineError(f"{root} holds no artifact; `ganzoo export RUN` makes one")
+            raise EngineError(f"the folder {root} contains no artifact; create one with `ganzoo export RUN`")
         self.refresh()
         if not self.models:
             raise EngineError(next(iter(self.faults.values())))
@@ -115,7 +115,7 @@ class ModelRepository:
         except Exception as error:  # parsers may raise anything on unknown files
             self.faults = {**self.faults, name: str(error).replace(str(folder), name)}
             RELOADS.labels("refused").inc()
-            logger.error("%s is not loaded: %s", name, error)
+            logger.error("the artifact %s can't be loaded: %s", name, error)
             return
         self.faults = _without(self.faults, name)
 
@@ -125,7 +125,7 @@ class ModelRepository:
             try:
                 self.refresh()
             except Exception:
-                logger.exception("could not check for changed artifacts")
+                logger.exception("can't check for changed artifacts")
 
     def find(self, name: str, task: str | None = None) -> ServedModel:
         """Return the model of a name, which is never used as a path.
@@ -135,11 +135,12 @@ class ModelRepository:
         """
         model = self.models.get(name)
         if model is None:
-            there = ", ".join(self.models)
-            raise APIError(404, "unknown_model", f"there is no such model; there are {there}")
+            names = ", ".join(self.models) or "none"
+            raise APIError(404, "unknown_model", f"there is no model {shown(name)}; the server has {names}")
         if task not in (None, model.manifest.task):
             does = {"sample": "samples", "translate": "translates images"}[model.manifest.task]
-            raise APIError(400, "wrong_task", f"{name} {does}; ask for /{model.manifest.task}")
+            text = f"the model {name} {does} and can't {task}; use /{model.manifest.task}"
+            raise APIError(400, "wrong_task", text)
         return model
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serving.errors import EngineError
+from serving.errors import EngineError, shown
 from serving.runtime.manifest import FORMAT, MANIFEST_FILE, Golden, Manifest, ManifestError, Variant
+from serving.validation import validation_message
 
 
 def is_artifact(source: Path) -> bool:
@@ -30,9 +31,12 @@ def read_file(folder: Path, part: Variant | Golden) -> bytes:
     try:
         data = (folder / part.file).read_bytes()
     except OSError as error:
-        raise EngineError(f"{folder / part.file} can't be read ({error.strerror})") from error
+        raise EngineError(f"{folder / part.file} can't be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise EngineError(f"{folder / part.file} is damaged: its SHA-256 is not the manifest's")
+        raise EngineError(
+            f"{folder / part.file} is damaged: its SHA-256 differs from that in {MANIFEST_FILE}; "
+            "export or copy the artifact again"
+        )
     return data
 
 
@@ -47,20 +51,21 @@ def read_manifest(folder: Path) -> Manifest:
         data = path.read_bytes()
     except OSError as error:
         raise ManifestError(
-            f"{folder} is no artifact: {MANIFEST_FILE} can't be read ({error.strerror})"
+            f"the folder {folder} is not an artifact: {MANIFEST_FILE} can't be read: {error.strerror}; "
+            "create an artifact with `ganzoo export RUN`"
         ) from error
     try:
         content = json.loads(data)
         if isinstance(content, dict) and content.get("format") != FORMAT:
             raise ManifestError(
-                f"{path} has format {content.get('format')}; this version reads {FORMAT}: use a newer one"
+                f"the format of {path} must be {FORMAT}; got {shown(content.get('format'))}; "
+                "newer formats require a newer version of gan-zoo"
             )
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(f"{path}: {place}: {first['msg']}") from error
+        message = validation_message(error.errors(include_url=False), "the content")
+        raise ManifestError(f"{path} is not a valid manifest: {message}") from error
     except ValueError as error:
         if isinstance(error, ManifestError):
             raise
-        raise ManifestError(f"{path} is not JSON: {error}") from error
+        raise ManifestError(f"{path} is not valid JSON: {error}") from error

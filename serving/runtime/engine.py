@@ -13,7 +13,14 @@ import numpy as np
 from serving.arrays import Array
 from serving.errors import EngineError
 from serving.runtime.artifact import read_file, read_manifest
-from serving.runtime.manifest import Graph, Manifest, Precision, ProviderName, Tensor
+from serving.runtime.manifest import (
+    MANIFEST_FILE,
+    Graph,
+    Manifest,
+    Precision,
+    ProviderName,
+    Tensor,
+)
 from serving.runtime.sessions import Options, choose_provider, open_session
 
 logger = logging.getLogger("ganzoo")
@@ -69,7 +76,9 @@ class Engine:
         except EngineError as error:
             if provider != "auto" or choose_provider(provider) == "cpu":
                 raise
-            logger.warning("running %s on the CPU: %s", self.manifest.name, error)
+            logger.warning(
+                "CUDA can't be used for %s, which runs on the CPU instead: %s", self.manifest.name, error
+            )
             self.provider = "cpu"
             self._open()
         for name, session in self.sessions.items():
@@ -105,7 +114,7 @@ class Engine:
         with self._lock:
             session = self.sessions.get(graph)
             if self._closed:
-                raise EngineError(f"the pipeline of {self.manifest.name} is closed; load it again")
+                raise EngineError(f"the pipeline of {self.manifest.name} is closed; load the artifact again")
         failed = id(session)
         try:
             output = self._run(session, graph, inputs)
@@ -115,7 +124,7 @@ class Engine:
             said = str(error)
             if not any(words in said.lower() for words in NO_MEMORY):
                 raise
-        del session  # the last reference: the error's traceback, which held one too, is gone by now
+        del session  # frees it: this is the last reference, now that the error's traceback is gone
         self._start_anew(graph, failed)
         raise OutOfMemory(said)
 
@@ -138,17 +147,19 @@ class Engine:
             self._starved[graph] += 1
             if self._starved[graph] > 1 and graph in self.sessions:
                 return
-            logger.warning("out of memory in %s of %s; reopening its session", graph, self.manifest.name)
+            logger.warning(
+                "out of memory in the graph %s of %s; reopening its session", graph, self.manifest.name
+            )
             self.sessions.pop(graph, None)
             try:
                 self._open_graph(graph)
             except EngineError as error:
                 self._starved[graph] += 1
-                logger.error("%s can't be reopened: %s", graph, error)
+                logger.error("the session of the graph %s can't be reopened: %s", graph, error)
 
     def _run(self, session: Any, graph: str, inputs: Mapping[str, Array]) -> Array:
         if session is None:
-            raise OutOfMemory(f"out of memory: {graph} could not be reopened")
+            raise OutOfMemory(f"out of memory: the session of the graph {graph} could not be reopened")
         if self.manifest.graphs[graph].any_size:
             return self._translate(session, inputs["image"], self._pixels[graph])
         output: Array
@@ -182,7 +193,8 @@ def must_match(session: Any, name: str, graph: Graph) -> None:
     output = _signature(_ort_type(graph.output), graph.output.shape)
     if found != said or outputs != [output]:
         raise EngineError(
-            f"the graph {name} takes {found} and gives {outputs}; its manifest says {said} and {output}"
+            f"the graph {name} must have the inputs {said} and the output {output}, as in {MANIFEST_FILE}; "
+            f"got the inputs {found} and the outputs {outputs}"
         )
 
 

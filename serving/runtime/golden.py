@@ -60,7 +60,7 @@ def read_golden(data: bytes) -> Case:
     arrays = safetensors.numpy.load(data)
     case = Case(arrays, arrays.pop(EXPECTED))
     if not np.isfinite(case.expected).all():
-        raise ParityError("the expected output holds numbers that are not finite; export the run again")
+        raise ParityError("the expected output must be finite; got NaN or infinity; export the run again")
     return case
 
 
@@ -78,7 +78,7 @@ def float_error(output: Array, case: Case, bound: float) -> float:
     worst = float(np.abs(output - case.expected).max())
     if not worst <= bound:
         raise ParityError(
-            f"the graph differs from PyTorch by {worst:.2g} for {case}; at most {bound:.0e} is allowed"
+            f"the graph must differ from PyTorch by at most {bound:.0e}; got {worst:.2g} for {case}"
         )
     return worst
 
@@ -92,7 +92,8 @@ def level_error(output: Array, case: Case) -> int:
     worst = int(np.abs(case.pixels - output).max())
     if worst > MAX_LEVEL_ERROR:
         raise ParityError(
-            f"the graph's pixels differ from PyTorch's by {worst} levels for {case}; at most 1 is allowed"
+            f"the graph must differ from PyTorch by at most {MAX_LEVEL_ERROR} of 255 levels; "
+            f"got {worst} levels for {case}"
         )
     return worst
 
@@ -105,8 +106,8 @@ def must_be_near(loss: Loss, precision: Precision) -> None:
     """
     if not loss.psnr >= MIN_PSNR[precision]:
         raise ParityError(
-            f"{precision} costs too much: {loss.psnr:.1f} dB to the float graph over {loss.samples} outputs, "
-            f"at worst {loss.max_level_error} levels; {MIN_PSNR[precision]:.0f} dB are wanted"
+            f"the PSNR of {precision} to the fp32 graph must be at least {MIN_PSNR[precision]:.0f} dB; "
+            f"got {loss.psnr:.1f} dB over {loss.samples} outputs, at worst {loss.max_level_error} levels"
         )
 
 
@@ -127,5 +128,6 @@ def must_not_depend_on_batch(output: Array, whole: Array) -> None:
     differing = np.any(output != whole[: len(output)], axis=(1, 2, 3)).nonzero()[0]
     if len(differing):
         raise ParityError(
-            f"picture {differing[0]} differs between a batch of {len(output)} and one of {len(whole)}"
+            "an image must be the same in every batch; "
+            f"image {differing[0]} differs between a batch of {len(output)} and one of {len(whole)}"
         )

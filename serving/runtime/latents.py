@@ -75,9 +75,9 @@ def interpolate_inputs(
         UserError: there are too few seeds or rows, or a number is out of range.
     """
     if len(seeds) < 2:
-        raise UserError(f"seeds must be at least 2 to interpolate between; got {len(seeds)}")
+        raise UserError(f"seeds must have at least 2 items; got {len(seeds)}")
     if n < 2:
-        raise UserError(f"n must be at least 2, since both ends are included; got {n}")
+        raise UserError(f"n must be at least 2; got {n}")
     for seed in seeds:
         must_be_seeds(1, seed)
     corners = draw_inputs(specs, seeds, label, truncation)
@@ -93,7 +93,9 @@ def _draw(spec: Tensor, seeds: list[int], label: int | None) -> Array:
             classes = [seed % spec.classes if label is None else label for seed in seeds]
             return np.array(classes, np.int64)
         case _:
-            raise EngineError(f"an input of the meaning {spec.meaning} can't be drawn")
+            raise EngineError(
+                f"an input of a model that samples must be a latent or a label; got {spec.meaning}"
+            )
 
 
 class Key(ISeedSequence):

@@ -37,10 +37,10 @@ def load(
     engine = Engine(folder, provider, precision, Options(threads=threads))
     for name, variant in engine.variants.items():
         if variant.precision != precision:
-            there = sorted({each.precision for each in engine.manifest.graphs[name].variants})
+            variants = engine.manifest.graphs[name].variants
             raise UserError(
                 f"{folder} has no graph {name} of {precision} for the provider {engine.provider}; "
-                f"it has {', '.join(there)}"
+                f"it has {', '.join(f'{each.precision} for {each.provider}' for each in variants)}"
             )
     return pipeline_of(engine, folder)
 

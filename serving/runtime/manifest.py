@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from serving.errors import UserError
+from serving.errors import UserError, shown
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -65,14 +65,14 @@ class Tensor(_Part):
         """Size of the last dimension: of a latent, a vector, or an image's channels."""
         last = self.shape[-1]
         if not isinstance(last, int):
-            raise ManifestError(f"the last dimension of {self.shape} must be a number")
+            raise ManifestError(f"the last dimension of a shape must be a number; got {self.shape}")
         return last
 
     @property
     def classes(self) -> int:
         """Number of classes of a label."""
         if self.range is None:
-            raise ManifestError("a label must have a range")
+            raise ManifestError("a label must have a range; got none")
         return int(self.range[1]) + 1
 
 
@@ -125,7 +125,11 @@ class Variant(_Part):
     @model_validator(mode="after")
     def _is_measured(self) -> "Variant":
         if (self.parity is None, self.loss is None) != (self.precision != "fp32", self.precision == "fp32"):
-            raise ValueError("a graph of fp32 has its parity, and one of a smaller type its loss")
+            given = [name for name in ("parity", "loss") if getattr(self, name) is not None]
+            raise ValueError(
+                "a variant must have parity if its precision is fp32, else loss, and not both; "
+                f"got {self.precision} with {' and '.join(given) or 'neither'}"
+            )
         return self
 
 
@@ -150,7 +154,9 @@ class Graph(_Part):
     def _has_one_of_each(self) -> "Graph":
         kinds = [(variant.provider, variant.precision) for variant in self.variants]
         if kinds[0] != ("any", "fp32") or len(set(kinds)) < len(kinds):
-            raise ValueError(f"variants must be ('any', 'fp32') first, and each once; got {kinds}")
+            raise ValueError(
+                f"the first variant must be ('any', 'fp32'), and no two may be equal; got {kinds}"
+            )
         return self
 
     @property
@@ -243,7 +249,10 @@ class Manifest(_Part):
     def _suits_the_task(self) -> "Manifest":
         for name, graph in self.graphs.items():
             if self.task == "translate" and list(graph.inputs) != ["image"]:
-                raise ValueError(f"the graph {name} must have one input, image, to translate")
+                raise ValueError(
+                    f"the graph {name} of a model that translates must have one input, image; "
+                    f"got {', '.join(graph.inputs) or 'none'}"
+                )
         return self
 
     @cached_property
@@ -266,14 +275,14 @@ def class_of(labels: Sequence[str], label: str | int | None) -> int | None:
     if label is None:
         return None
     if not labels:
-        raise UserError(f"this model has no classes, so it takes no label; got {str(label)[:100]!r}")
+        raise UserError(f"label must be omitted, because this model has no classes; got {shown(label)}")
     if isinstance(label, str) and label in labels:
         return labels.index(label)
     if isinstance(label, int) and 0 <= label < len(labels):
         return label
     raise UserError(
-        f"label must be one of {', '.join(labels)}, or its number, 0 to {len(labels) - 1}; "
-        f"got {label if isinstance(label, int) else repr(str(label)[:100])}"
+        f"label must be one of {', '.join(labels)}, or a number from 0 to {len(labels) - 1}; "
+        f"got {shown(label)}"
     )
 
 

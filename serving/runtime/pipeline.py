@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Self, overload
 import numpy as np
 
 from serving.arrays import Array, Pixels
-from serving.errors import UserError
+from serving.errors import UserError, shown
 from serving.imaging import codec, sheets
 from serving.imaging.intake import ImageLike, to_pixels
 from serving.runtime.display import describe, to_html
@@ -168,7 +168,7 @@ class Pipeline:
         if name is None:
             return next(iter(self.inputs))
         if name not in self.inputs:
-            raise UserError(f"direction must be {' or '.join(self.inputs)}; got {name}")
+            raise UserError(f"direction must be {' or '.join(self.inputs)}; got {shown(name)}")
         return name
 
     def _channels(self, graph: str) -> int:
@@ -177,7 +177,10 @@ class Pipeline:
     def _must_be_batch(self, graph: str, pixels: Array) -> Pixels:
         channels = self._channels(graph)
         if pixels.dtype != np.uint8 or pixels.shape[3] != channels or not pixels.size:
-            raise UserError(f"a batch must be uint8 (N, H, W, {channels}); got {pixels.dtype} {pixels.shape}")
+            raise UserError(
+                f"a batch of images must be uint8 (N, H, W, {channels}) and not empty; "
+                f"got {pixels.dtype} {pixels.shape}"
+            )
         return pixels
 
     def _translate(self, graph: str, pixels: Pixels) -> Pixels:
@@ -248,4 +251,4 @@ class Pipeline:
         """
         if self.task != task:
             does = {"sample": "samples from latents", "translate": "translates images"}
-            raise UserError(f"this model {does[self.task]}; it can't {task}: use `{self.task}`")
+            raise UserError(f"this model {does[self.task]} and can't {task}; use `{self.task}`")

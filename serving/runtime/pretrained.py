@@ -11,7 +11,7 @@ ARTIFACTS = Path("artifacts")
 """Folder of your own artifacts, below the working directory."""
 
 RUN_FILE = "run.json"
-"""File that tells the folder of a training run from that of an artifact."""
+"""File that identifies the folder of a training run."""
 
 HEADLINES = ("frechet", "a2b_l1", "b2a_l1", "a2b_frechet", "modes_covered", "wasserstein2")
 """Scores to show for an artifact; the first that it has is shown."""
@@ -66,7 +66,8 @@ def find_artifact(name: str | Path) -> Path:
         return given
     if is_run(given):
         raise UserError(
-            f"{given} is a training run, not an artifact; `ganzoo export {given}` makes one of it"
+            f"the folder {given} is a training run, not an artifact; "
+            f"create an artifact with `ganzoo export {given}`"
         )
     if len(given.parts) == 1:
         for folder in (ARTIFACTS, pretrained_folder()):
@@ -74,10 +75,13 @@ def find_artifact(name: str | Path) -> Path:
                 return folder / given
     if given.is_dir():
         raise UserError(
-            f"{given} is no artifact: it has no {MANIFEST_FILE}; `ganzoo export` writes artifacts"
+            f"the folder {given} is not an artifact: it has no {MANIFEST_FILE}; "
+            "create one with `ganzoo export RUN`"
         )
     there = sorted({path.name for folder in (ARTIFACTS, pretrained_folder()) for path in _artifacts(folder)})
-    raise UserError(f"there is no artifact {str(name)!r}: give a folder, or a name of {', '.join(there)}")
+    raise UserError(
+        f"there is no artifact {str(name)!r}; give the path of a folder or one of {', '.join(there)}"
+    )
 
 
 def _artifacts(folder: Path) -> list[Path]:

@@ -82,7 +82,7 @@ def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:
         case "cpu":
             return "cpu"
         case "cuda" if missing:
-            raise EngineError(f"CUDA is asked for and can't be used: {missing}")
+            raise EngineError(f"the provider cuda can't be used: {missing}; use cpu or auto")
         case _:
             return "cpu" if missing else "cuda"
 
@@ -90,7 +90,7 @@ def choose_provider(name: ProviderName) -> Literal["cpu", "cuda"]:
 def _cuda_missing() -> str | None:
     """Return why CUDA can't be used, or None if it can."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "this ONNX Runtime is built without it (onnxruntime-gpu has it)"
+        return "this ONNX Runtime is built without CUDA (install onnxruntime-gpu)"
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -124,9 +124,9 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     try:
         session = ort.InferenceSession(model, session_options, providers=providers)
     except Exception as error:  # ONNX Runtime's own errors share no class
-        raise EngineError(f"{provider.upper()} can't run this graph: {error}") from error
+        raise EngineError(f"the provider {provider} can't run this graph: {error}") from error
     if provider == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise EngineError("CUDA could not be loaded; ONNX Runtime's message above says why")
+        raise EngineError("the provider cuda could not be loaded; see the message of ONNX Runtime above")
     session.disable_fallback()
     session._model_bytes = None  # frees the file, which was kept for the fallback disabled above
     _trim_heap()

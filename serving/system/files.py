@@ -130,15 +130,18 @@ def sweep(*folders: Path) -> None:
 
 
 def must_hold_nothing_else(folder: Path, file: str, kind: str) -> None:
-    """Check that a folder without `file` is empty, but for locks and that file half written.
+    """Check that a folder without `file` is empty, except for lock files and a partial `file`.
 
     Args:
         folder: the folder.
         file: name of the file that marks the folder as one of its kind.
-        kind: what such a folder holds, for the message.
+        kind: content of such a folder, for the message.
 
     Raises:
         UserError: the folder holds something else; it is named.
     """
     if others := {path.name for path in folder.iterdir()} - LOCK_FILES - {file + PARTIAL}:
-        raise UserError(f"{folder} holds {min(others)} and no {kind}; choose another --out")
+        raise UserError(
+            f"{folder} must be empty or contain the same {kind}; it contains {min(others)}; "
+            "choose another --out"
+        )

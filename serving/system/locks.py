@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         pid = holder.read_text() if holder.exists() else "unknown"
-        raise InUseError(f"{folder} is in use by process {pid}") from None
+        raise InUseError(f"{folder} is in use by process {pid}; wait for it to end") from None
     try:
         holder.write_text(str(os.getpid()))
         yield

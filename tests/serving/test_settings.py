@@ -20,11 +20,13 @@ def test_there_and_back():
 
 
 def test_without_artifacts_here_those_beside_the_package_are_served(tmp_path, monkeypatch):
-    package = tmp_path / "package" / "serving" / "settings.py"
+    package = tmp_path / "package" / "serving"
     (tmp_path / "package" / "artifacts").mkdir(parents=True)
-    monkeypatch.setattr("serving.settings.__file__", str(package))
+    monkeypatch.setattr("serving.runtime.pretrained.__file__", str(package / "runtime" / "pretrained.py"))
     monkeypatch.chdir(tmp_path)
     assert Settings.from_environment({}).artifacts == tmp_path / "package" / "artifacts"
+    (package / "pretrained").mkdir(parents=True)
+    assert Settings.from_environment({}).artifacts == package / "pretrained"
     (tmp_path / "artifacts").mkdir()
     assert Settings.from_environment({}).artifacts == Path("artifacts")
 
@@ -61,5 +63,5 @@ def test_a_variable_of_before_goes_on_working_with_one_warning(old, new, capsys)
     settings = Settings.from_environment(environment)
     assert settings == Settings.from_environment({now: "3"}) != Settings()
     assert environment == {now: "3"}, "so that processes that are started later do not warn again"
-    assert capsys.readouterr().err == f"warning: {before} is now called {now}; the old name will go\n"
+    assert capsys.readouterr().err == f"warning: {before} is deprecated; use {now}\n"
     assert Settings.from_environment({before: "3", now: "4"}) == Settings.from_environment({now: "4"})

@@ -25,8 +25,8 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
     Args:
         run: folder of the run.
         artifact: folder of the artifact.
-        precisions: additional smaller precisions of the graphs. The run's data are then opened to calibrate and
-            measure them.
+        precisions: additional smaller precisions of the graphs. The run's data are then opened to calibrate
+            and measure them.
 
     Raises:
         UserError: there is no run or no checkpoint, a generator can't be exported (`GraphError`), or a graph

@@ -172,7 +172,9 @@ def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Ten
         if key in STATISTICS:
             continue
         if key == "weight" and value.ndim == 1:
-            raise UserError(f"{file}: only instance normalisation is supported; {name} is of batch normalisation")
+            raise UserError(
+                f"{file}: normalisation must be instance normalisation; got batch normalisation at {name}"
+            )
         found = layers.setdefault((int(outer), int(inner) if inner else None), {})
         if key in found:
             raise UserError(f"{file} contains {name} twice, with and without the prefix module.")

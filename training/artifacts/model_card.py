@@ -35,14 +35,14 @@ def _origin(manifest: Manifest) -> str:
         case Imported(layout=layout, files=files):
             hashes = "".join(f"| {name} | `{digest}` |\n" for name, digest in files.items())
             return (
-                f"`{manifest.entry}`, imported from weights in the layout of {layout}. Their training data are "
+                f"`{manifest.entry}`, imported from weights in the layout of {layout}. The training data are "
                 f"unknown. {rest}\n\n| graph | SHA-256 of the file of weights |\n|---|---|\n{hashes}"
             )
         case training:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}. Licence of the data: {manifest.licence}. {rest} To train a similar model:\n\n"
-                f"    {command(manifest, training)}\n"
+                f"{training.seed}. Licence of the data: {manifest.licence}. {rest} To train a similar model:"
+                f"\n\n    {command(manifest, training)}\n"
             )
 
 
@@ -111,7 +111,7 @@ def proofs(manifest: Manifest) -> Iterator[str]:
                 case Variant(file=file, parity=Parity(max_abs_error=error)):
                     yield f"{file}: maximum difference from PyTorch {error:.1e}"
                 case Variant(file=file, loss=Loss(psnr=psnr, max_level_error=worst)):
-                    yield f"{file}: PSNR {psnr:.1f} dB to the float32 graph, maximum difference {worst} levels"
+                    yield f"{file}: PSNR {psnr:.1f} dB to the fp32 graph, maximum difference {worst} levels"
 
 
 def rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:

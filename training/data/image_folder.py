@@ -84,7 +84,7 @@ def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
     """
     pixels = read_image(file, channels)
     if pixels.shape[1] % abreast:
-        raise UserError(f"{file}: the width must be a multiple of {abreast}; got {pixels.shape[1]}")
+        raise UserError(f"{file}: the width must be a multiple of {abreast}; got {pixels.shape[1]} pixels")
     return np.stack(np.split(pixels, abreast, 1))
 
 

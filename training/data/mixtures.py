@@ -139,7 +139,7 @@ def _dataset(
     stream: int = 0,
 ) -> ShuffledDataset:
     if argument and not (argument.isdecimal() and int(argument) > 0):
-        raise UserError(f"{name}: the number of points must be at least 1; got {argument!r}")
+        raise UserError(f"{name}: the number of points must be an integer, at least 1; got {argument!r}")
     size = int(argument or SIZE)
     real, label = truth.draw(size, generator(seed, stream))
     vector_size(sample_shape, real.shape[1])

@@ -68,7 +68,9 @@ class Findings:
             BadData: at least one file or folder can't be used.
         """
         if self.bad:
-            raise BadData(f"{self.data} has unusable files or folders ({len(self.bad)}); repair or remove them")
+            raise BadData(
+                f"{self.data} has unusable files or folders ({len(self.bad)}); repair or remove them"
+            )
 
 
 class Look:
@@ -174,7 +176,7 @@ def _few(examples: dict[str, int]) -> Iterator[str]:
     """Yield warnings about too few examples and about domains of unequal size."""
     for name, count in examples.items():
         if 0 < count < BATCH:
-            yield f"{name}: {count} examples are fewer than a batch of {BATCH}; batches repeat them"
+            yield f"{name}: fewer examples than a batch of {BATCH}, which repeats them; got {count}"
     least, most = min(examples, key=examples.__getitem__), max(examples, key=examples.__getitem__)
     if examples[most] > UNEQUAL * examples[least] > 0:
         ratio = examples[most] / examples[least]
@@ -192,7 +194,7 @@ def _unlike(look: Look, image_size: int) -> Iterator[str]:
     if len(look.sizes) > 1:
         yield f"the images have {len(look.sizes)} sizes; each is cropped at the centre and resized"
     if len(look.modes) > 1:
-        yield f"the images have {len(look.modes)} modes; all are converted to grey or RGB, on white where transparent"
+        yield f"the images have {len(look.modes)} modes; each is converted to grey or RGB, on white"
 
 
 def table(findings: Findings) -> str:

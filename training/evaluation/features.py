@@ -110,7 +110,7 @@ class Classifier:
         if not data.labels or len(shape) != 3:
             raise UserError(f"the classifier needs labelled images; {data.name} has none; use inception")
         if min(shape[1:]) < SMALLEST:
-            raise UserError(f"the classifier needs at least {SMALLEST}x{SMALLEST} pixels; got the shape {shape}")
+            raise UserError(f"the classifier needs at least {SMALLEST}x{SMALLEST} pixels; got shape {shape}")
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # seed only the CPU generator
             network = Network(shape[0], len(data.labels))
@@ -165,7 +165,7 @@ class Inception:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise UserError(
-                "the features inception, the default for data without labels, need the package torch-fidelity; "
+                "the features inception, the default for unlabelled data, need the package torch-fidelity; "
                 "pip install 'gan-zoo[inception]' installs it"
             ) from error
         self.device = device

@@ -66,7 +66,7 @@ def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device
     # Use seed 0 for every run, so that the scores of runs are comparable.
     data = open_data(spec, shape, 0)
     if data.kind != "examples":
-        raise UserError(f"samples need data of examples to be scored; {data.name} has {data.kind}")
+        raise UserError(f"the data to score samples must be examples; {data.name} has {data.kind}")
     if data.truth is not None:
         return VectorScorer(data, n)
     if len(shape) != 3:
@@ -176,8 +176,8 @@ def _part(seen: Seen, places: slice) -> Seen:
 def _enough(data: Dataset, count: float) -> int:
     if count < 2 * metrics.NEIGHBOURS:
         raise UserError(
-            f"{data.name}: a comparison needs at least {2 * metrics.NEIGHBOURS} images; got {count:g}; use more "
-            "samples or more data"
+            f"{data.name}: a comparison needs at least {2 * metrics.NEIGHBOURS} images; got {count:g}; use "
+            "more samples or more data"
         )
     return int(count)
 

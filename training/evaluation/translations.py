@@ -77,7 +77,9 @@ def open_translation_scorer(
     """
     data = open_data(spec, shape, 0)
     if data.kind == "examples":
-        raise UserError(f"translations need data of two domains to be scored; {data.name} has {data.kind}")
+        raise UserError(
+            f"the data to score translations must be domains or pairs; {data.name} has {data.kind}"
+        )
     held_out = data.held_out() or data
     if held_out.kind == "pairs":
         return TruthScorer(held_out, n)

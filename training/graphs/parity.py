@@ -165,7 +165,7 @@ def in_torch(generator: nn.Module) -> Infer:
     def run(inputs: Mapping[str, Array]) -> Array:
         output = generator(**{key: as_fed(torch.from_numpy(value)) for key, value in inputs.items()})
         if not torch.isfinite(output).all():
-            raise ParityError("the smaller precision overflows: the output must be finite; got NaN or infinity")
+            raise ParityError("the output in the smaller precision must be finite; got NaN or infinity")
         return as_served(output)
 
     return run

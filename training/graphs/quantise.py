@@ -58,7 +58,7 @@ def quantise(model: onnx.ModelProto, examples: Iterable[Mapping[str, Array]]) ->
         reached = max(reached, min(map(psnr, differences)))
         if reached >= wanted:
             return quantised
-    raise ParityError(f"int8 must reach a PSNR of {wanted:.1f} dB; got at most {reached:.1f} dB")
+    raise ParityError(f"int8 must reach a PSNR of {wanted:.1f} dB; got {reached:.1f} dB; export without int8")
 
 
 def _values(

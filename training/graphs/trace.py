@@ -86,8 +86,8 @@ def _must_vary(model: onnx.ModelProto) -> None:
         images = sized and node.type.tensor_type.elem_type == onnx.TensorProto.UINT8
         if not all(dimension.dim_param for dimension in dimensions[: 3 if images else 1]):
             raise GraphError(
-                f"the batch size and the image size must be dynamic; {node.name} has a fixed dimension; in the "
-                "generator, use reshape with -1 instead of len or shape[0]"
+                f"the batch size and the image size must be dynamic; {node.name} has a fixed dimension; use "
+                "reshape with -1 instead of len or shape[0] in the generator"
             )
 
 

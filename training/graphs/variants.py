@@ -58,7 +58,7 @@ def variants(
     cases: Sequence[Case],
     wanted: Smaller | None,
 ) -> Iterator[Proven]:
-    """Yield the graph of a generator, a variant that is faster on the CPU, and variants in smaller precisions.
+    """Yield the graph of a generator, a variant that is faster on the CPU and variants in smaller precisions.
 
     Args:
         name: the graph's name.

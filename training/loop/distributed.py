@@ -73,7 +73,7 @@ class World:
         local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if device.index is not None or local >= there:
             raise UserError(
-                f"distributed training needs --device cuda and one GPU per process; got --device {device} and "
+                f"distributed training on GPUs needs --device cuda and one GPU per process; got {device} and "
                 f"process {local + 1} on a machine with {there} GPUs"
             )
         torch.cuda.set_device(local)

@@ -91,7 +91,7 @@ def _must_suit(config: RunConfig, data: Dataset) -> None:
     """
     wants = config.entry.learns_from
     if data.kind != wants and (wants, data.kind) != ("domains", "pairs"):
-        raise UserError(f"{config.name} needs data of {wants}; {data.name} has {data.kind}; use other data")
+        raise UserError(f"{config.name} trains on {wants}; {data.name} has {data.kind}; use other data")
     if config.entry.classes not in (0, len(data.labels)):
         raise UserError(
             f"{config.name} needs data of {config.entry.classes} classes; {data.name} has "

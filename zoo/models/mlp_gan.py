@@ -145,8 +145,8 @@ def must_be_shape(shape: tuple[int, ...]) -> None:
     """
     if len(shape) not in (1, 3) or min(shape) < 1:
         raise ConfigError(
-            "shape must be the size of a vector, or the channels, height and width of an image, each at least "
-            f"1; got {shape}"
+            "shape must be the size of a vector, or the channels, height and width of an image, each at "
+            f"least 1; got {shape}"
         )
 
 

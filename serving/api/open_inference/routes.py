@@ -29,7 +29,7 @@ from serving.api.schemas import (
     ServerReady,
     TensorMetadata,
 )
-from serving.errors import APIError
+from serving.errors import APIError, shown, unknown_version
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 from serving.runtime.manifest import Tensor
@@ -146,11 +146,13 @@ class OpenInference:
         name = request.path_params["model"]
         there = self._graphs()
         if name not in there:
-            raise APIError(404, "unknown_model", f"there is no such model; there are {', '.join(there)}")
+            names = ", ".join(there) or "none"
+            raise APIError(404, "unknown_model", f"there is no model {shown(name)}; the server has {names}")
         model, graph = there[name]
         request.scope["model"] = model.name
-        if request.path_params.get("version", model.version) != model.version:
-            raise APIError(404, "unknown_version", f"{name} is of version {model.version}")
+        version = request.path_params.get("version", model.version)
+        if version != model.version:
+            raise unknown_version(version, name, model.version)
         return name, model, graph
 
 
@@ -167,15 +169,21 @@ def _describe(name: str, tensor: Tensor) -> TensorMetadata:
 def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> None:
     """Check a request against the limits of the API, by the shapes of its tensors."""
     if [each.name for each in asked.outputs or []] not in ([], [OUTPUT]):
-        raise APIError(400, "invalid_request", f"the one output is {OUTPUT}", "outputs")
+        names = shown([each.name for each in asked.outputs or []])
+        raise APIError(
+            400, "invalid_request", f"outputs must be {[OUTPUT]} or absent; got {names}", "outputs"
+        )
     unknown = {"classification", "shared_memory_region"}
     if any(unknown & (each.parameters or {}).keys() for each in asked.outputs or []):
-        raise APIError(400, "invalid_request", f"there is no {' and no '.join(sorted(unknown))}", "outputs")
+        text = f"outputs must not have the parameter {' or '.join(sorted(unknown))}, which is not supported"
+        raise APIError(400, "invalid_request", text, "outputs")
     for each in asked.inputs:
         if each.shape and each.shape[0] > max_images:
-            raise APIError(400, "invalid_request", f"a request may have {max_images} rows at most", each.name)
+            text = f"an input must have at most {max_images} rows; got {each.shape[0]}"
+            raise APIError(400, "invalid_request", text, each.name)
         if len(each.shape) == 4 and each.shape[1] * each.shape[2] > max_pixels:
-            raise APIError(413, "image_too_large", f"an image may have {max_pixels} pixels", each.name)
+            text = f"an image must have at most {max_pixels} pixels; got {each.shape[2]}x{each.shape[1]}"
+            raise APIError(413, "image_too_large", text, each.name)
 
 
 def _version() -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.arrays import Array
-from serving.errors import APIError
+from serving.errors import APIError, shown
 from serving.runtime.manifest import Tensor
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -91,7 +91,8 @@ def split(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
     if said is None:
         return body, memoryview(b"")
     if not (said.isascii() and said.isdecimal() and len(said) < 12 and int(said) <= len(body)):
-        raise APIError(400, "invalid_request", f"{HEADER_LENGTH} must be a length within the body")
+        text = f"{HEADER_LENGTH} must be from 0 to {len(body)}, the length of the body; got {shown(said)}"
+        raise APIError(400, "invalid_request", text)
     return body[: int(said)], memoryview(body)[int(said) :]
 
 
@@ -103,7 +104,8 @@ def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Ten
     """
     names = [each.name for each in asked.inputs]
     if sorted(names) != sorted(specs):
-        raise APIError(400, "invalid_request", f"the inputs must be {', '.join(specs)}", "inputs")
+        text = f"inputs must be {list(specs)} in any order; got {shown(names)}"
+        raise APIError(400, "invalid_request", text, "inputs")
     inputs, begin = dict[str, Array](), 0
     for each in asked.inputs:
         _must_fit(each, specs[each.name])
@@ -112,34 +114,41 @@ def read_inputs(asked: InferRequest, binary: memoryview, specs: Mapping[str, Ten
         begin += 0 if size is None else int(size)
         _must_be_in_range(each.name, inputs[each.name], specs[each.name])
     if begin != len(binary):
-        raise APIError(400, "invalid_request", "there is more binary data than the inputs say", "inputs")
+        text = f"the binary data must be {begin} bytes, the sum of binary_data_size; got {len(binary)}"
+        raise APIError(400, "invalid_request", text, "inputs")
     if len({len(array) for array in inputs.values()}) != 1:
-        raise APIError(400, "invalid_request", "all inputs must have as many rows", "inputs")
+        rows = ", ".join(f"{len(array)} of {name}" for name, array in inputs.items())
+        text = f"all inputs must have the same number of rows; got {rows}"
+        raise APIError(400, "invalid_request", text, "inputs")
     return inputs
 
 
 def _must_fit(given: InferInput, spec: Tensor) -> None:
     """Check a tensor's type and shape, before its numbers are read."""
     if "shared_memory_region" in (given.parameters or {}):
-        raise _wrong(given.name, "must be sent along; there is no shared memory")
+        raise _wrong(given.name, "must be sent in the body; shared memory is not supported")
     if given.datatype != DATATYPES[spec.dtype]:
-        raise _wrong(given.name, f"must be of datatype {DATATYPES[spec.dtype]}")
+        text = f"must have the datatype {DATATYPES[spec.dtype]}; got {shown(given.datatype)}"
+        raise _wrong(given.name, text)
     multiple, least = spec.grid
     sizes = zip(given.shape, spec.shape, strict=False)
     fits = len(given.shape) == len(spec.shape) and given.shape[0] > 0
     if not fits or any(size != wanted for size, wanted in list(sizes)[1:] if isinstance(wanted, int)):
-        raise _wrong(given.name, f"must be of shape {shape_of(spec)}; -1 is any size")
+        text = f"must have the shape {shape_of(spec)}, where -1 is any size from 1; got {given.shape}"
+        raise _wrong(given.name, text)
     varying = [size for size, wanted in zip(given.shape[1:], spec.shape[1:], strict=True) if wanted != size]
     if any(size < least or size % multiple for size in varying):
-        raise _wrong(given.name, f"must have sides of at least {least} that are multiples of {multiple}")
+        text = f"must have sides of at least {least} that are multiples of {multiple}; got {given.shape}"
+        raise _wrong(given.name, text)
 
 
 def _from_json(given: InferInput) -> Array:
     if given.data is None:
-        raise _wrong(given.name, "must have data, or binary_data_size")
+        raise _wrong(given.name, "must have data or the parameter binary_data_size")
     numbers = _flat(given.data, given.shape)
     if numbers is None:
-        raise _wrong(given.name, f"must have numbers, flat or nested, as its shape {given.shape} says")
+        text = f"must have {math.prod(given.shape)} numbers, flat or nested in the shape {given.shape}"
+        raise _wrong(given.name, text)
     kind: Any = {"FP32": np.float32, "UINT8": np.uint8, "INT64": np.int64}[given.datatype]
     allowed = (int, float) if given.datatype == "FP32" else (int,)
     try:
@@ -148,7 +157,7 @@ def _from_json(given: InferInput) -> Array:
         with np.errstate(over="ignore"):
             return np.array(numbers, kind).reshape(given.shape)
     except (TypeError, OverflowError):
-        raise _wrong(given.name, f"must be numbers of {given.datatype}") from None
+        raise _wrong(given.name, f"must have only numbers of the datatype {given.datatype}") from None
 
 
 def _flat(data: list[Any], shape: list[int]) -> list[Any] | None:
@@ -165,16 +174,18 @@ def _from_binary(given: InferInput, binary: memoryview, size: Parameter) -> Arra
     kind = {"FP32": "<f4", "UINT8": "u1", "INT64": "<i8"}[given.datatype]
     wanted = math.prod(given.shape) * np.dtype(kind).itemsize
     if isinstance(size, bool) or size != wanted or len(binary) < wanted or given.data is not None:
-        raise _wrong(given.name, f"must have {wanted} bytes of binary data, as its shape {given.shape} says")
-    # A copy, because the numbers after JSON of any length are not aligned.
+        text = f"must have {wanted} bytes of binary data for the shape {given.shape}, and no field data"
+        raise _wrong(given.name, f"{text}; got {shown(size)}")
+    # Copied, because data after JSON of an arbitrary length may be unaligned.
     return np.frombuffer(binary[:wanted], kind).reshape(given.shape).copy()
 
 
 def _must_be_in_range(name: str, array: Array, spec: Tensor) -> None:
     if spec.dtype == "float32" and not np.isfinite(array).all():
-        raise _wrong(name, "must be finite")
+        raise _wrong(name, "must have only finite numbers")
     if spec.meaning == "label" and not ((array >= 0) & (array < spec.classes)).all():
-        raise _wrong(name, f"must be from 0 to {spec.classes - 1}")
+        text = f"must be from 0 to {spec.classes - 1}; got {array.min()} to {array.max()}"
+        raise _wrong(name, text)
 
 
 def _wrong(name: str, message: str) -> APIError:

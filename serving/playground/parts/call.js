@@ -74,8 +74,7 @@ async function problemOf(answer) {
   const { status } = answer;
   const { error, request_id: id } = await answer.json().catch(() => ({}));
   if (!error) return new Problem(`The server answered with status ${status}.`, { status });
-  const where = error.field ? `${error.field}: ` : "";
-  return new Problem(where + error.message, { status, code: error.code, id });
+  return new Problem(error.message, { status, code: error.code, id });
 }
 
 const pause = (milliseconds, signal) =>

@@ -87,7 +87,7 @@ def test_too_much_work_is_refused_at_once_with_a_time_to_wait(artifacts):
 def test_a_folder_without_artifacts_is_refused(tmp_path):
     with pytest.raises(EngineError, match="no folder"):
         repository_of(Settings(artifacts=tmp_path / "none"))
-    with pytest.raises(EngineError, match="holds no artifact"):
+    with pytest.raises(EngineError, match="contains no artifact"):
         repository_of(Settings(artifacts=tmp_path))
 
 

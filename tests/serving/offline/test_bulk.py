@@ -98,7 +98,7 @@ def test_a_run_has_shards_too(artifacts, runs, tmp_path):
     write_samples(open_model(runs / "classes"), 150, 5, tmp_path / "out", shard_size=100)
     write_samples(load(artifacts / "classes"), 150, 5, tmp_path / "artifact", shard_size=100)
     assert read(tmp_path / "out").keys() == read(tmp_path / "artifact").keys()
-    with pytest.raises(ValueError, match=r"version: \w+ there, \w+ here"):
+    with pytest.raises(ValueError, match=r"version \w+ instead of \w+"):
         write_samples(load(artifacts / "classes"), 150, 5, tmp_path / "out", shard_size=100)
 
 
@@ -106,10 +106,10 @@ def test_another_commands_folder_is_left_alone(artifacts, tmp_path):
     write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "out", shard_size=10)
     before = contents(tmp_path / "out")
     for arguments, said in (
-        ((30, 5, tmp_path / "out", None, 10), "n: 20 there, 30 here"),
-        ((20, 6, tmp_path / "out", None, 10), "seed: 5 there, 6 here"),
-        ((20, 5, tmp_path / "out", "A", 10), "label: None there, 0 here"),
-        ((20, 5, tmp_path / "out", None, 20), "size: 10 there, 20 here"),
+        ((30, 5, tmp_path / "out", None, 10), "n 20 instead of 30"),
+        ((20, 6, tmp_path / "out", None, 10), "seed 5 instead of 6"),
+        ((20, 5, tmp_path / "out", "A", 10), "label None instead of 0"),
+        ((20, 5, tmp_path / "out", None, 20), "size 10 instead of 20"),
     ):
         with pytest.raises(ValueError, match=said):
             write_samples(load(artifacts / "classes"), *arguments)
@@ -117,7 +117,7 @@ def test_another_commands_folder_is_left_alone(artifacts, tmp_path):
     (tmp_path / "out" / "plan.json").write_bytes(b"[1")
     with pytest.raises(ValueError, match=r"plan\.json is damaged"):
         write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "out", shard_size=10)
-    with pytest.raises(ValueError, match="holds notes and no shards"):
+    with pytest.raises(ValueError, match="contain the same shards; it contains notes"):
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "notes").touch()
         write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "other", shard_size=10)
@@ -189,7 +189,7 @@ def test_stopped_they_say_so_in_one_line(number, artifacts, tmp_path):
     os.killpg(started.pid, number)
     _, said = started.communicate(timeout=60)
     lines = [line for line in said.splitlines() if not line.startswith("sampling: ")]
-    assert lines == [f"ganzoo: stopped by {number.name}; the same command again does what is missing"]
+    assert lines == [f"ganzoo: stopped by {number.name}; run the same command again to complete it"]
     assert started.returncode == 128 + number
     left = {path.suffix for path in (tmp_path / "out").iterdir() if path.name not in ("holder", "lock")}
     assert left == {".tar", ".json"}, "no half of a shard"

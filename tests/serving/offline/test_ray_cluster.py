@@ -49,7 +49,7 @@ def test_a_worker_writes_a_shard_or_says_why_not(artifacts, tmp_path):
     nowhere = Worker(artifacts / "classes", plan, tmp_path / "nowhere", 1)
     assert "No such file" in nowhere({"shard": 1})["fault"]
     other = Worker(artifacts / "pictures", plan, tmp_path, 1)
-    assert f"and {plan.version} here" in other({"shard": 1})["fault"]
+    assert f"must have the version {plan.version} on every machine" in other({"shard": 1})["fault"]
 
 
 def test_every_engine_has_what_the_narrowest_machine_can_give():
@@ -65,7 +65,7 @@ def test_every_engine_has_what_the_narrowest_machine_can_give():
     assert _workers(cluster(head, narrow, (True, {"CPU": 16.0, "GPU": 4.0})), cuda=True) == (5, 4)
     assert _workers(cluster(head, narrow, (False, {"CPU": 64.0})), cuda=False) == (40, 1)
     assert _workers(cluster((True, {"CPU": 1.0, "GPU": 2.0})), cuda=True) == (2, 1)
-    with pytest.raises(ValueError, match="no machine of the cluster has a GPU"):
+    with pytest.raises(ValueError, match="no machine of the Ray cluster has a GPU"):
         _workers(cluster(head), cuda=True)
 
 
@@ -78,6 +78,6 @@ def test_without_ray_it_says_what_to_install(artifacts, tmp_path, monkeypatch):
 
 
 def test_a_cluster_draws_from_artifacts_alone(runs, tmp_path):
-    with pytest.raises(ValueError, match="is no artifact"):
+    with pytest.raises(ValueError, match="--ray requires an artifact"):
         write_samples(open_model(runs / "pictures"), 5, 0, tmp_path / "out", ray=True)
     assert not (tmp_path / "out").exists()

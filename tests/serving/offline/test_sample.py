@@ -28,7 +28,7 @@ def test_a_run_and_its_artifact_draw_the_same(artifacts, runs):
 
 
 def test_a_run_and_its_artifact_draw_the_class_that_is_asked_for(artifacts, runs):
-    by_name, by_number = (load(artifacts / "classes").sample(3, seed=5, label=label) for label in ("B", "1"))
+    by_name, by_number = (load(artifacts / "classes").sample(3, seed=5, label=label) for label in ("B", 1))
     assert np.array_equal(by_name, by_number)
     assert not np.array_equal(by_name, load(artifacts / "classes").sample(3, seed=5, label="C"))
     from_run = open_model(runs / "classes").sample(3, seed=5, label="B")
@@ -57,7 +57,7 @@ def test_pictures_and_arrays_are_written(artifacts, tmp_path):
 
 
 def test_what_cannot_be_sampled_is_refused(tmp_path, artifacts):
-    with pytest.raises(UserError, match="is no artifact"):
+    with pytest.raises(UserError, match="is not an artifact"):
         open_model(tmp_path)
     with pytest.raises(ValueError, match="n must be"):
         load(artifacts / "pictures").sample(0, seed=0)
@@ -73,10 +73,10 @@ def test_what_is_written_where_is_told_by_the_path(artifacts, tmp_path):
 
 def test_what_makes_no_shards_is_refused(artifacts, tmp_path):
     for out, shards, said in (
-        ("v1.2", None, "with --shard-size, a folder; got v1.2"),
-        ("folder", 0, "shard_size must be at least 1; got 0"),
-        ("one.tar", 3, "shards are written into a folder; got one.tar"),
-        ("sheet.png", 3, "shards are written into a folder; got sheet.png"),
+        ("v1.2", None, "a folder without a suffix; got v1.2"),
+        ("folder", 0, "--shard-size must be at least 1; got 0"),
+        ("one.tar", 3, "must be a folder with --shard-size or --ray; got one.tar"),
+        ("sheet.png", 3, "must be a folder with --shard-size or --ray; got sheet.png"),
     ):
         with pytest.raises(ValueError, match=said):
             write_samples(load(artifacts / "pictures"), 5, 0, tmp_path / out, shard_size=shards)

@@ -65,18 +65,18 @@ def test_what_cannot_be_translated_is_said(artifacts, tmp_path):
             None,
             "samples from latents",
         ),
-        (styles, given, "out.jpg", None, r"written as \.png"),
+        (styles, given, "out.jpg", None, r"must be a \.png file"),
         (styles, given, "out.png", "c2d", "a2b or b2a"),
-        (styles, tmp_path / "in", "out.png", None, "is a folder"),
+        (styles, tmp_path / "in", "out.png", None, "must be a folder"),
         (styles, tmp_path / "nowhere", "out", None, "no images"),
-        (styles, given, "in/given.png", None, "would be overwritten"),
-        (styles, tmp_path / "in", "in", None, "translated too"),
-        (styles, tmp_path / "in", "in/out", None, "translated too"),
+        (styles, given, "in/given.png", None, "must not be the image"),
+        (styles, tmp_path / "in", "in", None, "must be outside"),
+        (styles, tmp_path / "in", "in/out", None, "must be outside"),
     ):
         with pytest.raises(ValueError, match=reason):
             translate(source, image, tmp_path / out, direction)
     photograph(tmp_path / "in" / "given.jpg", 9, 9)
-    with pytest.raises(ValueError, match="would both become"):
+    with pytest.raises(ValueError, match="have the same output"):
         translate(styles, tmp_path / "in", tmp_path / "out")
     (tmp_path / "in" / "given.jpg").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"given\.jpg"):

@@ -117,8 +117,8 @@ def invalid(model):
         (infinite, "levels"),
         (invalid, "can't run"),
         (mixed, "differs between a batch"),
-        (turned, "its manifest says"),
-        (fixed, "its manifest says"),
+        (turned, r"as in manifest\.json; got"),
+        (fixed, r"as in manifest\.json; got"),
     ],
 )
 def test_a_forged_graph_is_found_out(copy, file, change, said):

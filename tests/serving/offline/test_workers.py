@@ -89,6 +89,6 @@ def test_a_worker_writes_what_the_command_writes(artifacts, tmp_path):
 
 
 def test_an_artifact_that_was_exchanged_is_told(artifacts, tmp_path):
-    with pytest.raises(ValueError, match="now, and was 0123456789ab"):
+    with pytest.raises(ValueError, match="must keep the version 0123456789ab"):
         write_alone(artifacts / "pictures", "0123456789ab", range(3), None, tmp_path / "one.tar")
     assert list(tmp_path.iterdir()) == []

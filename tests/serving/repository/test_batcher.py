@@ -333,7 +333,7 @@ def test_what_waits_is_bounded_by_its_numbers_too():
         for _ in range(2):
             waiting.append(asyncio.create_task(batcher.submit({"x": np.zeros((1, 80))})))
             await asyncio.sleep(0)
-        with pytest.raises(APIError, match="more work"):
+        with pytest.raises(APIError, match="at its limit"):
             await batcher.submit({"x": np.zeros((1, 1))})
         blocked.let_go.set()
         await asyncio.gather(running, *waiting)

@@ -40,8 +40,8 @@ VARIANT = (*GENERATOR, "variants", 0)
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (("format",), 2, "format 2"),
-        (("format",), None, "format None"),
+        (("format",), 2, "must be 1; got 2"),
+        (("format",), None, "must be 1; got None"),
         (("colour",), "red", "colour"),
         (("task",), "guess", "task"),
         (("name",), "../escape", "name"),
@@ -54,7 +54,7 @@ VARIANT = (*GENERATOR, "variants", 0)
         ((*VARIANT, "provider"), "cpu", "first"),
         ((*VARIANT, "parity"), None, "parity"),
         ((*VARIANT, "loss"), {"psnr": 40.0, "max_level_error": 2, "samples": 64}, "parity"),
-        ((*GENERATOR, "variants", 1, "provider"), "any", "once"),
+        ((*GENERATOR, "variants", 1, "provider"), "any", "no two may be equal"),
         ((*GENERATOR, "golden", "file"), "generator.pickle", "golden"),
         ((*GENERATOR, "opset"), "18", "opset"),
         ((*GENERATOR, "output", "dtype"), "float16", "dtype"),
@@ -73,7 +73,7 @@ def test_damage_is_refused(text, tmp_path):
 
 
 def test_a_folder_without_one_is_no_artifact(tmp_path):
-    with pytest.raises(ManifestError, match="no artifact"):
+    with pytest.raises(ManifestError, match="is not an artifact"):
         read_manifest(tmp_path)
 
 

@@ -86,9 +86,9 @@ def test_several_images_may_have_several_sizes(styles):
     ("image", "said"),
     [
         (np.zeros((9, 9, 3), np.float32), r"uint8 .*got float32 \(9, 9, 3\)"),
-        (np.zeros((3, 9, 9), np.uint8), r"channels; got uint8 \(3, 9, 9\)"),
+        (np.zeros((3, 9, 9), np.uint8), r"channels, and not empty; got uint8 \(3, 9, 9\)"),
         (np.zeros((0, 9, 3), np.uint8), r"got uint8 \(0, 9, 3\)"),
-        (np.zeros((2, 9, 9, 1), np.uint8), r"\(N, H, W, 3\); got uint8 \(2, 9, 9, 1\)"),
+        (np.zeros((2, 9, 9, 1), np.uint8), r"\(N, H, W, 3\) and not empty; got uint8 \(2, 9, 9, 1\)"),
         (np.zeros(9, np.uint8), r"got uint8 \(9,\)"),
         (7, "got int"),
         (b"bytes", "got bytes"),

@@ -25,7 +25,7 @@ def test_cuda_that_is_not_there_is_refused_and_auto_does_without(monkeypatch):
 
 def test_an_onnx_runtime_without_cuda_is_told_apart_from_a_machine_without(monkeypatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(EngineError, match="built without it"):
+    with pytest.raises(EngineError, match="built without CUDA"):
         choose_provider("cuda")
 
 

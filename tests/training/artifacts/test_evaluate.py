@@ -121,7 +121,7 @@ def test_translations_are_held_against_their_truth_beside_the_controls(copies):
         ("points", "glyphs", {}, "images of 1 or 3"),
         ("pictures", "glyphs", {"n": 0}, "n must be"),
         ("pictures", "glyphs", {"features": "taste"}, "features must be"),
-        ("nothing", "glyphs", {}, "is no artifact"),
+        ("nothing", "glyphs", {}, "is not an artifact"),
         ("styles", "glyphs", {}, "has examples"),
         ("pictures", "glyphs-style", {}, "1, 16, 16"),
     ],

@@ -137,7 +137,10 @@ def without(name):
         (zero_padded, "reflection padding"),
         (lambda state: state | {"model.1.weight": state["model.1.weight"][:2]}, r"model\.1 must have"),
         (lambda state: state | {"model.2.weight": torch.ones(4)}, "batch normalisation"),
-        (lambda state: state | {"discriminator.1.weight": torch.ones(4)}, "not a tensor of a ResNet generator"),
+        (
+            lambda state: state | {"discriminator.1.weight": torch.ones(4)},
+            "not a tensor of a ResNet",
+        ),
         (without("model.4.bias"), r"model\.4 must be a convolution with a bias"),
     ],
 )

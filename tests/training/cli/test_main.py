@@ -73,7 +73,7 @@ def test_from_folders_to_a_translated_folder(tmp_path, capsys):
     assert shapes == {(41, 30, 3), (41, 31, 3), (41, 32, 3)}
     capsys.readouterr()
     assert ganzoo("translate", artifact, tmp_path / "data", tmp_path / "out", "--direction", "sideways") == 2
-    assert capsys.readouterr().err == "ganzoo: direction must be a2b or b2a; got sideways\n"
+    assert capsys.readouterr().err == "ganzoo: direction must be a2b or b2a; got 'sideways'\n"
 
 
 def test_an_artifact_is_verified_and_a_damaged_one_is_refused(artifacts, tmp_path, capsys):
@@ -84,7 +84,7 @@ def test_an_artifact_is_verified_and_a_damaged_one_is_refused(artifacts, tmp_pat
     assert ganzoo("verify", artifact) == 2
     assert "damaged" in capsys.readouterr().err
     assert ganzoo("verify", tmp_path) == 2
-    assert "no artifact" in capsys.readouterr().err
+    assert "is not an artifact" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ MISTAKES = {
     "got 'my run'": ["export", "my run"],
     "got x.gif": ["sample", "nowhere", "--out", "x.gif"],
     "seed must be": ["train", "linear-gan", "--data", "gaussian2d", "--seed", str(2**60)],
-    "is no artifact": ["evaluate", "nowhere", "--data", "glyphs"],
+    "there is no artifact 'nowhere'": ["evaluate", "nowhere", "--data", "glyphs"],
     "nowhere holds no run": ["compare", "nowhere"],
     "3 classes": ["train", "cdcgan", "--classes", "3"],
     "subclass of zoo.entry.Entry": ["train", "zoo.models.dcgan:Generator"],
@@ -217,7 +217,7 @@ def test_a_flag_of_before_goes_on_working_with_one_warning(
     for name, warnings in ((old, 1), (new, 0)):
         assert ganzoo(*given, *f"{name}{join}{value}".split(" ")) == 0
         out, err = capsys.readouterr()
-        assert err.count(f"warning: {old} is now called {new}") == warnings
+        assert err.count(f"warning: {old} is deprecated; use {new}") == warnings
         seen.append((out, sorted(path.name for path in tmp_path.rglob("*.tar"))))
         shutil.rmtree(tmp_path / "points", ignore_errors=True)
     assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]

@@ -112,7 +112,7 @@ def test_the_first_convolutions_stay_float_where_the_bound_wants_it(monkeypatch)
 
 def test_what_no_choice_reaches_is_refused(monkeypatch):
     monkeypatch.setitem(golden.MIN_PSNR, "int8", 99.5)
-    with pytest.raises(ParityError, match=r"must reach a PSNR of 100\.0 dB; got at most"):
+    with pytest.raises(ParityError, match=r"must reach a PSNR of 100\.0 dB; got .* dB"):
         quantise(translator(), examples(0))
 
 
