@@ -54,9 +54,7 @@ class Protocol:
     def __init__(self, url: str, key: str | None, retries: int) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise UserError(
-                f"url must be http://HOST:PORT, with /v1/models/NAME for one of several; got {url}"
-            )
+            raise UserError(f"url must be http://HOST:PORT or http://HOST:PORT/v1/models/NAME; got {url}")
         root, _, name = parts.path.rstrip("/").partition(f"{MODELS}/")
         self.url = urlunsplit((parts.scheme, parts.netloc, root.removesuffix(MODELS).rstrip("/"), "", ""))
         self.model = unquote(name)
@@ -72,7 +70,7 @@ class Protocol:
         found = json.loads(models)
         names = [model["name"] for model in found["models"]]
         if not self.model and len(names) != 1:
-            raise UserError(f"{self.url} serves {', '.join(names)}: choose one by {self.url}{MODELS}/NAME")
+            raise UserError(f"url must end in {MODELS}/NAME, with one of {', '.join(names)}; got {self.url}")
         self.model = self.model or names[0]
         return int(found["limits"]["images"])
 
@@ -123,7 +121,7 @@ class Protocol:
 
     def unreachable(self, error: httpx.TransportError) -> UserError:
         """Return the error of a server that does not respond."""
-        return UserError(f"no response from {self.url} ({error or type(error).__name__}); is it running?")
+        return UserError(f"the server {self.url} can't be reached: {error or type(error).__name__}")
 
 
 def content_of(response: httpx.Response) -> bytes:

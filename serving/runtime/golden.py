@@ -78,7 +78,7 @@ def float_error(output: Array, case: Case, bound: float) -> float:
     worst = float(np.abs(output - case.expected).max())
     if not worst <= bound:
         raise ParityError(
-            f"the graph must differ from PyTorch by at most {bound:.0e}; got {worst:.2g} for {case}"
+            f"the difference from PyTorch must be at most {bound:.0e}; got {worst:.2g} for {case}"
         )
     return worst
 
@@ -92,7 +92,7 @@ def level_error(output: Array, case: Case) -> int:
     worst = int(np.abs(case.pixels - output).max())
     if worst > MAX_LEVEL_ERROR:
         raise ParityError(
-            f"the graph must differ from PyTorch by at most {MAX_LEVEL_ERROR} of 255 levels; "
+            f"the difference from PyTorch must be at most {MAX_LEVEL_ERROR} of 255 levels; "
             f"got {worst} levels for {case}"
         )
     return worst

@@ -177,7 +177,7 @@ def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Ten
             )
         found = layers.setdefault((int(outer), int(inner) if inner else None), {})
         if key in found:
-            raise UserError(f"{file} contains {name} twice, with and without the prefix module.")
+            raise UserError(f"{file} must contain {name} once; got it with and without the prefix module")
         found[key] = value.float()
     for place, found in layers.items():
         if found.keys() != {"weight", "bias"} or found["weight"].ndim != 4:

@@ -24,7 +24,9 @@ def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
         UserError: the shape is not an image's, or has another number of channels.
     """
     if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
-        raise UserError(f"the data are images of 1 or 3 channels; the entry has samples of {sample_shape}")
+        raise UserError(
+            f"the data need an entry for images of 1 or 3 channels; got samples of {sample_shape}"
+        )
     channels, height, width = sample_shape
     return channels, height, width
 
@@ -36,7 +38,9 @@ def vector_size(sample_shape: tuple[int, ...], size: int) -> None:
         UserError: the shape is an image's, or has another size.
     """
     if sample_shape != (size,):
-        raise UserError(f"the data are vectors of {size} numbers; the entry has samples of {sample_shape}")
+        raise UserError(
+            f"the data need an entry for vectors of {size} numbers; got samples of {sample_shape}"
+        )
 
 
 def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

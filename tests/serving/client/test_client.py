@@ -116,7 +116,7 @@ def test_what_needs_no_server_is_said_without_one(url, client):
     for wrong in ("localhost:3000", "ftp://localhost", "http://", ""):
         with pytest.raises(UserError, match="url must be"):
             serving.Client(wrong)
-    with pytest.raises(UserError, match="is it running"):
+    with pytest.raises(UserError, match="can't be reached"):
         client("http://127.0.0.1:9").sample(1)
     with pytest.raises(UserError, match="n must be"):
         client(url, "classes").sample(0)
