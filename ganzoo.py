@@ -1,4 +1,4 @@
-"""The command `ganzoo`. Its only task is to name a package that hides one of this project's packages."""
+"""The command `ganzoo`: set up Python's path, name packages that hide this project's, and run the verb."""
 
 import importlib.util
 import sys
@@ -8,14 +8,19 @@ PACKAGES = ("serving", "training", "zoo")
 
 
 def main() -> int:
-    """Run the command, unless another package of the same name would be imported in place of ours."""
+    """Run the command, unless another package of the same name would be imported in place of ours.
+
+    The working directory is the last place on Python's path: entries of your own, such as `my_lab:MyGAN`, are
+    found there, and it hides no package.
+    """
     here = Path(__file__).resolve().parent
+    sys.path.append(str(Path.cwd()))
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
         if found != here / package:
             print(
-                f"ganzoo: {found or package} hides gan-zoo's own package `{package}`: it comes first on "
+                f"ganzoo: {found or package} hides the package `{package}` of gan-zoo: it comes first on "
                 "Python's path; remove its folder from PYTHONPATH",
                 file=sys.stderr,
             )

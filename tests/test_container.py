@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from serving.launcher import free_port, running, serving
+from serving.runtime.load import load
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -199,6 +200,20 @@ def test_the_image_answers_as_a_checkout_does_and_ends_in_order(image, artifacts
         assert {name for name in written if not name.startswith("bentoml")} == set(), "nobody else writes"
         os.kill(int(init), signal.SIGTERM)
         assert server.wait(30) == 0
+
+
+def test_the_image_has_the_commands_that_need_no_torch(image, artifacts, tmp_path):
+    command = "python3 -m serving sample pictures --n 4 --seed 7 --out /tmp/x.npy && cat /tmp/x.npy"
+    done = subprocess.run(image.command("sh", "-c", command), capture_output=True, check=True)
+    expected = load(artifacts / "pictures", provider="cpu").sample(4, seed=7)
+    assert done.stdout.removeprefix(b"/tmp/x.npy\n").endswith(expected.tobytes())
+    done = subprocess.run(
+        image.command("python3", "-m", "serving", "verify", "styles"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("PyTorch") == 4
 
 
 def test_the_image_holds_what_serving_needs_and_nothing_that_builds(image):

@@ -340,12 +340,12 @@ def test_errors_are_told_as_the_server_says_them(open_page):
     open_page.expected = {400, 415}
     page = open_page("/?model=pictures&seed=9007199254740991", size=PHONE)
     expect(page.get_by_role("alert").first).to_contain_text(
-        "seed: seed + n - 1 may be 9007199254740991 at most"
+        "seed + n - 1 must be at most 9007199254740991"
     )
     must_be_usable(page)
     page = open_page("/?model=styles")
     page.get_by_label("Choose an image").set_input_files(file_of(b"GIF89a no image"))
-    expect(page.get_by_role("alert")).to_contain_text("an image must be PNG, JPEG, WEBP")
+    expect(page.get_by_role("alert")).to_contain_text("one of the formats PNG, JPEG, WEBP")
 
 
 def test_a_server_that_is_gone_is_told_and_asked_again(open_page, url):
@@ -383,7 +383,7 @@ def test_a_server_with_keys_asks_for_one(open_page, artifacts, tmp_path):
         page = open_page("/?model=pictures", address)
         must_be_usable(page)
         for key in ("wrong", "secret"):
-            expect(page.get_by_role("alert")).to_contain_text("a valid key is needed")
+            expect(page.get_by_role("alert")).to_contain_text("a valid API key is required")
             page.get_by_label("Key").fill(key)
             page.get_by_role("button", name="Use it").click()
         assert len(pictures(page)) == 24

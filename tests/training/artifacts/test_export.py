@@ -126,7 +126,7 @@ def test_a_graph_that_differs_is_refused_with_the_worst_case(amount):
     model = trace(module, example)
     assert held(module, model, parity.cases({}, example)).max_abs_error < 1e-6
     module.exported = True
-    with pytest.raises(ParityError, match=r"must differ from PyTorch by at most .* for latent \(64, 4\)"):
+    with pytest.raises(ParityError, match=r"difference from PyTorch must be at most .* for latent \(64, 4\)"):
         held(module, model, parity.cases({}, example))
 
 

@@ -133,7 +133,7 @@ def without(name):
         (lambda state: state | {"model.1.weight": state["model.1.weight"].to_sparse()}, "only a state dict"),
         (lambda state: state | {"model.1.bias": torch.zeros(4, dtype=torch.complex64)}, "dense tensors"),
         (lambda state: state | {"model.1.bias": torch.zeros(1).expand(10**9)}, "dense tensors"),
-        (lambda state: state | parallel(state), "twice"),
+        (lambda state: state | parallel(state), "once"),
         (zero_padded, "reflection padding"),
         (lambda state: state | {"model.1.weight": state["model.1.weight"][:2]}, r"model\.1 must have"),
         (lambda state: state | {"model.2.weight": torch.ones(4)}, "batch normalisation"),
