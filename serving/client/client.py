@@ -16,15 +16,15 @@ from serving.runtime.manifest import Manifest
 class Client:
     """A model of a server, with the methods of a pipeline. May be used from several threads.
 
-    Busy and restarting servers (429, 503) are asked again after the seconds that they name. Connections are
-    kept open; `close`, or the end of a `with` block, closes them.
+    If the server is busy or restarting (429, 503), a request is sent again after the time in `Retry-After`.
+    Connections are kept open; `close`, or the end of a `with` block, closes them.
 
     Args:
         url: URL of the server, `http://HOST:PORT`, or of one of its models, `http://HOST:PORT/v1/models/NAME`;
             the name may be left out if there is only one model.
         key: API key, if the server needs one.
         timeout: seconds to wait for a response.
-        retries: how often a request is sent again.
+        retries: maximum number of times that a request is sent again.
 
     Raises:
         UserError: the URL is not valid.
@@ -40,10 +40,10 @@ class Client:
     def sample(
         self, n: int = 1, *, seed: int = 0, label: str | int | None = None, truncation: float | None = None
     ) -> Array:
-        """Draw samples, as `Pipeline.sample` does; many are drawn by several requests.
+        """Draw samples, as `Pipeline.sample` does, by several requests if the server limits them.
 
         Raises:
-            APIError: the server refuses the request.
+            APIError: the response is an error.
             UserError: the server does not respond.
         """
         calls = self._protocol.samples(n, seed, label, truncation, self._limit())
@@ -60,7 +60,7 @@ class Client:
         """Interpolate between the samples of seeds, as `Pipeline.interpolate` does.
 
         Raises:
-            APIError: the server refuses the request.
+            APIError: the response is an error.
             UserError: the server does not respond.
         """
         self._limit()
@@ -71,10 +71,10 @@ class Client:
     @overload
     def translate(self, image: Several, direction: str | None = None) -> list[Pixels]: ...
     def translate(self, image: ImageLike | Several, direction: str | None = None) -> Pixels | list[Pixels]:
-        """Translate an image, or several, as `Pipeline.translate` does, by one request for each image.
+        """Translate an image, or several, as `Pipeline.translate` does, by one request per image.
 
         Raises:
-            APIError: the server refuses the request.
+            APIError: the response is an error.
             UserError: an image is not valid, or the server does not respond.
         """
         match image:

@@ -99,7 +99,7 @@ class Protocol:
 
     def _post(self, action: str, fields: dict[str, Any]) -> Call:
         given = {name: value for name, value in fields.items() if value is not None}
-        body = json.dumps({**given, "format": "npy"}).encode()
+        body = json.dumps({**given, "format": "npy"}, default=_number).encode()
         return Call(self.path(action), body, "application/json")
 
     def translation(self, image: ImageLike, direction: str | None, manifest: Manifest) -> Call:
@@ -122,6 +122,13 @@ class Protocol:
     def unreachable(self, error: httpx.TransportError) -> UserError:
         """Return the error of a server that does not respond."""
         return UserError(f"the server {self.url} can't be reached: {error or type(error).__name__}")
+
+
+def _number(value: Any) -> Any:
+    """Return a NumPy number as one of Python's, for JSON."""
+    if not isinstance(value, np.generic):
+        raise UserError(f"an argument must be a number or a text; got {type(value).__name__}")
+    return value.item()
 
 
 def content_of(response: httpx.Response) -> bytes:

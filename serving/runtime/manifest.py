@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -278,8 +279,8 @@ def class_of(labels: Sequence[str], label: str | int | None) -> int | None:
         raise UserError(f"label must be omitted, because this model has no classes; got {shown(label)}")
     if isinstance(label, str) and label in labels:
         return labels.index(label)
-    if isinstance(label, int) and 0 <= label < len(labels):
-        return label
+    if isinstance(label, Integral) and 0 <= int(label) < len(labels):
+        return int(label)
     raise UserError(
         f"label must be one of {', '.join(labels)}, or a number from 0 to {len(labels) - 1}; "
         f"got {shown(label)}"

@@ -339,9 +339,7 @@ def test_the_code_does_what_the_page_does(open_page, url, model, tmp_path):
 def test_errors_are_told_as_the_server_says_them(open_page):
     open_page.expected = {400, 415}
     page = open_page("/?model=pictures&seed=9007199254740991", size=PHONE)
-    expect(page.get_by_role("alert").first).to_contain_text(
-        "seed + n - 1 must be at most 9007199254740991"
-    )
+    expect(page.get_by_role("alert").first).to_contain_text("seed + n - 1 must be at most 9007199254740991")
     must_be_usable(page)
     page = open_page("/?model=styles")
     page.get_by_label("Choose an image").set_input_files(file_of(b"GIF89a no image"))

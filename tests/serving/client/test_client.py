@@ -38,7 +38,9 @@ def client(url):
 
 def test_one_line_takes_a_program_from_in_process_to_the_server(url, client, artifacts):
     def program(model):
-        return model.sample(20, seed=3, label="B"), model.interpolate([1, 5], n=6), list(model.labels)
+        numbers = {"seed": np.int64(3), "label": np.int32(1), "truncation": np.float32(0.5)}
+        walk = model.interpolate(np.array([1, 5]), n=6)
+        return model.sample(20, **numbers), walk, list(model.labels)
 
     here, there = program(serving.load(artifacts / "classes")), program(client(url, "classes"))
     assert np.array_equal(here[0], there[0]), "three requests, of 8 images at most"
