@@ -40,9 +40,12 @@ def environment() -> dict[str, str]:
     }
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """One cache for all pages: the classifier that scores drawn characters is trained once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def run(*command: str, cwd: Path) -> str:
@@ -108,7 +111,12 @@ def commands() -> list[str]:
     return [line for text in blocks("sh") for line in text.replace("\\\n", " ").splitlines() if line]
 
 
-@pytest.mark.parametrize("command", commands())
+SLOW = {True: [pytest.mark.slow], False: []}
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(each, marks=SLOW["import" in each.split()]) for each in commands()]
+)
 def test_the_commands_that_are_not_run_are_at_least_right(command, tmp_path):
     """What downloads, needs a GPU or would call itself: make's verbs exist, ganzoo's flags can be read."""
     match command.split():

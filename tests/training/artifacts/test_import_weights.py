@@ -89,6 +89,7 @@ def test_an_artifact_gives_what_the_original_network_gives(kind, change, tmp_pat
     assert expected.std() > 1, "the network does something"
 
 
+@pytest.mark.slow
 def test_two_files_are_two_directions(tmp_path):
     torch.manual_seed(0)
     there, back = Original(), Original()

@@ -30,6 +30,7 @@ def test_it_finds_the_truth(seed):
     assert distance(LinearGAN(), seed) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_with_a_broken_objective_it_misses_it(monkeypatch):
     """The control: a generator that is rewarded for being found out learns to be."""
     fair = OBJECTIVES["non_saturating"]
