@@ -147,7 +147,7 @@ def kills(artifacts: Path, scratch: Path, long: bool) -> Finding:
     ended, gone = kill_while_saving(60, naive=True)
     return Finding(
         f"SIGKILL at a random moment of saving a checkpoint, {killed:,} times: "
-        "no acknowledged checkpoint is lost",
+        "no checkpoint is lost after its save was reported",
         f"{lost} of {killed:,} lost",
         f"a save that overwrites the file in place: {gone} of {ended} lost",
         lost == 0 and gone > 0,

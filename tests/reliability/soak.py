@@ -83,8 +83,8 @@ def soak(artifacts: Path, scratch: Path, long: bool) -> Finding:
     return Finding(
         f"{count:,} requests: memory grows by less than 2% in the second half, "
         "with no more open files or threads",
-        f"{100 * more:.1f}%; {first.files} and {second.files} files, {first.threads} and {second.threads} "
-        "threads",
+        f"{100 * more:.1f}%; {first.files} files before and {second.files} after, "
+        f"{first.threads} threads before and {second.threads} after",
         f"a server that keeps all its responses: {100 * leak:.1f}% over {count // 20:,} requests",
         more < 0.02 and second.files <= first.files and second.threads <= first.threads and leak > 0.02,
     )

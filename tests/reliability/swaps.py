@@ -107,6 +107,6 @@ def swaps(artifacts: Path, scratch: Path, long: bool) -> Finding:
         f"{count:,} artifacts replaced under load: no error, every response comes from one version",
         f"{found.errors} errors in {found.answers:,} responses, {found.mixtures} differ for the same seed "
         f"and version; {found.loads:,} versions loaded",
-        f"the same responses, compared without their version: {found.confusions} differ",
+        f"the same responses, compared for the same seed in any version: {found.confusions} differ",
         found.errors == found.mixtures == 0 and found.confusions > 0 and found.loads > 0.9 * count,
     )
