@@ -2,6 +2,49 @@
 
     python -m tests.reliability
 
+Each row is one trial, which checks a promise. The same trial also runs on a control, which lacks the
+protection and must break. The exit status is 1 if a promise was not kept or a control did not break.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench.export import artifact_of, in_new_process
+from tests.bench.machine import describe_machine
+from tests.reliability.conformance import conformance
+from tests.reliability.drains import drains
+from tests.reliability.finding import Finding
+from tests.reliability.flips import flips
+from tests.reliability.fuzz import fuzzing
+from tests.reliability.kills import kills
+from tests.reliability.overload import overload
+from tests.reliability.paths import paths
+from tests.reliability.poison import poison
+from tests.reliability.soak import soak
+from tests.reliability.swaps import swaps
+from tests.reliability.workers import workers
+from zoo.models.cyclegan import CycleGAN
+from zoo.models.dcgan import DCGAN
+
+Trial = Callable[[Path, Path, bool], Finding]
+RunLogger = dict[str, dict[str, Any]]
+"""The last finding of each trial, and the machine it was measured on."""
+
+TRIALS: dict[str, Trial] = {
+    trial.__name__: trial
+    for trial in (kills, flips, conformance, fuzzing, paths, poison, overload, swaps, drains, workers, soak)
+}
+
+RECORD, TABLE = Path("benchmarks/reliability.json"), Path("docs/reliability.md")
+HEAD = """# Reliability
+
+This page lists the failures that the project is tested against, with the measured results.
+
 Each row is one trial, which tests the promise in the first column. The trial also runs on a control: a \
 variant without
 the protection, which must fail. If the control passed, the trial would not be able to detect the failure.
@@ -10,7 +53,6 @@ the protection, which must fail. If the control passed, the trial would not be a
 * `python -m tests.reliability --only NAME` runs one trial.
 * The column *kept* is "yes" if the promise was kept and the control failed.
 """
-
 HEADS = ["promise", "result", "control", "kept", "measured on"]
 
 
