@@ -32,7 +32,7 @@ from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN
 
 Trial = Callable[[Path, Path, bool], Finding]
-RunLogger = dict[str, dict[str, Any]]
+Record = dict[str, dict[str, Any]]
 """The last finding of each trial, and the machine it was measured on."""
 
 TRIALS: dict[str, Trial] = {
@@ -56,7 +56,7 @@ the protection, which must fail. If the control passed, the trial would not be a
 HEADS = ["promise", "result", "control", "kept", "measured on"]
 
 
-def table(record: RunLogger) -> str:
+def table(record: Record) -> str:
     """Return the last findings as a Markdown table, one row per trial."""
     rows = [HEADS, ["---"] * len(HEADS)]
     for name in (name for name in TRIALS if name in record):
@@ -74,7 +74,7 @@ def main() -> int:
         "--only", nargs="*", choices=TRIALS, default=list(TRIALS), help="run these trials only"
     )
     asked = parser.parse_args()
-    record: RunLogger = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record: Record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     with tempfile.TemporaryDirectory() as place:
         artifacts = Path(place) / "artifacts"
         for name, width in (("pictures", 64), ("classes", 32)):
