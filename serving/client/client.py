@@ -35,7 +35,8 @@ class Client:
         self._http = httpx.Client(
             base_url=self._protocol.url, headers=self._protocol.headers, timeout=timeout
         )
-        self._most, self._manifest = 0, None  # type: int, Manifest | None
+        self._most = 0
+        self._manifest: Manifest | None = None
 
     def sample(
         self, n: int = 1, *, seed: int = 0, label: str | int | None = None, truncation: float | None = None
