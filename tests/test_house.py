@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,15 @@ def test_a_wrong_arrow_would_be_seen():
         assert (ROOT / file).exists()
         assert forbidden(ROOT / file, {name}) == {name}, file
     assert forbidden(ROOT / "training/cli/main.py", {"serving.offline.sample"}) == set()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not for their types either."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    arrows = {name: imports(path) & names.keys() for name, path in names.items()}
+    assert len(list(TopologicalSorter(arrows).static_order())) == len(names)
+    with pytest.raises(CycleError):  # the control
+        TopologicalSorter(arrows | {"serving.errors": {"serving.service"}}).prepare()
 
 
 def test_only_one_file_opens_the_door_to_torchvision():

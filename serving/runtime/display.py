@@ -1,47 +1,42 @@
-"""A pipeline as text and as HTML, for consoles and notebooks."""
+"""A model as text and as HTML, for consoles and notebooks."""
 
 import base64
 import html
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from serving.imaging import codec, sheets
-
-if TYPE_CHECKING:
-    from serving.runtime.pipeline import Pipeline
-
-SAMPLES = 8
-"""Samples to show of a model that samples."""
+from serving.runtime.manifest import Manifest, Tensor
 
 
-def describe(pipeline: "Pipeline") -> list[str]:
-    """Return a pipeline's properties as short texts, beginning with its name."""
-    manifest = pipeline.manifest
+def describe(
+    inputs: Mapping[str, Mapping[str, Tensor]], labels: Sequence[str], manifest: Manifest | None
+) -> list[str]:
+    """Return short texts about a model: its name, its task and its classes.
+
+    Args:
+        inputs: inputs of each graph.
+        labels: names of the classes.
+        manifest: the artifact's manifest; None for networks in memory.
+    """
     name = manifest.name if manifest else "of networks in memory"
-    if pipeline.task == "translate":
-        channels = next(iter(pipeline.inputs.values()))["image"].size
-        does = f"translates {', '.join(pipeline.inputs)}: images (H, W, {channels}) of any size"
+    first = next(iter(inputs.values()))
+    if "image" in first:
+        does = f"translates {', '.join(inputs)}: images (H, W, {first['image'].size}) of any size"
     else:
         output = next(iter(manifest.graphs.values())).output if manifest else None
         shape = f" ({', '.join(map(str, output.shape[1:]))})" if output else ""
         does = f"samples {'vectors' if output and output.meaning == 'vector' else 'images'}{shape}"
-    classes = [f"{len(pipeline.labels)} classes: {', '.join(pipeline.labels)}"] if pipeline.labels else []
-    return [name, does, *classes, f"on {pipeline.provider}", f"version {pipeline.version}"]
+    classes = [f"{len(labels)} classes: {', '.join(labels)}"] if labels else []
+    return [name, does, *classes]
 
 
-def to_html(pipeline: "Pipeline") -> str:
-    """Return a pipeline's properties as HTML, with a sheet of a few samples or the sheet of the artifact."""
-    name, *rest = map(html.escape, describe(pipeline))
-    png = base64.b64encode(_png(pipeline)).decode()
-    picture = f'<div><img alt="{name}" src="data:image/png;base64,{png}"></div>' if png else ""
+def to_html(texts: Sequence[str], png: bytes) -> str:
+    """Return texts, the first in bold, and an image as HTML.
+
+    Args:
+        texts: the texts, one line each.
+        png: the encoded image; empty for none.
+    """
+    name, *rest = map(html.escape, texts)
+    data = base64.b64encode(png).decode()
+    picture = f'<div><img alt="{name}" src="data:image/png;base64,{data}"></div>' if png else ""
     return f"<div><b>{name}</b><br>{'<br>'.join(rest)}{picture}</div>"
-
-
-def _png(pipeline: "Pipeline") -> bytes:
-    """Return a picture of what a pipeline makes, or nothing if there are no images to translate."""
-    if pipeline.task == "sample":
-        columns = min(len(pipeline.labels) or SAMPLES, 16)
-        return codec.encode_png(sheets.picture(pipeline.sample(columns), columns=columns))
-    if pipeline.artifact is None:
-        return b""
-    sheet = pipeline.artifact / f"{next(iter(pipeline.inputs))}.png"
-    return sheet.read_bytes() if sheet.exists() else b""

@@ -18,6 +18,9 @@ from serving.runtime.manifest import Manifest, ProviderName, Tensor, class_of
 CHUNK = 64
 """Samples per batch."""
 
+SHOWN = 8
+"""Samples to show in a notebook, unless there is one for each class."""
+
 BACK = {"a2b": "b2a", "b2a": "a2b"}
 """The inverse of each direction."""
 
@@ -238,10 +241,22 @@ class Pipeline:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Pipeline {'; '.join(describe(self))}>"
+        return f"<Pipeline {'; '.join(self._texts())}>"
 
     def _repr_html_(self) -> str:
-        return to_html(self)
+        return to_html(self._texts(), self._png())
+
+    def _texts(self) -> list[str]:
+        about = describe(self.inputs, self.labels, self.manifest)
+        return [*about, f"on {self.provider}", f"version {self.version}"]
+
+    def _png(self) -> bytes:
+        """Return a sheet of a few samples, or the artifact's own sheet of translations, if there is one."""
+        if self.task == "sample":
+            columns = min(len(self.labels) or SHOWN, 2 * SHOWN)
+            return codec.encode_png(sheets.picture(self.sample(columns), columns=columns))
+        sheet = (self.artifact or Path()) / f"{next(iter(self.inputs))}.png"
+        return sheet.read_bytes() if self.artifact and sheet.exists() else b""
 
     def must_do(self, task: Task) -> None:
         """Check that the model does a task.
