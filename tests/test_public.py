@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -102,6 +103,14 @@ def test_a_run_becomes_an_artifact_with_scores(tmp_path, monkeypatch):
     with serving.load("points") as model:
         assert model.sample(5).shape == (5, 2)
         assert model.sample(5).dtype == np.float32
+
+
+def test_a_thread_may_train(tmp_path):
+    """As in a notebook's or a server's own thread, where no signal can be handled."""
+    config = training.TrainConfig(data="gaussian2d", steps=2, out=tmp_path / "run", device="cpu")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(training.train, "linear-gan", config).result() == tmp_path / "run"
+    assert training.export(tmp_path / "run", tmp_path / "points") == tmp_path / "points"
 
 
 def test_an_entry_is_named_as_in_the_zoo_or_by_its_import_path():

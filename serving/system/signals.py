@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -29,12 +30,16 @@ class Interrupted(Exception):
 def noted(then: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM while the block runs, and yield the list of signals received.
 
-    The first signal does not end the process; a second one ends it at once.
+    The first signal does not end the process; a second one ends it at once. In another thread than the main
+    one, nothing is collected.
 
     Args:
         then: called after the first signal.
     """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield received
+        return
     previous: dict[int, Any] = {}
 
     def note(number: int, frame: object) -> None:
