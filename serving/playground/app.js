@@ -1,4 +1,4 @@
-// The page: which models there are, and the one that is looked at.
+// The page: the list of models and the view of the selected model.
 
 import { hrefOf, read, visit } from "./parts/address.js";
 import { Problem, STALE, send } from "./parts/call.js";
@@ -15,13 +15,13 @@ const VIEWS = { sample: samplingView, translate: translatingView };
 const nav = document.querySelector("#models");
 const main = document.querySelector("#main");
 let server = { models: [], limits: {} };
-let asked = 0; // when, in milliseconds
+let asked = 0; // time of the last request for the models, in milliseconds
 
 async function start() {
   asked = Date.now();
   try {
     server = await (await send({ path: "v1/models" })).json();
-    if (!server.models.length) throw new Problem("The server has no model at the moment.");
+    if (!server.models.length) throw new Problem("The server has no models at the moment.");
     nav.replaceChildren(make("ul", {}, ...server.models.map(entryOf)));
     show();
   } catch (problem) {
@@ -29,7 +29,7 @@ async function start() {
   }
 }
 
-/** Show the model that the address names, or the first. */
+/** Show the model in the address, or the first model if the address names no available model. */
 function show() {
   const model = server.models.find(({ name }) => name === read().model) ?? server.models[0];
   document.title = `${model.name} · GAN Zoo`;
@@ -49,7 +49,7 @@ function entryOf(model) {
 }
 
 function followed(event) {
-  if (event.metaKey || event.ctrlKey || event.shiftKey) return; // into another tab
+  if (event.metaKey || event.ctrlKey || event.shiftKey) return; // opens in a new tab or window
   event.preventDefault();
   visit(event.currentTarget.dataset.model);
   show();
@@ -58,14 +58,14 @@ function followed(event) {
 }
 
 function skipped(event) {
-  event.preventDefault(); // or the address would be another one
+  event.preventDefault(); // the fragment would change the address
   main.focus();
 }
 
 document.querySelector(".skip").onclick = skipped;
 addEventListener("popstate", show);
-// An artifact was exchanged; where replicas differ for a while, it is enough to look now and then.
+// An artifact was replaced. During a rollout the versions of the replicas differ, so reload at most every 5 seconds.
 addEventListener(STALE, () => Date.now() - asked > 5000 && start());
-// A file that misses its place must not replace the page.
+// Dropping a file outside the drop zone must not replace the page.
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 start();

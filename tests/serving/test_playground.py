@@ -138,8 +138,8 @@ def file_of(data: bytes, name: str = "photo.png") -> dict[str, object]:
 def test_a_sheet_shows_the_pictures_of_its_seeds(open_page, url):
     page = open_page("/?model=pictures&seed=7")
     assert pictures(page) == [of_seed(url, "pictures", seed) for seed in range(7, 31)]
-    page.get_by_role("button", name="Re-roll").click()
-    expect(page.get_by_text("24 pictures, of the seeds")).to_be_visible()
+    page.get_by_role("button", name="Random seed").click()
+    expect(page.get_by_text("Generated 24 samples")).to_be_visible()
     expect(page).not_to_have_url(f"{url}/?model=pictures&seed=7")
     drawn = pictures(page)
     assert drawn[0] == of_seed(url, "pictures", int(page.get_by_label("Seed", exact=True).input_value()))
@@ -157,7 +157,7 @@ def test_a_download_leaves_the_drawing_alone(open_page, url):
     page = open_page("/?model=pictures")
     pictures(page)
     page.route("**/sample", lambda route: (time.sleep(0.3), route.continue_()))
-    page.get_by_role("button", name="Re-roll").click()
+    page.get_by_role("button", name="Random seed").click()
     with page.expect_download():
         page.get_by_role("button", name="Download", exact=True).click()
     seed = int(page.get_by_label("Seed", exact=True).input_value())
@@ -174,7 +174,7 @@ def test_an_exchanged_artifact_is_shown_as_what_it_is_now(browser, artifacts, tm
         exchange(artifacts / "classes", tmp_path / "artifacts" / "model")
         old = page.locator(".about").text_content()
         page.wait_for_timeout(5000)
-        page.get_by_role("button", name="Re-roll").click()
+        page.get_by_role("button", name="Random seed").click()
         expect(page.locator(".about")).not_to_have_text(old, timeout=15_000)
         assert pictures(page) != drawn
         expect(page.get_by_label("Class")).to_be_visible()
@@ -200,11 +200,11 @@ def test_a_walk_leads_by_the_pinned_pictures(open_page, url):
     pictures(page)
     for seed in (2, 5):
         page.get_by_role("button", name=f"Pin seed {seed}", exact=True).click()
-    expect(page.get_by_text("From seed 2 to seed 5.")).to_be_visible()
+    expect(page.get_by_text("Interpolation from seed 2 to seed 5.")).to_be_visible()
     assert [seen(image) for image in page.locator(".pins img").all()] == [
         of_seed(url, "pictures", seed) for seed in (2, 5)
     ]
-    slider, shown = page.get_by_label("Place on the walk"), page.locator(".stage img")
+    slider, shown = page.get_by_label("Position in the interpolation"), page.locator(".stage img")
     assert seen(shown) == of_seed(url, "pictures", 2)
     slider.press("End")
     assert seen(shown) == of_seed(url, "pictures", 5)
@@ -212,7 +212,7 @@ def test_a_walk_leads_by_the_pinned_pictures(open_page, url):
     slider.press("ArrowLeft")
     assert seen(shown) != of_seed(url, "pictures", 5)
     with page.expect_download() as film:
-        page.get_by_role("button", name="Download the film").click()
+        page.get_by_role("button", name="Download animation").click()
     with Image.open(film.value.path()) as frames:
         assert (frames.format, frames.n_frames) == ("WEBP", 17)
     page.get_by_role("button", name="Play").click()
@@ -230,17 +230,17 @@ def test_an_image_is_translated_beside_itself_in_both_directions(open_page, url)
     data = photo(30, 20)
     page.get_by_label("Choose an image").set_input_files(file_of(data))
     expect(page.get_by_text("Translated a → b in")).to_be_visible()
-    assert seen(page.get_by_alt_text("The original")) == pixels(data)
-    assert seen(page.get_by_alt_text("The translation")) == pixels(translation(url, data, "a2b"))
-    page.get_by_label("How much of the original is shown").press("ArrowRight")
+    assert seen(page.get_by_alt_text("Original image")) == pixels(data)
+    assert seen(page.get_by_alt_text("Translated image")) == pixels(translation(url, data, "a2b"))
+    page.get_by_label("Visible part of the original image").press("ArrowRight")
     assert page.locator(".compare").evaluate("e => e.style.getPropertyValue('--at')") == "51%"
     page.get_by_label("b → a").check()
     expect(page.get_by_text("Translated b → a in")).to_be_visible()
-    assert seen(page.get_by_alt_text("The translation")) == pixels(translation(url, data, "b2a"))
-    page.get_by_role("button", name="Translate it back").click()
+    assert seen(page.get_by_alt_text("Translated image")) == pixels(translation(url, data, "b2a"))
+    page.get_by_role("button", name="Translate back").click()
     expect(page.get_by_text("Translated a → b in")).to_be_visible()
     there_and_back = translation(url, translation(url, data, "b2a"), "a2b")
-    assert seen(page.get_by_alt_text("The translation")) == pixels(there_and_back)
+    assert seen(page.get_by_alt_text("Translated image")) == pixels(there_and_back)
     with page.expect_download() as saved:
         page.get_by_role("button", name="Download", exact=True).click()
     assert saved.value.suggested_filename == "photo-b2a-a2b.png"
@@ -270,28 +270,28 @@ def test_an_image_may_be_dropped_or_pasted(open_page, url, place, kind):
     page.locator(".drop").wait_for()
     page.evaluate(GIVE, [place, kind, list(data)])
     expect(page.get_by_text("Translated a → b in")).to_be_visible()
-    assert seen(page.get_by_alt_text("The original")) == pixels(data)
+    assert seen(page.get_by_alt_text("Original image")) == pixels(data)
 
 
 def test_what_another_model_draws_may_be_translated(open_page):
     page = open_page("/?model=styles")
-    page.get_by_role("button", name="A picture of pictures").click()
+    page.get_by_role("button", name="Sample of pictures").click()
     expect(page.get_by_text("Translated a → b in")).to_be_visible()
 
 
 def test_large_images_are_made_to_fit_and_others_are_left_alone(open_page, url):
     page, fits, clear = open_page("/?model=styles"), photo(100, 100), Image.new("RGBA", (300, 200))
     choose(page, fits)
-    assert seen(page.get_by_alt_text("The original")) == pixels(fits), "all that the server takes"
+    assert seen(page.get_by_alt_text("Original image")) == pixels(fits), "all that the server takes"
     file = io.BytesIO()
     clear.save(file, "PNG")
     choose(page, file.getvalue())
     expect(page.get_by_text("Scaled down from 300")).to_contain_text("to 121")
-    assert set(seen(page.get_by_alt_text("The original")).partition(b")")[2]) == {255}, (
+    assert set(seen(page.get_by_alt_text("Original image")).partition(b")")[2]) == {255}, (
         "what is clear is white"
     )
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Download the original").click()
+        page.get_by_role("button", name="Download original").click()
     answer = httpx.post(
         f"{url}/v1/models/styles/translate", files={"image": Path(saved.value.path()).read_bytes()}
     )
@@ -305,7 +305,7 @@ def test_what_was_translated_before_is_not_taken_for_what_is_wanted_now(open_pag
     page.get_by_label("Choose an image").set_input_files(file_of(b"GIF89a no image", "b.png"))
     expect(page.get_by_role("alert")).to_be_visible()
     expect(page.get_by_role("button", name="Download", exact=True)).to_be_hidden()
-    expect(page.get_by_alt_text("The translation")).to_be_hidden()
+    expect(page.get_by_alt_text("Translated image")).to_be_hidden()
 
 
 def choose(page: Page, data: bytes) -> None:
@@ -324,7 +324,7 @@ def test_the_code_does_what_the_page_does(open_page, url, model, tmp_path):
     else:
         expected = httpx.post(f"{url}/v1/models/{model}/sample", json={"n": 24, "seed": 3}).content
         out = "pictures-3.png"
-    page.get_by_text("As code").first.click()
+    page.get_by_text("API request").first.click()
     block = page.locator(".code").first
     for name, command in (("curl", ["bash", "-c"]), ("Python", [sys.executable, "-c"])):
         block.get_by_role("button", name=name).click()
@@ -350,25 +350,25 @@ def test_a_server_that_is_gone_is_told_and_asked_again(open_page, url):
     page = open_page("/?model=pictures")
     pictures(page)
     page.context.set_offline(True)
-    page.get_by_role("button", name="Re-roll").click()
+    page.get_by_role("button", name="Random seed").click()
     alert = page.locator(".line").first.get_by_role("alert")
-    expect(alert).to_contain_text("The server does not answer.")
+    expect(alert).to_contain_text("The server can't be reached.")
     page.context.set_offline(False)
     alert.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text("24 pictures, of the seeds")).to_be_visible()
+    expect(page.get_by_text("Generated 24 samples")).to_be_visible()
 
 
 def test_a_card_tells_what_the_manifest_says(open_page, measured):
-    card = open_page("/?model=classes").get_by_label("Card")
+    card = open_page("/?model=classes").get_by_label("Model card")
     label = read_manifest(measured / "classes")
     expect(card).to_contain_text(label.licence)
     expect(card).to_contain_text(label.training.data)
     expect(card).to_contain_text(label.graphs["generator"].variants[0].sha256[:12])
     table = card.get_by_role("table")
-    expect(table).to_contain_text("1000 held against glyphs:ABC, by the features of classifier")
+    expect(table).to_contain_text("1000 samples compared with glyphs:ABC, using classifier features")
     rows = [row.all_text_contents() for row in (row.locator("th,td") for row in table.locator("tr").all())]
     assert rows == [
-        ["score", "this model", "real"],
+        ["metric", "this model", "real"],
         ["frechet ↓", "12.35", "1"],
         ["precision ↑", "0.5", "0.9"],
     ]
@@ -382,10 +382,10 @@ def test_a_server_with_keys_asks_for_one(open_page, artifacts, tmp_path):
         must_be_usable(page)
         for key in ("wrong", "secret"):
             expect(page.get_by_role("alert")).to_contain_text("a valid API key is required")
-            page.get_by_label("Key").fill(key)
-            page.get_by_role("button", name="Use it").click()
+            page.get_by_label("API key").fill(key)
+            page.get_by_role("button", name="Submit").click()
         assert len(pictures(page)) == 24
-        page.get_by_text("As code").first.click()
+        page.get_by_text("API request").first.click()
         code = page.locator(".code code").first
         expect(code).to_contain_text('"Authorization: Bearer $GANZOO_KEY"')
         expect(code).not_to_contain_text("secret")
@@ -406,7 +406,7 @@ def test_everybody_can_use_it(open_page, model, scheme, size):
         choose(page, photo(40, 30))
     else:
         pictures(page)
-    page.get_by_text("As code").first.click()
+    page.get_by_text("API request").first.click()
     must_be_usable(page)
 
 
@@ -422,9 +422,9 @@ def test_all_can_be_done_by_keyboard(open_page):
     page = open_page("/?model=pictures")
     pictures(page)
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the pictures"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     page.keyboard.press("Enter")
-    for _ in range(4):  # seed, re-roll, truncation, download
+    for _ in range(4):  # seed, random seed, truncation, download
         page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Space")

@@ -1,15 +1,15 @@
-// What is looked at stands in the page's address, so that it can be sent to somebody.
+// The state of the page is stored in the URL parameters, so that it can be shared and bookmarked.
 
-/** Give the address's words as an object. */
+/** Return the URL parameters as an object. */
 export const read = () => Object.fromEntries(new URLSearchParams(location.search));
 
-/** Write some words into the address; empty ones leave it. The browser's way back leads to `visit`s alone. */
+/** Set URL parameters; an empty value removes one. This adds no entry to the browser history, unlike `visit`. */
 export const write = (changes) => history.replaceState(null, "", changed(changes));
 
-/** Go to a model. */
+/** Set the address to that of a model, as a new entry of the browser history. */
 export const visit = (model) => history.pushState(null, "", hrefOf(model));
 
-/** The address of a model. */
+/** Return the address of a model. */
 export const hrefOf = (model) => `?${new URLSearchParams({ model })}`;
 
 function changed(changes) {

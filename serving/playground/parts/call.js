@@ -1,21 +1,24 @@
-// A request to the server, described once: it can be sent, and shown as curl and as Python.
+// A request to the server. It can be sent, or shown as a curl command or a Python script.
 //
-// A call is {path}, to GET; {path, json}, to POST an object; or {path, image, name}, to POST an image as the body.
-// It may say which version of a model it is made for.
+// A call is an object:
+//   {path}               GET
+//   {path, json}         POST with a JSON body
+//   {path, image, name}  POST with an image as the body
+// The optional field `version` is the version of the model that the call was created for.
 
 const KEY = "ganzoo-key";
 
-/** The event that tells that a model is of another version than the call was made for. */
+/** Name of the event that is dispatched when the version of a model differs from the version of the call. */
 export const STALE = "ganzoo-stale";
 
-/** What went wrong, in words for people; `status` is HTTP's, 0 where there was no answer. */
+/** An error with a message for the user. `status` is the HTTP status, or 0 if there was no response. */
 export class Problem extends Error {
   constructor(message, { status = 0, code = "", id = "" } = {}) {
     super(message);
     Object.assign(this, { status, code, id });
   }
 
-  /** Whether the server may do better in a second: it is busy, and did not work at this in vain. */
+  /** Return whether a retry may succeed: the server is busy, and the request did not exceed its time limit. */
   get passes() {
     return this.status === 429 || (this.status === 503 && this.code !== "too_late");
   }
@@ -23,13 +26,13 @@ export class Problem extends Error {
 
 let kept = null;
 
-/** Keep the key that the server wants, for as long as this tab is open, if the browser lets us. */
+/** Store the API key until the tab is closed, or until a reload if the browser has no session storage. */
 export function keepKey(key) {
   kept = key;
   try {
     sessionStorage.setItem(KEY, key);
   } catch {
-    // until the page is loaded again
+    // the key is lost when the page is reloaded
   }
 }
 
@@ -41,7 +44,7 @@ function key() {
   }
 }
 
-/** Send a call: the answer, a Response of status 200. A busy server is asked three times; else a Problem is thrown. */
+/** Send a call and return the successful Response. Retry up to twice if the server is busy, else throw a Problem. */
 export async function send(call, signal) {
   for (let attempt = 1; ; attempt++) {
     const answer = await ask(call, signal);
@@ -55,7 +58,7 @@ export async function send(call, signal) {
   }
 }
 
-/** The media type of what a call sends, if it sends anything. */
+/** Return the media type of the call's body, or a falsy value if it has no body. */
 const typeOf = (call) => (call.json ? "application/json" : call.image && "application/octet-stream");
 
 async function ask(call, signal) {
@@ -66,14 +69,14 @@ async function ask(call, signal) {
     return await fetch(call.path, { method: body ? "POST" : "GET", headers, body, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The server does not answer. It may have ended, or the connection is lost.");
+    throw new Problem("The server can't be reached. It may have stopped, or the connection is lost.");
   }
 }
 
 async function problemOf(answer) {
   const { status } = answer;
   const { error, request_id: id } = await answer.json().catch(() => ({}));
-  if (!error) return new Problem(`The server answered with status ${status}.`, { status });
+  if (!error) return new Problem(`The server returned HTTP status ${status}.`, { status });
   return new Problem(error.message, { status, code: error.code, id });
 }
 
@@ -86,7 +89,7 @@ const pause = (milliseconds, signal) =>
 const address = (call) => new URL(call.path, document.baseURI).href;
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** Write a call as a command for a shell; what comes goes to a file. */
+/** Return a curl command that sends the call and saves the response as the file `out`. */
 export function asCurl(call, out) {
   const words = ["curl --fail-with-body"];
   if (key()) words.push('-H "Authorization: Bearer $GANZOO_KEY"');
@@ -96,7 +99,7 @@ export function asCurl(call, out) {
   return [...words, `-o ${quoted(out)} ${quoted(address(call))}`].join(" \\\n    ");
 }
 
-/** Write a call as a Python script that needs nothing but Python; what comes goes to a file. */
+/** Return a Python script, without dependencies, that sends the call and saves the response as the file `out`. */
 export function asPython(call, out) {
   const modules = [call.json && "json", key() && "os", "urllib.request"].filter(Boolean).join(", ");
   const headers = [
@@ -121,7 +124,7 @@ export function asPython(call, out) {
   ].join("\n");
 }
 
-/** Write numbers, texts, and lists and objects of them, as Python does. */
+/** Convert numbers, strings, arrays and objects to Python literals. */
 function pythonic(value) {
   if (Array.isArray(value)) return `[${value.map(pythonic).join(", ")}]`;
   if (typeof value !== "object") return JSON.stringify(value);

@@ -1,11 +1,11 @@
-// A call as code: two tabs and a button that copies.
+// A call as code, with a tab for each language and a copy button.
 
 import { asCurl, asPython } from "./call.js";
 import { button, make } from "./dom.js";
 
 const LANGUAGES = { curl: asCurl, Python: asPython };
 
-/** Make a block that shows a call as code; give its element, and the function that shows another call. */
+/** Create a block that shows a call as code. Return its element and `show(call, out)`, which shows another call. */
 export function codeBlock() {
   let shown = [];
   let language = "curl";
@@ -22,11 +22,11 @@ export function codeBlock() {
     for (const tab of tabs) tab.ariaPressed = String(tab.textContent === wanted);
   };
   const bar = make("div", { className: "row" }, ...tabs, copy);
-  const block = make("details", { className: "code" }, make("summary", {}, "As code"), bar, make("pre", {}, text));
+  const block = make("details", { className: "code" }, make("summary", {}, "API request"), bar, make("pre", {}, text));
   return { block, show: (call, out) => show([call, out]) };
 }
 
-/** Copy an element's text; without TLS, browsers offer but the old way. */
+/** Copy an element's text to the clipboard. Without TLS, `navigator.clipboard` is not available. */
 async function copyText(element) {
   if (navigator.clipboard) return navigator.clipboard.writeText(element.textContent);
   getSelection().selectAllChildren(element);

@@ -1,6 +1,6 @@
-// Elements made in one line, and bytes shown or handed to the reader.
+// Helpers that create elements, display images and save files.
 
-/** Make an element: `make("button", {type: "button", onclick: go}, "Go")`. Text is text, never markup. */
+/** Create an element: `make("button", {type: "button", onclick: go}, "Go")`. Strings become text, never markup. */
 export function make(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -12,23 +12,23 @@ export function make(name, properties = {}, ...children) {
   return element;
 }
 
-/** Put a caption and a control together. */
+/** Create a label with a caption and its controls. */
 export function field(caption, ...controls) {
   return make("label", { className: "field" }, make("span", {}, caption), ...controls);
 }
 
-/** Make a button that does something. */
+/** Create a button that calls `onclick`. */
 export function button(caption, onclick, properties = {}) {
   return make("button", { type: "button", onclick, ...properties }, caption);
 }
 
-/** Show an encoded image in an element; the promise ends when it is there. */
+/** Display an encoded image in an element. The promise resolves when the image is decoded. */
 export async function display(image, blob) {
   const url = (image.src = URL.createObjectURL(blob));
   await image.decode().finally(() => URL.revokeObjectURL(url));
 }
 
-/** Save bytes as a file of the reader's. */
+/** Save a blob as a file in the user's downloads. */
 export function save(blob, name) {
   const url = URL.createObjectURL(blob);
   make("a", { href: url, download: name }).click();

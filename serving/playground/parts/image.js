@@ -1,12 +1,12 @@
-// An image made to fit what the server takes.
+// Scaling of images to the limits of the server.
 
 /**
- * Give an image as it is, or smaller where the server would refuse it: {blob, note}.
- * `grid` has the multiple and the least of a side, to which the server pads before it counts pixels.
+ * Return {blob, note}: the image, or a smaller version if it exceeds the limits of the server.
+ * The server pads each side to at least `grid.least` and to a multiple of `grid.multiple` before it counts pixels.
  */
 export async function fitted(file, limits, grid) {
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap) return { blob: file, note: "" }; // the server says what is wrong with it
+  if (!bitmap) return { blob: file, note: "" }; // the server returns a precise error
   const { width, height } = bitmap;
   const padded = (side) => Math.max(grid.least ?? 1, Math.ceil(side / (grid.multiple ?? 1)) * (grid.multiple ?? 1));
   const fits = (factor) => padded(Math.floor(width * factor)) * padded(Math.floor(height * factor)) <= limits.pixels;
@@ -15,10 +15,10 @@ export async function fitted(file, limits, grid) {
   while (!fits(factor) && factor > 0.01) factor *= 0.99;
   const canvas = new OffscreenCanvas(Math.floor(width * factor), Math.floor(height * factor));
   const paper = canvas.getContext("2d");
-  paper.fillStyle = "white"; // under what is transparent, as the server has it
+  paper.fillStyle = "white"; // background of transparent pixels, as on the server
   paper.fillRect(0, 0, canvas.width, canvas.height);
   paper.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
   const smaller = `Scaled down from ${width}×${height} to ${canvas.width}×${canvas.height}. `;
-  return { blob, note: factor < 1 ? smaller : "Packed anew as a JPEG, since the file was too large. " };
+  return { blob, note: factor < 1 ? smaller : "Re-encoded as JPEG because the file was too large. " };
 }

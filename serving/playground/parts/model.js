@@ -1,37 +1,37 @@
-// What a model's description says, in the words of this page.
+// Properties of a model, derived from its description in `/v1/models`.
 
-/** The only graph of a model that samples. */
+/** Return the only graph of a sampling model. */
 const generator = (model) => Object.values(model.graphs)[0];
 
-/** Whether it draws vectors, which are shown as dots. */
+/** Return whether the model generates vectors, which are shown as a scatter plot. */
 export const drawsVectors = (model) => generator(model).output.meaning === "vector";
 
-/** Whether it is told a class. */
+/** Return whether the model is class-conditional. */
 export const hasClasses = (model) => model.labels.length > 0;
 
-/** The directions in which it translates, by name. */
+/** Return the names of the translation directions. */
 export const directions = (model) => Object.keys(model.graphs);
 
-/** A direction as people read it. */
+/** Return the label of a direction. */
 export const arrow = (direction) => ({ a2b: "a → b", b2a: "b → a" })[direction] ?? direction;
 
-/** Pictures so small that their pixels are to be seen. */
+/** Return whether the images are small enough to be shown without smoothing. */
 export const isTiny = (model) => model.task === "sample" && generator(model).output.shape[1] <= 64;
 
-/** A seed that nobody chose. */
+/** Return a random seed. */
 export const anySeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-/** What it makes, in a few words. */
+/** Return a short description of the model's output. */
 export function sizeOf(model) {
   const { output, inputs } = generator(model);
-  if (drawsVectors(model)) return `${output.shape[1]} numbers`;
+  if (drawsVectors(model)) return `${output.shape[1]}-dimensional vectors`;
   const [height, width] = inputs.image?.trained_size ?? output.shape.slice(1, 3);
-  return `${width}×${height} ${output.shape[3] === 1 ? "grey" : "RGB"}`;
+  return `${width}×${height} ${output.shape[3] === 1 ? "greyscale" : "RGB"}`;
 }
 
-/** A call to a model, of the version that the page knows. */
+/** Return a call to a model, with the version that the page has loaded. */
 export const callOf = ({ name, version }, path) => ({ path: `v1/models/${encodeURIComponent(name)}${path}`, version });
 
-/** The call for one seed's picture; it is the same for ever, so that browsers keep it. */
+/** Return the call for the image of one seed. The response never changes, so browsers cache it. */
 export const pictureCall = (model, seed, controls) =>
   callOf(model, `/samples/${seed}.png?${new URLSearchParams({ version: model.version, ...controls })}`);

@@ -1,11 +1,11 @@
-// Work that takes a while in a part of the page.
+// Asynchronous work with a busy state, a status line and error messages.
 
 import { keepKey } from "./call.js";
 import { button, field, make } from "./dom.js";
 
 /**
- * Make a function that runs work for a place: meanwhile the place is marked busy, what is newer takes the place of
- * what is older, and what comes of it is told in a line below, to screen readers too.
+ * Create a function `run(words, work)` that runs work for an element. The element has `aria-busy` while the work runs.
+ * A new run aborts the previous one. `line` is a live region: it shows `words` first, then the result or the error.
  */
 export function worker(place, line) {
   let current;
@@ -26,20 +26,20 @@ export function worker(place, line) {
   };
 }
 
-/** Tell what went wrong, and offer what may help: a key where one is wanted, else another try. */
+/** Create an error message with a retry button, or with a form for the API key if the status is 401. */
 export function told(problem, again) {
-  const about = problem.id ? make("small", {}, `request ${problem.id}`) : "";
+  const about = problem.id ? make("small", {}, `Request ID: ${problem.id}`) : "";
   const remedy = problem.status === 401 ? keyForm(again) : button("Try again", again);
   return make("span", { className: "problem", role: "alert" }, problem.message, about, remedy);
 }
 
 function keyForm(again) {
-  const plain = { pattern: "[\\x21-\\x7e]+", title: "Letters, digits and signs of ASCII" };
+  const plain = { pattern: "[\\x21-\\x7e]+", title: "ASCII letters, digits and symbols, without spaces" };
   const input = make("input", { type: "password", autocomplete: "off", required: true, ...plain });
   const submitted = (event) => {
     event.preventDefault();
     keepKey(input.value);
     again();
   };
-  return make("form", { onsubmit: submitted }, field("Key", input), make("button", {}, "Use it"));
+  return make("form", { onsubmit: submitted }, field("API key", input), make("button", {}, "Submit"));
 }

@@ -1,4 +1,4 @@
-// A model's card: what it is, how good, and where it comes from.
+// The model card: scores, training data, hyperparameters and files.
 
 import { send } from "../parts/call.js";
 import { make } from "../parts/dom.js";
@@ -7,7 +7,7 @@ import { told } from "../parts/work.js";
 
 const LOWER = ["frechet", "kernel", "l1", "cycle", "total_variation", "wasserstein2"];
 
-/** Make a model's card; what its manifest alone says comes a moment later. */
+/** Create the model card. Details from the manifest are loaded and added later. */
 export function card(model) {
   const manifest = make("div", {});
   const load = async () => {
@@ -18,15 +18,15 @@ export function card(model) {
     }
   };
   load();
-  return make("section", { className: "card", ariaLabel: "Card" }, make("h3", {}, "Card"), ...model.metrics.map(scores), manifest);
+  return make("section", { className: "card", ariaLabel: "Model card" }, make("h3", {}, "Model card"), ...model.metrics.map(scores), manifest);
 }
 
-/** The scores of one measurement, beside those of its controls. */
+/** Create the table of one evaluation, with the scores of the model and of the controls. */
 function scores(evaluation) {
   const controls = Object.entries(evaluation.controls);
-  const by = evaluation.features ? `, by the features of ${evaluation.features.name}` : "";
-  const caption = `${evaluation.samples} held against ${evaluation.data}${by}`;
-  const head = ["score", "this model", ...controls.map(([name]) => name)];
+  const by = evaluation.features ? `, using ${evaluation.features.name} features` : "";
+  const caption = `${evaluation.samples} samples compared with ${evaluation.data}${by}`;
+  const head = ["metric", "this model", ...controls.map(([name]) => name)];
   const rows = Object.entries(evaluation.scores).map(([name, value]) => [
     `${name} ${isLower(name) ? "↓" : "↑"}`,
     ...[value, ...controls.map(([, each]) => each[name])].map(number),
@@ -37,7 +37,7 @@ function scores(evaluation) {
     make(
       "table",
       {},
-      make("caption", {}, `${caption}; ↓ lower is better, ↑ higher`),
+      make("caption", {}, `${caption}; ↓ lower is better, ↑ higher is better`),
       make("thead", {}, make("tr", {}, ...head.map((words) => make("th", { scope: "col" }, words)))),
       make("tbody", {}, ...rows.map(([name, ...rest]) => make("tr", {}, make("th", { scope: "row" }, name), ...rest.map((each) => make("td", {}, each))))),
     ),
@@ -47,7 +47,7 @@ function scores(evaluation) {
 const isLower = (score) => LOWER.includes(score.replace(/^(a2b|b2a)_/, ""));
 const number = (value) => (value === undefined || value === null ? "" : String(Number(value.toPrecision(4))));
 
-/** What the manifest says, as a list of terms, and the graphs' files. */
+/** Create the list of the manifest's fields and the list of the graph files. */
 function details(manifest) {
   const { training } = manifest;
   const origin = "data" in training
@@ -65,7 +65,7 @@ const said = (value) => (Array.isArray(value) ? value.join(", ") : String(value)
 
 function fileOf({ file, sha256, parity, loss }) {
   const proof = parity
-    ? `at most ${parity.max_abs_error.toExponential(1)} from PyTorch`
-    : `${loss.psnr.toFixed(1)} dB to the float graph`;
+    ? `max. absolute error ${parity.max_abs_error.toExponential(1)} against PyTorch`
+    : `PSNR ${loss.psnr.toFixed(1)} dB against the float32 graph`;
   return make("li", {}, make("code", {}, file), ` ${proof} `, make("code", { className: "hash" }, sha256.slice(0, 12)));
 }

@@ -1,13 +1,13 @@
-// Two images of one size on top of each other, parted by a slider.
+// A comparison of two images of the same size with a slider.
 
 import { display, make } from "../parts/dom.js";
 
-/** Make the element; `show(original, translated)` takes blobs. */
+/** Create the comparison. Return its element and `show(original, translated)`, which takes two blobs. */
 export function compareView() {
-  const original = make("img", { alt: "The original" });
-  const translated = make("img", { alt: "The translation", className: "translated" });
-  const slider = make("input", { type: "range", min: 0, max: 100, value: 50, ariaLabel: "How much of the original is shown" });
-  const captions = make("figcaption", {}, make("span", {}, "original"), make("span", {}, "translated"));
+  const original = make("img", { alt: "Original image" });
+  const translated = make("img", { alt: "Translated image", className: "translated" });
+  const slider = make("input", { type: "range", min: 0, max: 100, value: 50, ariaLabel: "Visible part of the original image" });
+  const captions = make("figcaption", {}, make("span", {}, "Original"), make("span", {}, "Translated"));
   const stage = make("div", { className: "compare" }, original, translated, slider);
   const element = make("figure", {}, stage, captions);
   slider.oninput = () => {

@@ -1,4 +1,4 @@
-// What a sheet is asked for: its first seed, a class, how near to the mean.
+// The controls of a sheet: seed, class and truncation.
 
 import { read } from "../parts/address.js";
 import { button, field, make } from "../parts/dom.js";
@@ -7,7 +7,7 @@ import { anySeed, hasClasses } from "../parts/model.js";
 const LAST_SEED = 2 ** 53 - 1;
 const EACH_IN_TURN = "";
 
-/** Make the controls of a model that samples; `changed` is called when they say something else. */
+/** Create the controls of a sampling model. `changed` is called when a value changes. */
 export function controlsOf(model, changed) {
   const said = read();
   const seed = seedOf(said, changed);
@@ -25,13 +25,13 @@ export function controlsOf(model, changed) {
   return {
     elements: [
       field("Seed", seed),
-      button("Re-roll", another, { className: "main" }),
+      button("Random seed", another, { className: "main" }),
       ...(hasClasses(model) ? [field("Class", label)] : []),
       field("Truncation", truncation, shown),
     ],
     valid: () => seed.reportValidity(),
     seed: () => Number(seed.value),
-    /** Everything but the seed, in a request's words. */
+    /** Return the fields of the request, except the seed. */
     fixed: () => ({
       ...(label.value === EACH_IN_TURN ? {} : { label: label.value }),
       ...(truncation.value === "1" ? {} : { truncation: Number(truncation.value) }),
@@ -46,7 +46,7 @@ function seedOf(said, changed) {
 }
 
 function classOf(model, said, changed) {
-  const each = make("option", { value: EACH_IN_TURN }, "each in turn");
+  const each = make("option", { value: EACH_IN_TURN }, "all classes in turn");
   const select = make("select", { onchange: changed }, each, ...model.labels.map((name) => make("option", {}, name)));
   if (model.labels.includes(said.label)) select.value = said.label;
   return select;

@@ -1,4 +1,4 @@
-// Pictures that are kept. A seed is kept; what is drawn of it follows the controls.
+// Pinned samples. Only the seeds are stored; the images are generated with the current class and truncation.
 
 import { read, write } from "../parts/address.js";
 import { send } from "../parts/call.js";
@@ -6,9 +6,9 @@ import { button, display, make, save } from "../parts/dom.js";
 import { isTiny, pictureCall } from "../parts/model.js";
 import { worker } from "../parts/work.js";
 
-const HINT = "Choose pictures of the sheet: they stay here, and the walk goes by them.";
+const HINT = "Select samples in the sheet to pin them. Pin two or more to interpolate between them.";
 
-/** Make the tray of kept pictures; `fixed()` says how they are drawn, `changed` is called when there are others. */
+/** Create the tray of pins. `fixed()` returns class and truncation; `changed` is called when the pins change. */
 export function pinsView(model, fixed, changed) {
   let seeds = (read().pins ?? "").split(",").filter((text) => /^\d+$/.test(text)).map(Number);
   const tray = make("ul", { className: "pins" });
@@ -25,7 +25,7 @@ export function pinsView(model, fixed, changed) {
     changed();
   };
 
-  /** Make a picture that is kept, or no longer, when it is pressed. */
+  /** Create a button with a sample. Pressing it pins or unpins the seed. */
   const pinnable = (seed, src) => {
     const pin = button("", () => toggle(seed), { title: `Seed ${seed}`, ariaLabel: `Pin seed ${seed}` });
     pin.dataset.seed = seed;
@@ -35,13 +35,13 @@ export function pinsView(model, fixed, changed) {
 
   const pinned = (seed, index) => {
     const fetch = async (signal) => (await send(pictureCall(model, seed, fixed()), signal)).blob();
-    const image = make("img", { alt: `The picture of seed ${seed}` });
+    const image = make("img", { alt: `Sample of seed ${seed}` });
     fetch().then((blob) => display(image, blob)).catch(({ message }) => (image.alt = message));
     const keep = () => run("", async (signal) => save(await fetch(signal), `${model.name}-${seed}.png`));
     const unpin = () => {
       toggle(seed);
       const [...left] = tray.querySelectorAll(".unpin");
-      (left[index] ?? left.at(-1) ?? title).focus(); // where a keyboard goes on
+      (left[index] ?? left.at(-1) ?? title).focus(); // keep the keyboard focus in the tray
     };
     return make(
       "li",
@@ -53,7 +53,7 @@ export function pinsView(model, fixed, changed) {
     );
   };
 
-  /** Draw the tray, and mark those pictures of a sheet that are kept. */
+  /** Update the tray, and mark the pinned samples in the sheet. */
   const refresh = (sheet) => {
     tray.replaceChildren(...seeds.map(pinned));
     hint.hidden = seeds.length > 1;

@@ -1,4 +1,4 @@
-// A sheet of pictures from a seed, and what can be done with them.
+// The view of a sampling model: the sheet, the pins and the interpolation.
 
 import { write } from "../parts/address.js";
 import { send } from "../parts/call.js";
@@ -12,7 +12,7 @@ import { worker } from "../parts/work.js";
 
 const SHEET = 24;
 
-/** Make the parts of the page for a model that samples. */
+/** Create the sections of the page for a sampling model. */
 export function samplingView(model, limits) {
   const vectors = drawsVectors(model);
   const count = Math.min(vectors ? Infinity : SHEET, limits.images);
@@ -34,18 +34,18 @@ export function samplingView(model, limits) {
     const seed = controls.seed();
     write({ seed, label: "", truncation: "", ...controls.fixed() });
     code.show(callFor("png"), fileName());
-    run("Drawing …", async (signal) => {
+    run("Generating samples...", async (signal) => {
       const since = performance.now();
       const answer = await send(callFor(vectors ? "png" : "json"), signal);
       sheet.replaceChildren(...(vectors ? [await plotOf(answer)] : await picturesOf(answer)));
       pins.mark(sheet);
       const took = Math.round(performance.now() - since);
-      return `${count} ${vectors ? "points" : "pictures"}, of the seeds ${seed} to ${seed + count - 1}, in ${took} ms.`;
+      return `Generated ${count} ${vectors ? "points" : "samples"} (seeds ${seed} to ${seed + count - 1}) in ${took} ms.`;
     });
     if (!vectors) follow();
   };
 
-  /** Let what shows single pictures follow the sheet and the pins: the walk leads by the pins, if there are two. */
+  /** Update the pins and the interpolation. With fewer than two pins, use the first two seeds of the sheet. */
   const follow = () => {
     pins.refresh(sheet);
     walk.refresh(pins.seeds().length > 1 ? pins.seeds() : [controls.seed(), controls.seed() + 1]);
@@ -63,9 +63,9 @@ export function samplingView(model, limits) {
   };
 
   const download = button("Download", () =>
-    keep("Drawing the sheet …", async (signal) => {
+    keep("Generating the sheet...", async (signal) => {
       save(await (await send(callFor("png"), signal)).blob(), fileName());
-      return "The sheet is among your downloads.";
+      return "The sheet was saved to your downloads.";
     }),
   );
   const keep = worker(download, line);

@@ -1,4 +1,4 @@
-// An image, the reader's or one that another model draws, and what a translator makes of it.
+// The view of a translation model: the source image and its translation.
 
 import { read, write } from "../parts/address.js";
 import { send } from "../parts/call.js";
@@ -10,10 +10,10 @@ import { arrow, callOf, directions } from "../parts/model.js";
 import { sourcesView } from "./sources.js";
 import { worker } from "../parts/work.js";
 
-/** Make the part of the page for a model that translates. */
+/** Create the section of the page for a translation model. */
 export function translatingView(model, limits, models) {
-  let source; // {blob, name, note}: what is translated
-  let result; // {blob, name}: what came of it
+  let source; // {blob, name, note}: the image to translate
+  let result; // {blob, name}: the translated image
   const [line, code, compare] = [make("p", { className: "line" }), codeBlock(), compareView()];
   const run = worker(compare.element, line);
   const radios = directions(model).map((name) =>
@@ -22,9 +22,9 @@ export function translatingView(model, limits, models) {
   (radios.find(({ value }) => value === read().direction) ?? radios[0]).checked = true;
   const direction = () => radios.find(({ checked }) => checked).value;
 
-  /** Take what a function gives, a promise of a blob, for the image to translate. */
+  /** Load the image with `fetch`, which returns a promise of a blob, and translate it. */
   const take = (fetch, name) =>
-    run("Reading the image …", async (signal) => {
+    run("Reading the image...", async (signal) => {
       conclude(false);
       const fit = await fitted(await fetch(signal), limits, model.graphs[direction()].inputs.image);
       if (signal.aborted) return;
@@ -39,7 +39,7 @@ export function translatingView(model, limits, models) {
     const out = `${name.replace(/\.\w+$/, "")}-${direction()}.png`;
     const call = { ...callOf(model, `/translate?direction=${direction()}`), image: blob, name };
     conclude(false);
-    run("Translating …", async (signal) => {
+    run("Translating...", async (signal) => {
       const since = performance.now();
       const translated = await (await send(call, signal)).blob();
       const took = Math.round(performance.now() - since);
@@ -59,8 +59,8 @@ export function translatingView(model, limits, models) {
 
   const afterwards = [
     button("Download", () => save(result.blob, result.name)),
-    button("Download the original", () => save(source.blob, source.name)),
-    ...(radios.length > 1 ? [button("Translate it back", turnBack)] : []),
+    button("Download original", () => save(source.blob, source.name)),
+    ...(radios.length > 1 ? [button("Translate back", turnBack)] : []),
   ];
   const conclude = (done) => {
     for (const each of [...afterwards, compare.element, code.block]) each.hidden = !done;

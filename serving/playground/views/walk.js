@@ -1,4 +1,4 @@
-// A walk between the pictures of seeds: a slider, and a film.
+// Interpolation between the latents of seeds, with a slider and an animation.
 
 import { send } from "../parts/call.js";
 import { codeBlock } from "../parts/code.js";
@@ -6,17 +6,17 @@ import { button, make, save } from "../parts/dom.js";
 import { callOf, hasClasses, isTiny } from "../parts/model.js";
 import { worker } from "../parts/work.js";
 
-const STEPS = 16; // between two seeds
-const FRAME = 80; // milliseconds
+const STEPS = 16; // frames from one seed to the next
+const FRAME = 80; // duration of a frame in milliseconds
 
-/** Make the part of the page that walks; `refresh(seeds)` makes it walk between others. */
+/** Create the interpolation section. Return its element and `refresh(seeds)`, which shows another interpolation. */
 export function walkView(model, limits, fixed) {
   let frames = [];
   let seeds = [];
   let playing;
   const line = make("p", { className: "line" });
   const image = make("img", { alt: "" });
-  const slider = make("input", { type: "range", min: 0, max: 0, value: 0, ariaLabel: "Place on the walk" });
+  const slider = make("input", { type: "range", min: 0, max: 0, value: 0, ariaLabel: "Position in the interpolation" });
   const stage = make("div", { className: "stage" }, image);
   stage.classList.toggle("tiny", isTiny(model));
   const code = codeBlock();
@@ -40,13 +40,13 @@ export function walkView(model, limits, fixed) {
   const refresh = (wanted) => {
     seeds = wanted;
     code.show(callFor("webp"), `${model.name}-walk.webp`);
-    run("Drawing the walk …", async (signal) => {
+    run("Generating the interpolation...", async (signal) => {
       const answer = await (await send(callFor("json"), signal)).json();
       frames = answer.images.map((each) => `data:image/png;base64,${each}`);
       slider.max = frames.length - 1;
       show();
-      const classes = hasClasses(model) && !fixed().label ? ", all of the first one's class" : "";
-      return `From seed ${seeds.join(" to seed ")}${classes}.`;
+      const classes = hasClasses(model) && !fixed().label ? ` All frames use the class of seed ${seeds[0]}.` : "";
+      return `Interpolation from seed ${seeds.join(" to seed ")}.${classes}`;
     });
   };
 
@@ -62,14 +62,14 @@ export function walkView(model, limits, fixed) {
   });
   play.ariaPressed = "false";
 
-  const film = button("Download the film", () =>
-    keep("Drawing the film …", async (signal) => {
+  const film = button("Download animation", () =>
+    keep("Generating the animation...", async (signal) => {
       save(await (await send(callFor("webp"), signal)).blob(), `${model.name}-walk.webp`);
-      return "The film is among your downloads.";
+      return "The animation was saved to your downloads.";
     }),
   );
   const keep = worker(film, line);
   const row = make("div", { className: "row" }, slider, play, film);
-  const element = make("section", { ariaLabel: "Walk" }, make("h3", {}, "Walk"), stage, row, line, code.block);
+  const element = make("section", { ariaLabel: "Interpolation" }, make("h3", {}, "Interpolation"), stage, row, line, code.block);
   return { element, refresh };
 }
