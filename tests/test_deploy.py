@@ -78,6 +78,22 @@ def test_pictures_of_a_version_are_kept_and_others_are_not(proxy):
     assert "HIT" not in unversioned, "tomorrow it may be another model's"
 
 
+@pytest.mark.parametrize(("header", "seed"), [("Authorization", 8), ("X-API-Key", 9)])
+def test_no_header_poisons_the_cache(proxy, header, seed):
+    """A request whose header would complete its address to another's."""
+    address, server = proxy
+    models = httpx.get(f"{address}/v1/models").json()["models"]
+    version = next(model["version"] for model in models if model["name"] == "pictures")
+    path = f"/v1/models/pictures/samples/{seed}.png?version={version}&truncation="
+    attack = httpx.get(f"{address}{path}0.1", headers={header: "9"})
+    victim, truth = (httpx.get(f"{place}{path}0.19") for place in (address, server))
+    assert attack.status_code == victim.status_code == 200
+    assert attack.content != truth.content, "the control: they differ"
+    assert victim.content == truth.content
+    assert attack.headers["x-cache"] == "BYPASS"
+    assert httpx.get(f"{address}{path}0.1").headers["x-cache"] == "MISS", "nothing of it was kept"
+
+
 def test_what_is_too_large_or_not_for_strangers_is_refused(proxy):
     address, server = proxy
     url = f"{address}/v1/models/styles/translate"
