@@ -1,8 +1,9 @@
 """Inference with exported artifacts on ONNX Runtime, offline and over HTTP, without PyTorch."""
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from serving.exports import importer
 
 if TYPE_CHECKING:
     from serving.client.async_client import AsyncClient
@@ -41,16 +42,9 @@ _MODULES = {
     "to_pil": "serving.imaging.intake",
 }
 
-
 if not TYPE_CHECKING:  # type checkers would take any name for public
+    __getattr__ = importer(__name__, _MODULES)
 
-    def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used, so that commands start quickly."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = getattr(importlib.import_module(_MODULES[name]), name)
-        globals()[name] = found
-        return found
 
-    def __dir__() -> list[str]:
-        return __all__
+def __dir__() -> list[str]:
+    return __all__

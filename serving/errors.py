@@ -1,6 +1,6 @@
 """Errors that users can correct: `UserError` at a terminal and from Python, `APIError` over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class UserError(ValueError):
@@ -38,6 +38,12 @@ class APIError(ValueError):
 def busy() -> APIError:
     """Return the error of a server that is at its limits: `busy` (429)."""
     return APIError(429, "busy", "the server is at its limit of concurrent work; try again after 1 s")
+
+
+def unknown_model(given: str, models: Iterable[str]) -> APIError:
+    """Return the error of a request for a model that is not served: `unknown_model` (404)."""
+    names = ", ".join(models) or "none"
+    return APIError(404, "unknown_model", f"there is no model {shown(given)}; the server has {names}")
 
 
 def unknown_version(given: str, model: str, version: str) -> APIError:

@@ -196,7 +196,7 @@ def test_the_image_answers_as_a_checkout_does_and_ends_in_order(image, artifacts
             ours, theirs = (httpx.post(f"{host}/v1/models/{path}", **asked) for host in (checkout, url))
             assert ours.status_code == theirs.status_code == 200
             assert ours.content == theirs.content
-        written = {path.name for path in Path(f"/proc/{init}/root/tmp").iterdir()}
+        written = {path.name for path in (Path("/proc") / init / "root" / "tmp").iterdir()}
         assert {name for name in written if not name.startswith("bentoml")} == set(), "nobody else writes"
         os.kill(int(init), signal.SIGTERM)
         assert server.wait(30) == 0

@@ -42,6 +42,13 @@ def test_importing_the_packages_imports_nothing_heavy():
     assert done.stdout == "set()\n"
 
 
+def test_a_name_whose_packages_are_missing_says_which_extra():
+    code = "import sys; sys.modules['httpx'] = None; import serving; serving.Client"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = "ImportError: httpx is not installed; pip install 'gan-zoo[client]' installs it"
+    assert done.stderr.splitlines()[-1] == said
+
+
 USE = """
 from pathlib import Path
 

@@ -1,7 +1,8 @@
 """Training, evaluation and export of the zoo's models with PyTorch."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from serving.exports import importer
 
 if TYPE_CHECKING:
     from serving.runtime.manifest import Evaluation
@@ -16,21 +17,9 @@ _MODULES = {
     **dict.fromkeys(("evaluate", "export", "train"), "training.api"),
 }
 
-
 if not TYPE_CHECKING:  # type checkers would take any name for public
+    __getattr__ = importer(__name__, _MODULES)
 
-    def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used, so that most commands do not import torch."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        try:
-            found = getattr(importlib.import_module(_MODULES[name]), name)
-        except ModuleNotFoundError as error:
-            from serving.cli.errors import extra_of
 
-            raise ImportError(extra_of(error) or str(error)) from error
-        globals()[name] = found
-        return found
-
-    def __dir__() -> list[str]:
-        return __all__
+def __dir__() -> list[str]:
+    return __all__

@@ -6,17 +6,11 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from serving.exports import extra_of
+
 USER_ERROR, BUG = 2, 1
 """Exit statuses of errors that the user can correct, and of bugs. Some exceptions define an `exit_status` of
 their own: 1 for invalid data, 3 for training that diverged, 128 + n for signal n."""
-
-EXTRAS = {
-    "train": ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "tensorboard", "torchmetrics"),
-    "inception": ("torch_fidelity",),
-    "ray": ("ray",),
-    "client": ("httpx",),
-}
-"""Extras of the distribution, and the packages that they install."""
 
 REPORT = "this is a bug in gan-zoo: please report it with the lines above"
 
@@ -55,17 +49,6 @@ def exit_status(error: Exception) -> int:
         traceback.print_exception(error)
     print(f"ganzoo: {missing or ' '.join(str(error).split())}", file=sys.stderr)
     return status
-
-
-def extra_of(error: Exception) -> str:
-    """Return how to install the package that an import did not find, or an empty string."""
-    if not isinstance(error, ModuleNotFoundError) or not error.name:
-        return ""
-    package = error.name.partition(".")[0]
-    for extra, packages in EXTRAS.items():
-        if package in packages:
-            return f"{package} is not installed; pip install 'gan-zoo[{extra}]' installs it"
-    return ""
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -8,8 +8,8 @@ import httpx
 import numpy as np
 
 from serving.arrays import Array, Pixels
-from serving.client.protocol import MODELS, Call, Protocol, Several, array_of, content_of
-from serving.imaging.intake import ImageLike
+from serving.client.protocol import MODELS, Call, Protocol, array_of, content_of
+from serving.imaging.intake import ImageLike, Several
 from serving.runtime.manifest import Manifest
 
 

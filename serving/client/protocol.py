@@ -25,8 +25,6 @@ RETRIED = (429, 503)
 UPLOADED = {".png", ".jpg", ".jpeg", ".webp"}
 """Suffixes of image files that are sent as they are; other images are sent as PNG."""
 
-Several = list[ImageLike] | tuple[ImageLike, ...]
-
 
 class Call(NamedTuple):
     """A request to the server."""

@@ -17,6 +17,9 @@ from serving.imaging.files import read_image
 ImageLike = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
 """A PIL image, a uint8 array (H, W) or (H, W, C) with 1, 3 or 4 channels, or the path of an image file."""
 
+Several = list[ImageLike] | tuple[ImageLike, ...]
+"""Several images, which may have different sizes."""
+
 CHANNELS = (1, 3, 4)
 """Channels of an array: grey, RGB, RGBA."""
 

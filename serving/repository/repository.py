@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from serving.errors import APIError, EngineError, shown
+from serving.errors import APIError, EngineError, unknown_model
 from serving.metrics import MODELS, RELOADS
 from serving.repository.admission import Admission
 from serving.repository.model import ServedModel, load_model, try_out
@@ -135,8 +135,7 @@ class ModelRepository:
         """
         model = self.models.get(name)
         if model is None:
-            names = ", ".join(self.models) or "none"
-            raise APIError(404, "unknown_model", f"there is no model {shown(name)}; the server has {names}")
+            raise unknown_model(name, self.models)
         if task not in (None, model.manifest.task):
             does = {"sample": "samples", "translate": "translates images"}[model.manifest.task]
             text = f"the model {name} {does} and can't {task}; use /{model.manifest.task}"

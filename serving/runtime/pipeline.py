@@ -10,7 +10,7 @@ import numpy as np
 from serving.arrays import Array, Pixels
 from serving.errors import UserError, shown
 from serving.imaging import codec, sheets
-from serving.imaging.intake import ImageLike, to_pixels
+from serving.imaging.intake import ImageLike, Several, to_pixels
 from serving.runtime.display import describe, to_html
 from serving.runtime.latents import draw_inputs, interpolate_inputs, must_be_seeds
 from serving.runtime.manifest import Manifest, ProviderName, Tensor, class_of
@@ -130,14 +130,8 @@ class Pipeline:
     @overload
     def translate(self, image: ImageLike, direction: str | None = None) -> Pixels: ...
     @overload
-    def translate(
-        self, image: list[ImageLike] | tuple[ImageLike, ...], direction: str | None = None
-    ) -> list[Pixels]: ...
-    def translate(
-        self,
-        image: ImageLike | list[ImageLike] | tuple[ImageLike, ...],
-        direction: str | None = None,
-    ) -> Pixels | list[Pixels]:
+    def translate(self, image: Several, direction: str | None = None) -> list[Pixels]: ...
+    def translate(self, image: ImageLike | Several, direction: str | None = None) -> Pixels | list[Pixels]:
         """Translate an image, or several, to images of the same sizes.
 
         Args:

@@ -13,6 +13,7 @@ import torch
 
 from serving.errors import UserError
 from serving.runtime.latents import MAX_SEED
+from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import write_file
 from zoo import registry
 from zoo.entry import Entry
@@ -99,8 +100,6 @@ class TrainConfig:
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"seed must be from 0 to {MAX_SEED}; got {self.seed}")
 
-
-RUN_FILE = "run.json"
 
 RENAMED = {"keep": "keep_checkpoints"}
 """Former to present names of fields, to read older `run.json` files."""

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import UserError
+from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import must_hold_nothing_else, sweep
 from serving.system.locks import locked
-from training.run.config import RUN_FILE, RunConfig
+from training.run.config import RunConfig
 
 
 @contextmanager

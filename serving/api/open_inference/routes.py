@@ -29,7 +29,7 @@ from serving.api.schemas import (
     ServerReady,
     TensorMetadata,
 )
-from serving.errors import APIError, shown, unknown_version
+from serving.errors import APIError, shown, unknown_model, unknown_version
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 from serving.runtime.manifest import Tensor
@@ -146,8 +146,7 @@ class OpenInference:
         name = request.path_params["model"]
         there = self._graphs()
         if name not in there:
-            names = ", ".join(there) or "none"
-            raise APIError(404, "unknown_model", f"there is no model {shown(name)}; the server has {names}")
+            raise unknown_model(name, there)
         model, graph = there[name]
         request.scope["model"] = model.name
         version = request.path_params.get("version", model.version)
