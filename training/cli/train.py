@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -27,16 +27,23 @@ def run_train(name: str, arguments: list[str]) -> None:
     """Train an entry by name, with the fields of `TrainConfig` and of the entry as flags."""
     from training.loop.train import train
 
-    config, dry_run = parse(name, arguments)
-    if dry_run:
+    config, switches = parse(name, arguments)
+    if switches.dry_run:
         print(config.to_json())
         return
-    if folder := train(config):
+    if folder := train(config, switches.restart):
         print(folder)
 
 
-def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, bool]":
-    """Parse the flags of `train` and return the run's configuration and whether `--dry-run` is set.
+class Switches(NamedTuple):
+    """Flags of `train` that are not part of the run's configuration."""
+
+    restart: bool
+    dry_run: bool
+
+
+def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, Switches]":
+    """Parse the flags of `train` and return the run's configuration and the other flags.
 
     Raises:
         ConfigError: there is no such entry, or a value of `TrainConfig` is invalid.
@@ -49,24 +56,32 @@ def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, bool]":
     kind = registry.load(name)
     any_run, any_entry = _unchecked(TrainConfig), _unchecked(kind)
 
-    def flags(run: any_run, entry: any_entry, *, dry_run: bool = False) -> tuple[Any, Any, bool]:  # type: ignore[valid-type]
+    def flags(
+        run: any_run,  # type: ignore[valid-type]
+        entry: any_entry,  # type: ignore[valid-type]
+        *,
+        restart: bool = False,
+        dry_run: bool = False,
+    ) -> tuple[Any, Any, Switches]:
         """Gather the flags.
 
         Args:
             run: Settings of the run.
             entry: Hyperparameters of the entry.
+            restart: Start again from step 0; the run's checkpoints, metrics and contact sheets are removed.
             dry_run: Print the run's configuration without training.
         """
-        return run, entry, dry_run
+        return run, entry, Switches(restart, dry_run)
 
-    run, entry, dry_run = tyro.cli(
+    run, entry, switches = tyro.cli(
         flags,
         prog=f"ganzoo train {name}",
         args=arguments,
         description=kind.__doc__,
         config=(OmitArgPrefixes,),
     )
-    return RunConfig(name=name, train=TrainConfig(**vars(run)), entry=make_entry(kind, vars(entry))), dry_run
+    config = RunConfig(name=name, train=TrainConfig(**vars(run)), entry=make_entry(kind, vars(entry)))
+    return config, switches
 
 
 def _unchecked(kind: type) -> Any:

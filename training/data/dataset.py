@@ -4,6 +4,7 @@ A batch is a function of the seed, the step and the batch size. A resumed run th
 as an uninterrupted run. The loader has no state to save, and every batch has the full size.
 """
 
+import copy
 import importlib
 import math
 from abc import ABC, abstractmethod
@@ -108,6 +109,16 @@ class Dataset(ABC):
         """Move examples held in memory to a device. Generated examples stay on the CPU."""
         return self
 
+    def balanced(self) -> "Dataset":
+        """Return the dataset with batches that have all classes equally often.
+
+        Raises:
+            UserError: the data have no classes.
+        """
+        if not self.labels:
+            raise UserError(f"--balance-classes needs data with classes; {self.name} has none")
+        return self
+
 
 def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Dataset:
     """Open a dataset by `NAME` or `NAME:ARGUMENT`, with the sample shape of an entry.
@@ -179,7 +190,7 @@ class ShuffledDataset(Dataset):
         self.real, self.label, self.name = real, label, name
         self.seed, self.labels, self.licence = seed, labels, licence
         self.truth, self._open_held_out = truth, held_out
-        self._shuffle = lru_cache(maxsize=2)(self._shuffle_anew)
+        self._shuffle = lru_cache(maxsize=2)(self._order)
 
     def __len__(self) -> int:
         return len(self.real)
@@ -207,10 +218,34 @@ class ShuffledDataset(Dataset):
             batch["label"] = self.label[chosen]
         return batch
 
-    def _shuffle_anew(self, number: int) -> Tensor:
+    def _order(self, number: int) -> Tensor:
         # Keep the order on the device of the examples. This avoids a copy, and a wait, at every batch.
-        order = torch.randperm(len(self), generator=generator(self.seed, number))
+        order = _shuffled(len(self), generator(self.seed, number))
         return order.to(self.real.device)
+
+    def _even_order(self, number: int) -> Tensor:
+        """Return an epoch's order in which every row of as many places as there are classes has each once.
+
+        The examples of a class are shuffled, and those of a small class are repeated.
+        """
+        assert self.label is not None
+        random, label = generator(self.seed, number), self.label.cpu()
+        groups = [group for each in range(len(self.labels)) if len(group := (label == each).nonzero()[:, 0])]
+        rows = math.ceil(len(self) / len(groups))
+        columns = [
+            torch.cat([group[_shuffled(len(group), random)] for _ in range(0, rows, len(group))])
+            for group in groups
+        ]
+        table = torch.stack([column[:rows] for column in columns], 1)
+        places = torch.rand(table.shape, generator=random).argsort(1)
+        return table.gather(1, places).flatten()[: len(self)].to(self.real.device)
+
+    def balanced(self) -> "ShuffledDataset":
+        """Return the dataset with batches that have all classes equally often."""
+        super().balanced()
+        even = copy.copy(self)
+        even._shuffle = lru_cache(maxsize=2)(even._even_order)
+        return even
 
     def to(self, device: torch.device) -> "ShuffledDataset":
         """Move the examples and the labels to a device."""
@@ -218,6 +253,10 @@ class ShuffledDataset(Dataset):
         self.real = self.real.to(device)
         self.label = None if self.label is None else self.label.to(device)
         return self
+
+
+def _shuffled(count: int, random: torch.Generator) -> Tensor:
+    return torch.randperm(count, generator=random)
 
 
 def generator(*key: int) -> torch.Generator:

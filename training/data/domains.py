@@ -9,7 +9,9 @@ import torch
 
 from serving.errors import UserError
 from training.data.dataset import Dataset, ShuffledDataset
-from training.data.image_folder import find_folder, read_dataset, split
+from training.data.image_folder import find_folder, read_dataset
+from training.data.image_source import Folder, ImageSource
+from training.data.splits import Part, split
 from training.data.transforms import image_shape
 from zoo.entry import Batch, DataKind
 
@@ -146,7 +148,7 @@ def _read_domains(
 ) -> Domains:
     # Use a different seed for each domain. Otherwise, domains of equal size would have the same order.
     a, b = (
-        read_dataset(folder, shape, f"{name}/{folder.name}", 2 * seed + number)
+        read_dataset(Folder(folder), shape, f"{name}/{folder.name}", 2 * seed + number)
         for number, folder in enumerate(folders)
     )
     return Domains(a, b, name, held_out)
@@ -167,8 +169,8 @@ def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
 def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
     """Read image files that contain a pair side by side, with a on the left and b on the right.
 
-    If the folder has the subfolders `train` and `test` (or `val`), `train` is the training set and the other
-    is the held-out data.
+    If the folder has the subfolders `train` and `test` (or `val` and the like), `train` is the training set
+    and the other is the held-out data.
 
     Raises:
         UserError: there are no images, or a file can't be read or halved. The message names the file.
@@ -177,11 +179,12 @@ def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
     root = find_folder("paired", path)
     name = f"paired:{root.resolve().name}"
 
-    (train,), held_out = split("paired", root)
-    both = read_dataset(train, shape, name, seed, abreast=2)
-    return Pairs(both, name, partial(_read_pairs, held_out[0], shape, name, seed) if held_out else None)
+    source = Folder(root)
+    train, held_out = split(source.images)
+    both = read_dataset(source, shape, name, seed, part=train, abreast=2)
+    return Pairs(both, name, held_out and partial(_read_pairs, source, held_out, shape, name, seed))
 
 
-def _read_pairs(folder: Path, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
-    name = f"{name}/{folder.name}"
-    return Pairs(read_dataset(folder, shape, name, seed, abreast=2), name)
+def _read_pairs(source: ImageSource, part: Part, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
+    name = f"{name}/{part.name}"
+    return Pairs(read_dataset(source, shape, name, seed, part=part, abreast=2), name)

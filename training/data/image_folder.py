@@ -1,8 +1,8 @@
-"""Datasets of image folders. The images may have any size and mode."""
+"""Datasets of image files, in folders or archives. The images may have any size and mode."""
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,47 +12,86 @@ from torch import Tensor
 
 from serving.arrays import Pixels
 from serving.errors import UserError
-from serving.imaging.files import image_files, read_image
+from serving.imaging.files import decode_file
 from serving.system.cpu import cores
 from serving.system.progress import progress
+from training.data.classes import Classes, classes_of
 from training.data.dataset import Dataset, Examples, ShuffledDataset
+from training.data.image_source import ImageSource, open_source
 from training.data.loader import available_memory, local_world_size, map_in_order
+from training.data.splits import Part, split
 from training.data.transforms import fit, image_shape
 
 CPU = torch.device("cpu")
 
 
-HELD_OUT = {"folder": ("test",), "paired": ("test", "val")}
-"""Names of the held-out subfolder next to `train`. The first that exists is used."""
-
-
 def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Read every image below a folder. Each image is cropped and resized to the shape.
+    """Read every image of a folder, a zip file or tar files. Each image is cropped and resized to the shape.
 
-    If the folder has the subfolders `train` and `test`, `train` is the training set and `test` is the
-    held-out data.
+    The classes are those of a list beside the images, or the subfolders that they are in. If there is a
+    folder for training and one that is held out, such as `train` and `test`, the latter is the held-out data.
 
     Raises:
-        UserError: there are no images, or a file can't be read. The message names the file.
+        UserError: there are no images, the classes are damaged, or a file can't be read. The message names
+            the file.
+        OSError: the data can't be read.
     """
     shape = image_shape(sample_shape)
-    root = find_folder("folder", path)
-    name = f"folder:{root.resolve().name}"
-    (train,), held_out = split("folder", root)
-    tests = [partial(read_dataset, test, shape, f"{name}/{test.name}", seed) for test in held_out]
-    return read_dataset(train, shape, name, seed, held_out=tests[0] if tests else None)
+    place = find_place("folder", path)
+    source, name = open_source(place), f"folder:{place.resolve().name}"
+    train, held_out = split(source.images)
+    classes = classes_of(source, train)
+    open_held_out = held_out and partial(_held_out, source, held_out, classes, shape, name, seed)
+    return read_dataset(source, shape, name, seed, part=train, classes=classes, held_out=open_held_out)
 
 
-def read_dataset(
-    root: Path,
+def _held_out(
+    source: ImageSource,
+    part: Part,
+    trained: Classes | None,
     shape: tuple[int, int, int],
     name: str,
     seed: int,
+) -> ShuffledDataset:
+    classes = None if trained is None else classes_of(source, part, trained.names)
+    return read_dataset(source, shape, f"{name}/{part.name}", seed, part=part, classes=classes)
+
+
+def read_dataset(
+    source: ImageSource,
+    shape: tuple[int, int, int],
+    name: str,
+    seed: int,
+    *,
+    part: Part | None = None,
+    classes: Classes | None = None,
     abreast: int = 1,
     held_out: Callable[[], Dataset] | None = None,
 ) -> ShuffledDataset:
-    """Return a dataset of every image below a folder. See `read_images` for the arguments and errors."""
-    return ShuffledDataset(read_images(root, shape, abreast), name=name, seed=seed, held_out=held_out)
+    """Return a dataset of the images of a source.
+
+    Args:
+        source: the source.
+        shape: shape of an image, (C, H, W).
+        name: name of the dataset.
+        seed: seed of the order.
+        part: the part of the source; by default all of it.
+        classes: classes of the images; by default they have none.
+        abreast: number of images of equal width, side by side, in a file.
+        held_out: function that opens the held-out data.
+
+    Raises:
+        UserError: a file can't be read. The message names the file.
+    """
+    images = source.images if part is None else part.images
+    return ShuffledDataset(
+        read_images(ImageFiles(source, images, shape, abreast)),
+        None if classes is None else torch.tensor([classes.of[image] for image in images]),
+        name=name,
+        seed=seed,
+        labels=() if classes is None else classes.names,
+        held_out=held_out,
+    )
 
 
 def find_folder(source: str, path: str) -> Path:
@@ -67,53 +106,54 @@ def find_folder(source: str, path: str) -> Path:
     return root
 
 
-def split(source: str, root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the training folder and the held-out folder, each in a list. The second list may be empty."""
-    held_out = [root / part for part in HELD_OUT[source] if (root / part).is_dir()]
-    if held_out and (root / "train").is_dir():
-        return [root / "train"], held_out[:1]
-    return [root], []
-
-
-def read_abreast(file: Path, channels: int, abreast: int) -> Pixels:
-    """Read a file of images of equal width, side by side: pixels (abreast, H, W, channels).
+def find_place(source: str, path: str) -> Path:
+    """Return the folder or the archive named by the argument of a spec.
 
     Raises:
-        UserError: the file can't be decoded, or its width can't be divided. The message names the file.
-        OSError: the file can't be read.
+        UserError: the argument is empty, or there is no such folder or file.
     """
-    pixels = read_image(file, channels)
+    place = Path(path).expanduser()
+    if not path or not (place.is_dir() or place.is_file()):
+        raise UserError(
+            f"{source} needs an existing folder, zip or tar file, {source}:PATH; got {path or 'no path'}"
+        )
+    return place
+
+
+def decode_abreast(data: bytes, path: Path, channels: int, abreast: int) -> Pixels:
+    """Decode a file of images of equal width, side by side: pixels (abreast, H, W, channels).
+
+    Raises:
+        UserError: the file can't be decoded, or its width can't be divided. The message has the path.
+    """
+    pixels = decode_file(data, channels, path)
     if pixels.shape[1] % abreast:
-        raise UserError(f"{file}: the width must be a multiple of {abreast}; got {pixels.shape[1]} pixels")
+        text = f"the width must be a multiple of {abreast}; got {pixels.shape[1]} pixels"
+        raise UserError(f"{path}: {text}")
     return np.stack(np.split(pixels, abreast, 1))
 
 
-def read_images(root: Path, shape: tuple[int, int, int], abreast: int = 1) -> Examples:
-    """Read every image below a folder, cropped and resized: uint8 (N, abreast * C, H, W).
+def read_images(files: "ImageFiles") -> Examples:
+    """Read image files, cropped and resized: uint8 (N, abreast * C, H, W).
 
     If the images do not fit in memory, each file is read on request instead.
 
-    Args:
-        root: the folder.
-        shape: shape of an image, (C, H, W).
-        abreast: number of images of equal width, side by side, in a file.
-
     Raises:
-        UserError: there are no images, or a file can't be read. The message names the file.
+        UserError: a file can't be read. The message names the file.
     """
-    files = ImageFiles(image_files(root), shape, abreast)
-    whole = (len(files), abreast * shape[0], *shape[1:])
+    place, shape = files.source.place, files.shape
+    whole = (len(files), files.abreast * shape[0], *shape[1:])
     if math.prod(whole) >= available_memory(CPU):
         wanted = math.prod(whole) / 2**30
-        message = f"{root}: {wanted:.1f} GiB of images exceed the memory for data; they are read on request"
+        message = f"{place}: {wanted:.1f} GiB of images exceed the memory for data; they are read on request"
         print(message, file=sys.stderr)
         return files
     images = torch.empty(whole, dtype=torch.uint8)
-    with progress(len(files), f"reading {root}", "images") as advance:
-        for place, image in enumerate(
+    with progress(len(files), f"reading {place}", "images") as advance:
+        for index, image in enumerate(
             map_in_order(files.read, range(len(files)), cores() // local_world_size())
         ):
-            images[place] = image
+            images[index] = image
             advance()
     return images
 
@@ -124,11 +164,13 @@ class ImageFiles:
     nbytes = math.inf
     device = CPU
 
-    def __init__(self, files: list[Path], shape: tuple[int, int, int], abreast: int) -> None:
-        self.files, self.shape, self.abreast = files, shape, abreast
+    def __init__(
+        self, source: ImageSource, images: Sequence[str], shape: tuple[int, int, int], abreast: int
+    ) -> None:
+        self.source, self.images, self.shape, self.abreast = source, images, shape, abreast
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.images)
 
     def __getitem__(self, places: Tensor) -> Tensor:
         """Read images: uint8 (n, abreast * C, H, W).
@@ -140,7 +182,10 @@ class ImageFiles:
 
     def read(self, place: int) -> Tensor:
         """Read one file: uint8 (abreast * C, H, W)."""
-        pixels = torch.tensor(read_abreast(self.files[place], self.shape[0], self.abreast))
+        name = self.images[place]
+        pixels = torch.tensor(
+            decode_abreast(self.source.read(name), self.source.path(name), self.shape[0], self.abreast)
+        )
         return fit(pixels.permute(0, 3, 1, 2), self.shape).flatten(0, 1)
 
     def to(self, device: torch.device) -> "ImageFiles":

@@ -1,8 +1,9 @@
 """Dataset checks before a training run: contents, errors and warnings."""
 
+import io
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import torch
 from PIL import Image
 
 from serving.errors import UserError
-from serving.imaging.files import image_files
 from serving.system.progress import progress
+from training.data.classes import classes_of
 from training.data.dataset import Dataset, open_data, read
 from training.data.domains import domain_folders
-from training.data.image_folder import find_folder, read_abreast, split
+from training.data.image_folder import decode_abreast, find_folder, find_place
+from training.data.image_source import Folder, ImageSource, open_source
+from training.data.splits import Part, split
 from zoo.entry import DataKind
 
 FILES: dict[str, tuple[DataKind, int, int]] = {
@@ -56,6 +59,9 @@ class Findings:
     modes: Mapping[str, int]
     """Number of image files of each Pillow mode."""
 
+    skipped: Mapping[str, int]
+    """Number of the files that are no images, by suffix."""
+
     bad: list[str]
     """Error messages of the unusable files."""
 
@@ -73,35 +79,69 @@ class Findings:
             )
 
 
+Open = Callable[[Path], ImageSource]
+
+
 class Look:
-    """Sizes, modes and errors of image files."""
+    """Sizes, modes, classes and errors of image files."""
 
     def __init__(self, abreast: int) -> None:
         self.abreast = abreast
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.modes: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.classes: dict[str, int | None] = {}
         self.bad: list[str] = []
 
-    def through(self, folder: Path) -> int:
-        """Read every image below a folder and return the number of usable images."""
-        before = self.sizes.total()
+    def split(self, open_: Open, place: Path) -> tuple[dict[str, int], dict[str, int]]:
+        """Read every image of a place, and return the numbers of usable images, by part.
+
+        Returns:
+            The numbers of the part to train on, and of the part that is held out.
+        """
+        source = self._open(open_, place)
+        if source is None:
+            return {place.resolve().name: 0}, {}
+        train, held_out = split(source.images)
         try:
-            files = image_files(folder)
+            if classes := classes_of(source, train):
+                self.classes = dict(zip(classes.names, classes.counts(), strict=True))
         except UserError as error:
             self.bad.append(str(error))
-            return 0
-        with progress(len(files), f"reading {folder}", "images") as advance:
-            for file in files:
+        counts = {train.name or place.resolve().name: self._through(source, train)}
+        return counts, {held_out.name: self._through(source, held_out)} if held_out else {}
+
+    def all(self, folder: Path) -> int:
+        """Read every image below a folder and return the number of usable images."""
+        source = self._open(Folder, folder)
+        return 0 if source is None else self._through(source, Part("", source.images))
+
+    def _open(self, open_: Open, place: Path) -> ImageSource | None:
+        """Open a source, or note why it has no images."""
+        try:
+            source = open_(place)
+        except UserError as error:
+            self.bad.append(str(error))
+            return None
+        self.skipped += source.skipped
+        return source
+
+    def _through(self, source: ImageSource, part: Part) -> int:
+        """Read the images of a part and return the number of usable ones."""
+        before = self.sizes.total()
+        with progress(len(part.images), f"reading {source.path(part.root)}", "images") as advance:
+            for name in part.images:
                 try:
-                    self._at(file)
+                    self._at(source, name)
                 except (UserError, OSError) as error:
                     self.bad.append(str(error))
                 advance()
         return self.sizes.total() - before
 
-    def _at(self, file: Path) -> None:
-        _, height, width, _ = read_abreast(file, 3, self.abreast).shape
-        with Image.open(file) as image:
+    def _at(self, source: ImageSource, name: str) -> None:
+        data = source.read(name)
+        _, height, width, _ = decode_abreast(data, source.path(name), 3, self.abreast).shape
+        with Image.open(io.BytesIO(data)) as image:
             self.modes[image.mode] += 1
         self.sizes[width, height] += 1
 
@@ -126,19 +166,23 @@ def validate(spec: str, image_size: int | None = None) -> Findings:
 
 def _of_files(source: str, path: str, image_size: int | None) -> Findings:
     kind, abreast, usual = FILES[source]
-    root, look = find_folder(source, path), Look(abreast)
-    examples, held_out = (
-        {folder.name or folder.resolve().name: look.through(folder) for folder in folders}
-        for folders in (domain_folders(root) if source == "unpaired" else split(source, root))
-    )
+    look, examples, held_out = Look(abreast), dict[str, int](), dict[str, int]()
+    if source == "unpaired":
+        root = find_folder(source, path)
+        for folders, counts in zip(domain_folders(root), (examples, held_out), strict=True):
+            counts |= {folder.name: look.all(folder) for folder in folders}
+    else:
+        find, open_ = (find_place, open_source) if source == "folder" else (find_folder, Folder)
+        examples, held_out = look.split(open_, root := find(source, path))
     return Findings(
         data=f"{source}:{root.resolve().name}",
         kind=kind,
         examples=examples,
         held_out=held_out,
-        classes={},
+        classes=look.classes,
         sizes={f"{width}x{height}": count for (width, height), count in look.sizes.most_common()},
         modes=dict(look.modes.most_common()),
+        skipped=dict(look.skipped.most_common()),
         bad=look.bad,
         warnings=[*_few(examples), *_unlike(look, image_size or usual)],
     )
@@ -154,6 +198,7 @@ def _of_data(data: Dataset) -> Findings:
         classes=_classes(data),
         sizes={},
         modes={},
+        skipped={},
         bad=[],
         warnings=[] if count is None else list(_few({"all": count})),
     )
@@ -202,7 +247,7 @@ def table(findings: Findings) -> str:
     rows = [("data", f"{findings.data}, {findings.kind}")]
     rows += [(name, _number(count)) for name, count in findings.examples.items()]
     rows += [(name, f"{_number(count)}, held out") for name, count in findings.held_out.items()]
-    counted = {"classes": findings.classes, "sizes": findings.sizes, "modes": findings.modes}
+    counted = {name: getattr(findings, name) for name in ("classes", "sizes", "modes", "skipped")}
     rows += [(name, _list(counts)) for name, counts in counted.items() if counts]
     rows += [("error", each) for each in findings.bad]
     rows += [("warning", each) for each in findings.warnings]

@@ -13,6 +13,7 @@ from torch import nn
 from serving.errors import UserError
 from serving.runtime.pipeline import Pipeline
 from training.graphs.torch_pipeline import pipeline_of_generators
+from training.loop.restore import must_be_inputs
 from training.run import checkpoint
 from training.run.config import RunConfig
 from zoo.entry import Batch, Inputs
@@ -51,16 +52,20 @@ def open_averaged(run: Path) -> Averaged:
     Optimizers and discriminators are not restored. Torch's random state does not change.
 
     Raises:
-        UserError: the folder holds no run or no checkpoint.
+        UserError: the folder holds no run or no checkpoint, or one of them is damaged.
+        OSError: a file can't be read.
     """
     config = RunConfig.read(run)
-    found = checkpoint.load(run / "checkpoints")
+    folder = run / "checkpoints"
+    found = checkpoint.load(folder)
     if found is None:
         raise UserError(f"the run {run} has no checkpoint; train it first")
     steps, saved = found
     with torch.random.fork_rng(devices=[]):
         trainer = config.entry.build("cpu")
     generators = trainer.generators.eval().requires_grad_(False)
-    generators.load_state_dict(saved["average"])
-    # "probe" is a key of the checkpoint format, kept so that older checkpoints load.
-    return Averaged(config, steps, generators, saved["probe"], trainer.inputs)
+    with torch.random.fork_rng(devices=[]), checkpoint.restoring(folder, steps):
+        generators.load_state_dict(saved["average"])
+        # "probe" is a key of the checkpoint format, kept so that older checkpoints load.
+        must_be_inputs(saved["probe"], generators, config.entry.classes)
+        return Averaged(config, steps, generators, saved["probe"], trainer.inputs)

@@ -83,8 +83,17 @@ class Monitor:
         return {name: getattr(self, name) for name in ("looks", "unsure", "diverse", "greatest")}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Restore the state returned by `state_dict`."""
-        vars(self).update(state)
+        """Restore the state returned by `state_dict`.
+
+        Raises:
+            TypeError: a value is not a number.
+            KeyError: a name is unknown.
+        """
+        own = self.state_dict()
+        for name, value in state.items():
+            if not isinstance(value, int | float):
+                raise TypeError(f"{name} of the monitor must be a number; got {value!r}")
+            vars(self)[name] = type(own[name])(value)
 
     def losses(self, step: int, scalars: dict[str, float]) -> None:
         """Check the saturation of the discriminator.

@@ -1,6 +1,7 @@
 """`TrainState`: the state of a run in memory, from which training resumes bit-exactly."""
 
 import math
+import operator
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +15,7 @@ from training.loop.compute import device_named, prepare, settle
 from training.loop.distributed import SINGLE, World
 from training.loop.ema import MovingAverage
 from training.loop.monitor import Monitor
+from training.loop.restore import must_be_inputs, restore_optimizer
 from training.run import checkpoint
 from training.run.config import RunConfig
 from zoo.entry import Entry, Inputs, Trainer
@@ -102,18 +104,24 @@ class TrainState:
         }
 
     def load_state_dict(self, done: int, saved: checkpoint.State) -> None:
-        """Restore a saved state of a run after `done` steps."""
-        self.done, self.rollbacks = done, saved["rollbacks"]
-        self.trainer.generators.load_state_dict(saved["generators"])
-        self.trainer.discriminators.load_state_dict(saved["discriminators"])
-        for name, optimizer in self.trainer.optimizers.items():
-            optimizer.load_state_dict(saved["optimizers"][name])
-        settle(self.trainer.optimizers.values())
-        self.trainer.load_state_dict(saved["trainer"])
-        self.monitor.load_state_dict(saved["watch"])
-        self.average.generators.load_state_dict(saved["average"])
-        self.preview = self._here(saved["probe"])
-        checkpoint.restore_random_state(saved["random"], self.device)
+        """Restore a saved state of a run after `done` steps.
+
+        Raises:
+            UserError: the state is not one of this entry.
+        """
+        with checkpoint.restoring(self.config.folder / "checkpoints", done):
+            self.done, self.rollbacks = done, operator.index(saved["rollbacks"])
+            self.trainer.generators.load_state_dict(saved["generators"])
+            self.trainer.discriminators.load_state_dict(saved["discriminators"])
+            for name, optimizer in self.trainer.optimizers.items():
+                restore_optimizer(optimizer, saved["optimizers"][name])
+            settle(self.trainer.optimizers.values())
+            self.trainer.load_state_dict(saved["trainer"])
+            self.monitor.load_state_dict(saved["watch"])
+            self.average.generators.load_state_dict(saved["average"])
+            self.preview = self._here(saved["probe"])
+            must_be_inputs(self.preview, self.average.generators, self.config.entry.classes)
+            checkpoint.restore_random_state(saved["random"], self.device)
 
 
 def preview_columns(entry: Entry) -> int:

@@ -27,22 +27,34 @@ from training.run.logger import RunLogger, Speed
 MOST_ROLLBACKS = 3
 
 
-def train(config: RunConfig) -> Path | None:
+def train(config: RunConfig, restart: bool = False) -> Path | None:
     """Train or resume a run until all its steps are done.
+
+    Args:
+        config: configuration of the run.
+        restart: remove the checkpoints and logs of an earlier run of this configuration, and start again.
 
     Returns:
         The run's folder on rank 0, None on other ranks.
 
     Raises:
-        UserError: the folder holds another run, or the data or the device can't be used.
+        UserError: the folder holds another run or a damaged one, or the data or the device can't be used.
         Diverged: a number is NaN or infinite, or rollbacks did not help.
         Interrupted: SIGINT or SIGTERM was received and a checkpoint is written.
     """
-    with process_group() as world, held(config) if world.is_main else nullcontext(config.folder) as folder:
+    with (
+        process_group() as world,
+        held(config, restart) if world.is_main else nullcontext(config.folder) as folder,
+    ):
         world.must_divide(config.entry.batch_size)
         data = open_data(config.train.data, config.entry.sample_shape, config.train.seed)
+        if config.train.balance_classes:
+            data = data.balanced()
+        entry = config.entry.for_classes(len(data.labels))
+        config = dataclasses.replace(
+            config, entry=entry, data_name=data.name, labels=data.labels, licence=data.licence
+        )
         _must_suit(config, data)
-        config = dataclasses.replace(config, data_name=data.name, labels=data.labels, licence=data.licence)
         state = TrainState(config, world)
         found = world.broadcast(world.on_main(lambda: checkpoint.load(folder / "checkpoints")))
         if found is None:
@@ -92,10 +104,15 @@ def _must_suit(config: RunConfig, data: Dataset) -> None:
     wants = config.entry.learns_from
     if data.kind != wants and (wants, data.kind) != ("domains", "pairs"):
         raise UserError(f"{config.name} trains on {wants}; {data.name} has {data.kind}; use other data")
+    if "label" in config.entry.conditions and not data.labels:
+        raise UserError(
+            f"{config.name} needs data with classes; {data.name} has none; use data with labels, such as a "
+            "folder with a subfolder for each class"
+        )
     if config.entry.classes not in (0, len(data.labels)):
         raise UserError(
             f"{config.name} needs data of {config.entry.classes} classes; {data.name} has "
-            f"{len(data.labels) or 'none'}; use other data or another --classes"
+            f"{len(data.labels)}; use other data or another --classes, or none for as many as the data have"
         )
 
 

@@ -9,6 +9,8 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from serving.errors import UserError
-from serving.system.files import write_file
+from serving.errors import UserError, is_out_of_memory
+from serving.system.files import read_regular, write_file
 
 NAME = re.compile(r"(\d{8})-([0-9a-f]{32})\.safetensors")
 
@@ -51,18 +53,38 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
     Damaged checkpoints are skipped with a warning. Checkpoints after the step `latest` are ignored.
 
     Raises:
-        UserError: all checkpoints are damaged.
+        UserError: all checkpoints are damaged, or the newest is of another version.
+        OSError: a checkpoint can't be read.
     """
     paths = [path for path in _newest_first(folder) if _parts(path)[0] <= latest]
     for path in paths:
-        data = path.read_bytes()
+        data = read_regular(path)
         step, digest = _parts(path)
         if _digest(data) == digest:
-            return step, unpack(data)
+            with restoring(folder, step):
+                return step, unpack(data)
         print(f"warning: {path} is damaged (SHA-256 differs); trying the previous one", file=sys.stderr)
     if paths:
-        raise UserError(f"every checkpoint in {folder} is damaged; remove them to start again")
+        raise UserError(f"every checkpoint in {folder} is damaged; remove them, or train with --restart")
     return None
+
+
+@contextmanager
+def restoring(folder: Path, step: int) -> Iterator[None]:
+    """Convert every error of the block to one that names the checkpoint, which is intact but does not fit.
+
+    Raises:
+        UserError: the block failed, other than for lack of memory.
+    """
+    try:
+        yield
+    except Exception as error:  # safetensors, torch and trainers raise many types
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the checkpoint of step {step} in {folder} can't be restored by this version: {reason}"
+        ) from error
 
 
 def drop(folder: Path, after: int) -> None:

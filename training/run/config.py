@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from serving.errors import UserError
 from serving.runtime.latents import MAX_SEED
 from serving.runtime.pretrained import RUN_FILE
-from serving.system.files import write_file
+from serving.system.files import read_regular, write_file
+from serving.validation import validation_message
 from zoo import registry
 from zoo.entry import Entry
 from zoo.errors import ConfigError
@@ -29,6 +31,9 @@ class TrainConfig:
     """Training data: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT], folder:PATH,
     gaussian2d, ring8, grid25 or mixture16; for translation, unpaired:PATH, paired:PATH, glyphs-style or
     glyphs-pairs."""
+
+    balance_classes: bool = False
+    """Draw all classes equally often, however many examples each of them has."""
 
     steps: int = 5000
     """Total number of training steps, including those before a resume."""
@@ -104,7 +109,7 @@ class TrainConfig:
 RENAMED = {"keep": "keep_checkpoints"}
 """Former to present names of fields, to read older `run.json` files."""
 
-LASTING = ("data", "seed", "precision", "ema")
+LASTING = ("data", "balance_classes", "seed", "precision", "ema")
 """Fields of `TrainConfig` that must be the same when a run is resumed; the others may change."""
 
 
@@ -184,27 +189,24 @@ class RunConfig:
 
         Raises:
             UserError: the folder holds no run, or its `run.json` is damaged or of another version.
+            OSError: the file can't be read.
         """
+        path = folder / RUN_FILE
         try:
-            content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+            return _parse(read_regular(path), folder)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"the folder {folder} holds no run: {RUN_FILE} is missing") from None
-        except ValueError as error:  # no JSON, or no text
-            raise UserError(f"{folder / RUN_FILE} is damaged: {error}") from error
-        try:
-            entry = make_entry(registry.load(content["entry"]), _tuples(content["hyperparameters"]))
-            fields = {RENAMED.get(name, name): value for name, value in content["run"].items()}
-            train = TrainConfig(**fields | {"out": folder})
-            rest = _tuples({key: content[key] for key in ("data_name", "labels", "licence", "software")})
-            return RunConfig(name=content["entry"], entry=entry, train=train, **rest)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / RUN_FILE} was written by an incompatible version: {error}") from error
+        except ConfigError as error:
+            raise UserError(f"{path}: {error}") from error
+        except ValidationError as error:
+            message = validation_message(error.errors(include_url=False), "the content")
+            raise UserError(f"{path} is damaged or of an incompatible version: {message}") from error
 
     def differences(self, other: "RunConfig") -> list[str]:
         """Return the differences to another configuration that prevent resuming its run with this one."""
         mine, theirs = (
             {"entry": config.name}
-            | dataclasses.asdict(config.entry)
+            | dataclasses.asdict(config.entry.for_classes(len(other.labels)))
             | {field: getattr(config.train, field) for field in LASTING}
             for config in (self, other)
         )
@@ -215,8 +217,44 @@ class RunConfig:
         ]
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+class _Stored(BaseModel):
+    """Content of `run.json`."""
+
+    model_config = ConfigDict(strict=True)
+
+    entry: str
+    hyperparameters: dict[str, Any]
+    run: dict[str, Any]
+    data_name: str
+    labels: tuple[str, ...]
+    licence: str
+    software: dict[str, str]
+
+
+def _parse(data: bytes, folder: Path) -> RunConfig:
+    """Parse `run.json`.
+
+    Raises:
+        ConfigError: there is no such entry.
+        ValidationError: the data are not JSON, or a field is missing, unknown or not valid.
+    """
+    stored = _Stored.model_validate_json(data)
+    kind = registry.load(stored.entry)
+    # The entry's own field types and checks apply; for its class, pydantic knows them only now.
+    known = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+    fields = create_model("Fields", __config__=known, hyperparameters=(kind, ...), run=(TrainConfig, ...))
+    run = {RENAMED.get(name, name): value for name, value in stored.run.items() if name != "out"}
+    content = json.dumps({"hyperparameters": stored.hyperparameters, "run": run})
+    made: Any = fields.model_validate_json(content)
+    return RunConfig(
+        name=stored.entry,
+        entry=made.hyperparameters,
+        train=dataclasses.replace(made.run, out=folder),
+        data_name=stored.data_name,
+        labels=stored.labels,
+        licence=stored.licence,
+        software=stored.software,
+    )
 
 
 def make_entry(kind: type[Entry], fields: dict[str, Any]) -> Entry:

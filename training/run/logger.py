@@ -11,10 +11,39 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from serving.arrays import Pixels
+from serving.errors import UserError, shown
 from serving.imaging import codec
-from serving.system.files import naming, write_file
+from serving.system.files import naming, read_regular, write_file
+from serving.system.json_file import parse
 
 METRICS = "metrics.jsonl"
+
+Scalars = dict[str, float]
+"""A line of metrics: `step`, an integer, and scalars by name."""
+
+
+def read_metrics(folder: Path) -> list[Scalars]:
+    """Return the lines of a run's metrics, without an incomplete last line of a killed run.
+
+    Raises:
+        UserError: a line is damaged; the message names the file and the line.
+        OSError: the file can't be read.
+    """
+    path = folder / METRICS
+    lines = read_regular(path).split(b"\n")[:-1] if path.exists() else []
+    return [_scalars(line, path, number) for number, line in enumerate(lines, 1)]
+
+
+def _scalars(line: bytes, path: Path, number: int) -> Scalars:
+    try:
+        content = parse(line)
+        if not (isinstance(content, dict) and type(content.get("step")) is int):
+            raise ValueError(f"it must be an object with the integer step; got {shown(content)}")
+        if wrong := [value for value in content.values() if type(value) not in (int, float)]:
+            raise ValueError(f"every value must be a number; got {shown(wrong[0])}")
+        return {name: value if name == "step" else float(value) for name, value in content.items()}
+    except (OverflowError, ValueError) as error:
+        raise UserError(f"line {number} of {path} is damaged: {error}; remove the line") from error
 
 
 class RunLogger:
@@ -25,10 +54,8 @@ class RunLogger:
 
     def __init__(self, folder: Path, step: int) -> None:
         self.folder, self.path = folder, folder / METRICS
-        if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _step(line) <= step]
-            write_file(self.path, "".join(line + "\n" for line in kept).encode())
+        kept = [line for line in read_metrics(folder) if line["step"] <= step]
+        write_file(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         for part in ("sheets", "tensorboard"):
             (folder / part).mkdir(exist_ok=True)
         self.lines = self.path.open("a", encoding="utf-8", buffering=1)
@@ -57,8 +84,7 @@ class RunLogger:
 
     def history(self, name: str) -> list[tuple[int, float]]:
         """Return the logged steps and values of a scalar."""
-        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        return [(line["step"], line[name]) for line in lines if name in line]
+        return [(int(line["step"]), line[name]) for line in read_metrics(self.folder) if name in line]
 
     def sheet(self, step: int, name: str, pixels: Pixels) -> None:
         """Write a contact sheet: `sheets/STEP-NAME.png`."""
@@ -68,13 +94,6 @@ class RunLogger:
         """Close both files, even if one of them fails to close."""
         with naming(self.folder), self.lines, self.board:
             pass
-
-
-def _step(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
-        return 2**63  # an incomplete line of a killed run is dropped
 
 
 class Speed:

@@ -34,6 +34,28 @@ def test_batches_run_on_across_passes_and_repeat_a_set_smaller_than_they_are():
     assert sorted(drawn(pool(3), range(1), 6)) == [0, 0, 1, 1, 2, 2]
 
 
+def test_balanced_batches_have_all_classes_equally_often():
+    label = torch.tensor([0] * 90 + [1] * 3 + [2] * 7)
+    real = torch.arange(100, dtype=torch.float32)[:, None]
+    plain = ShuffledDataset(real, label, name="unequal", seed=0, labels=("a", "b", "c"))
+    even = plain.balanced()
+    for step in range(50):
+        counts = torch.bincount(even.batch(step, 9)["label"], minlength=3)
+        assert counts.max() - counts.min() <= 3, "rows of all classes may be cut at its ends"
+    seen = torch.cat([even.batch(step, 100)["label"] for step in range(30)])
+    assert torch.bincount(seen).tolist() == pytest.approx([1000, 1000, 1000], abs=30)
+    of_b = [int(x) for step in range(30) for x in even.batch(step, 100)["real"] if 90 <= x < 93]
+    assert np.bincount(of_b)[90:].tolist() == pytest.approx([333, 333, 333], abs=40)
+    assert torch.equal(even.batch(7, 9)["real"], plain.balanced().batch(7, 9)["real"])
+    shares = torch.bincount(torch.cat([plain.batch(step, 100)["label"] for step in range(3)]))
+    assert shares.tolist() == [270, 9, 21], "the control"
+
+
+def test_data_without_classes_can_not_be_balanced():
+    with pytest.raises(ValueError, match="needs data with classes"):
+        ShuffledDataset(torch.zeros(2, 1), name="none", seed=0).balanced()
+
+
 def test_a_batch_depends_on_the_seed_and_the_step_alone():
     late = pool(50)
     assert drawn(late, range(40, 41), 8) == drawn(pool(50), range(41), 8)[-8:]

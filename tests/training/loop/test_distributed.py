@@ -171,7 +171,8 @@ def test_a_batch_that_cannot_be_parted_is_refused(tmp_path):
     World(0, 7).must_divide(7)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_once_and_the_run_goes_on(number, tmp_path):
     flags = ["--data", "ring8", "--batch-size", "8", "--steps"]
     line = command(2, "mlp-gan-vector", tmp_path / "stopped", *flags, 100000)
@@ -192,6 +193,7 @@ def test_a_signal_saves_once_and_the_run_goes_on(number, tmp_path):
     assert step == losses(tmp_path / "stopped")[-1]["step"]
 
 
+@pytest.mark.slow
 def test_an_error_of_one_ends_all(tmp_path):
     fault = """
 from serving.errors import UserError

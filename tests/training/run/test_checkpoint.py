@@ -1,6 +1,10 @@
+import hashlib
+
 import pytest
+import safetensors.torch
 import torch
 
+from serving.errors import UserError
 from tests.conftest import flips
 from training.run import checkpoint
 
@@ -89,3 +93,27 @@ def test_random_state_comes_back():
     first = torch.randn(3)
     checkpoint.restore_random_state(state, cpu)
     assert torch.equal(first, torch.randn(3))
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        None,
+        "",
+        "null",
+        "[]",
+        '{"dict": 3}',
+        '{"dict": [[1]]}',
+        '{"tensor": "b"}',
+        '{"tensor": []}',
+        "[" * 9_999,
+    ],
+)
+def test_an_intact_file_of_other_content_is_named(tree, tmp_path):
+    """As a later version could write it: the hash is right."""
+    data = safetensors.torch.save({"a": torch.zeros(1)}, None if tree is None else {"tree": tree})
+    (tmp_path / f"00000007-{hashlib.sha256(data).hexdigest()[:32]}.safetensors").write_bytes(data)
+    with pytest.raises(
+        UserError, match=r"the checkpoint of step 7 in .* can't be restored by this version: ."
+    ):
+        checkpoint.load(tmp_path)

@@ -62,9 +62,27 @@ def test_differences_are_those_that_matter(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: text[:-5], "is damaged"),
-        (lambda text: text.replace('"width"', '"girth"'), "incompatible version: .*girth"),
-        (lambda text: text.replace('"software"', '"hardware"'), "incompatible version: .*software"),
+        (lambda text: text[:-5], "is damaged or of an incompatible version: the content must be valid JSON"),
+        (lambda text: "", "must be valid JSON"),
+        (lambda text: "[]", "must be an object; got a list"),
+        (lambda text: "[" * 100_000, "must be valid JSON"),
+        (lambda text: text.replace('"width"', '"girth"'), "'hyperparameters.girth' is not a known field"),
+        (lambda text: text.replace('"software"', '"hardware"'), "software is required"),
+        (
+            lambda text: text.replace('"width": 64', '"width": "64"'),
+            "hyperparameters.width' must be a valid int",
+        ),
+        (
+            lambda text: text.replace('"width": 64', '"width": -1'),
+            "hyperparameters is not valid: width must be",
+        ),
+        (lambda text: text.replace('"steps": 5000', '"steps": null'), "run.steps' must be a valid integer"),
+        (lambda text: text.replace('"entry": "dcgan"', '"entry": "3"'), "there is no entry '3'"),
+        (lambda text: text.replace('"entry": "dcgan"', '"entry": ".x:y"'), "can't be imported"),
+        (
+            lambda text: text.replace('"entry": "dcgan"', '"entry": null'),
+            "entry must be a valid string; got None",
+        ),
     ],
 )
 def test_a_card_that_cannot_be_read_is_named(change, said, tmp_path):
