@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test test-all check serve gpu-check bench-ablation bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
+.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
 
 # For Python 3.11 to 3.13 on Linux (x86-64) or macOS (arm64). On other platforms: pip install -e .
 install: .venv/installed
@@ -47,6 +47,13 @@ serve: install
 gpu-check: install
 	$(BIN)/python -m pytest -m gpu
 
+# The exported graphs in other runtimes, with those that `make test` skips: OpenCV 5 and ONNX Runtime Web (needs npm).
+readers: install
+	$(BIN)/uv pip install --quiet --target .venv/readers/opencv5 --require-hashes --no-deps -r requirements/readers.txt
+	cp requirements/readers/package.json requirements/readers/package-lock.json .venv/readers
+	npm ci --silent --ignore-scripts --prefix .venv/readers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/training/artifacts/test_readers.py
+
 # Ablation of DCGAN's settings on MNIST: the same CPU time for every run, three seeds per cell. Takes about an hour.
 bench-ablation: install
 	$(BIN)/python -m tests.bench.ablation --data mnist:data
@@ -54,12 +61,10 @@ bench-ablation: install
 # Images per second, compared with PyTorch, OpenVINO and plain ONNX Runtime.
 # Takes half an hour. Run nothing else at the same time.
 bench-export: install
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.export
 
 # Speed of image encoders. Takes a minute.
 bench-encoders: install
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/bench.txt
 	$(BIN)/python -m tests.bench.encoders
 
 # Samples per second written to shards, compared with a plain loop and with the engine alone.
@@ -68,7 +73,7 @@ bench-bulk: install
 	$(BIN)/python -m tests.bench.bulk
 
 # Requests per second, compared with BentoML's batching, LitServe and PyTriton.
-# Takes a quarter of an hour. Run nothing else at the same time.
+# Takes half an hour. Run nothing else at the same time.
 # PyTriton needs a Python with a shared library, such as those of Linux distributions.
 bench-serving: install
 	$(BIN)/uv venv --quiet --clear --python /usr/bin/python3 .venv/peers
@@ -81,7 +86,7 @@ bench-training: install
 	$(BIN)/python -m tests.bench.training
 
 # Tests of reliability: faults are caused on purpose, each with a control that must break (docs/reliability.md).
-# Takes a quarter of an hour. Run nothing else at the same time. The long variant takes hours.
+# Takes half an hour. Run nothing else at the same time. The long variant takes hours.
 reliability: install
 	$(BIN)/python -m tests.reliability
 
@@ -107,7 +112,8 @@ SERVED := -c requirements/all.txt --python-platform x86_64-manylinux_2_28
 lock: install
 	$(COMPILE) --upgrade --universal pyproject.toml --extra dev -o requirements/all.txt
 	echo uv | $(COMPILE) --universal -c requirements/all.txt - -o requirements/uv.txt
-	printf "openvino\nopencv-python-headless\n" | $(COMPILE) --universal -c requirements/all.txt - -o requirements/bench.txt
+	echo "opencv-python-headless>=5" | $(COMPILE) --universal --no-emit-package numpy - -o requirements/readers.txt
+	npm update --package-lock-only --omit-lockfile-registry-resolved --prefix requirements/readers
 	$(COMPILE) $(SERVED) pyproject.toml -o requirements/base.txt
 	$(COMPILE) $(SERVED) pyproject.toml --extra cuda -o requirements/serving.txt
 	echo "onnxruntime-gpu; sys_platform == 'never'" > requirements/cpu.override

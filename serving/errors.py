@@ -13,6 +13,12 @@ class UserError(ValueError):
     exit_status = 2
 
 
+class OutOfMemory(MemoryError):
+    """The memory does not suffice for a batch."""
+
+    exit_status = UserError.exit_status
+
+
 class APIError(ValueError):
     """An error response to an HTTP request.
 
@@ -38,6 +44,30 @@ class APIError(ValueError):
 def busy() -> APIError:
     """Return the error of a server that is at its limits: `busy` (429)."""
     return APIError(429, "busy", "the server is at its limit of concurrent work; try again after 1 s")
+
+
+def shutting_down() -> APIError:
+    """Return the error of a server that is shutting down: `leaving` (503)."""
+    return APIError(503, "leaving", "the server is shutting down; send the request again")
+
+
+def out_of_memory() -> APIError:
+    """Return the error of a request for which there is no memory or no thread: `out_of_memory` (503)."""
+    text = "there is not enough memory for this request; try again later, or send less"
+    return APIError(503, "out_of_memory", text)
+
+
+NO_MEMORY = (
+    *("failed to allocate", "can't allocate", "cannot allocate", "tried to allocate", "out of memory"),
+    *("alloc_failed", "bad_alloc", "calculation overflowed", "can't start new thread"),
+)
+"""Parts of messages, in lower case, of ONNX Runtime, torch, CUDA, cuBLAS, C++, Pillow and Python."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception means that there was no memory or no thread."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in NO_MEMORY)
 
 
 def unknown_model(given: str, models: Iterable[str]) -> APIError:

@@ -1,5 +1,6 @@
 """The server as a subprocess: starting it, waiting until it is ready, sending requests."""
 
+import errno
 import json
 import os
 import socket
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving.errors import UserError, shown
 from serving.settings import Settings
+from serving.system.folders import must_be_writable, writable_or_temporary
 
 TIMEOUT = 60.0
 """Timeout in seconds for the server to start, to respond and to stop."""
@@ -82,9 +85,46 @@ def serve_environment(settings: Settings) -> dict[str, str]:
     """Return the server's environment: the settings with an absolute path, and BentoML's telemetry off.
 
     The working directory is not on Python's path, so that a folder named `serving` in it is not imported.
+    BentoML creates folders in BENTOML_HOME; if its default can't be written, a temporary folder is used.
+
+    Raises:
+        OSError: BENTOML_HOME is set and can't be written.
     """
     own = {"GANZOO_ARTIFACTS": str(settings.artifacts.resolve()), "PYTHONSAFEPATH": "1"}
+    if home := os.environ.get("BENTOML_HOME"):
+        must_be_writable(Path(home))
+    else:
+        own["BENTOML_HOME"] = str(writable_or_temporary("~/bentoml"))
     return {"BENTOML_DO_NOT_TRACK": "True"} | dict(os.environ) | settings.to_environment() | own
+
+
+def address_of(host: str, port: int) -> str:
+    """Return the IP address of a host of this machine, after trying to bind the port there.
+
+    Raises:
+        UserError: the port is out of range or in use, or the host is not one of this machine.
+    """
+    if not 1 <= port < 2**16:
+        raise UserError(f"port must be from 1 to {2**16 - 1}; got {port}")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if host else []
+    except (OSError, UnicodeError):  # UnicodeError: a part of the name is too long
+        found = []
+    wrong = UserError(f"host must be an address or a name of this machine; got {shown(host)}")
+    if not found:
+        raise wrong
+    family, kind, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)  # IPv4 first
+    try:
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise wrong from error
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"the port {port} of {host} is in use; choose another port") from error
+        raise UserError(f"the port {port} of {host} can't be bound: {error.strerror}") from error
+    return str(address[0])
 
 
 def post(url: str, content: dict[str, object]) -> bytes:

@@ -1,42 +1,75 @@
 """Prometheus metrics of requests, batches and models.
 
-The number of series depends on the number of models, not on what clients send. With several worker
-processes, each writes its metrics to the folder PROMETHEUS_MULTIPROC_DIR, which BentoML sets, and each
-reports the sum.
+The number of series depends on the number of models, not on what clients send. They are kept in memory; with
+several worker processes, `serving.shared_metrics` adds them up.
 """
 
 import functools
 import os
+import threading
 from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
-    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
-    multiprocess,
 )
 
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
+from serving.shared_metrics import FOLDER, SharedMetrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
-REQUESTS = Counter("ganzoo_requests", "Requests answered", ["route", "model", "status"])
+REGISTRY = CollectorRegistry()
+
+REQUESTS = Counter("ganzoo_requests", "Requests answered", ["route", "model", "status"], registry=REGISTRY)
 REQUEST_SECONDS = Histogram(
-    "ganzoo_request_seconds", "Seconds from a request to the end of its response", ["route"], buckets=SECONDS
+    "ganzoo_request_seconds",
+    "Seconds from a request to the end of its response",
+    ["route"],
+    buckets=SECONDS,
+    registry=REGISTRY,
 )
-BATCH_ROWS = Histogram("ganzoo_batch_rows", "Rows per batch", ["model", "graph"], buckets=ROWS)
+BATCH_ROWS = Histogram(
+    "ganzoo_batch_rows", "Rows per batch", ["model", "graph"], buckets=ROWS, registry=REGISTRY
+)
 ENGINE_SECONDS = Histogram(
-    "ganzoo_engine_seconds", "Seconds per batch in the engine", ["model", "graph"], buckets=SECONDS
+    "ganzoo_engine_seconds",
+    "Seconds per batch in the engine",
+    ["model", "graph"],
+    buckets=SECONDS,
+    registry=REGISTRY,
 )
-QUEUE_ROWS = Gauge(
-    "ganzoo_queue_rows", "Rows waiting for the engine", ["model", "graph"], multiprocess_mode="livesum"
+QUEUE_ROWS = Gauge("ganzoo_queue_rows", "Rows waiting for the engine", ["model", "graph"], registry=REGISTRY)
+MODELS = Gauge("ganzoo_models", "Served models", registry=REGISTRY)
+REFUSED = Gauge(
+    "ganzoo_refused_artifacts", "Artifacts whose present files can't be served", registry=REGISTRY
 )
-MODELS = Gauge("ganzoo_models", "Served models", multiprocess_mode="livemax")
-RELOADS = Counter("ganzoo_reloads", "Artifacts loaded, or rejected, by the server", ["outcome"])
+RELOADS = Counter(
+    "ganzoo_reloads", "Artifacts loaded, or rejected, by the server", ["outcome"], registry=REGISTRY
+)
+LOST_LINES = Counter(
+    "ganzoo_log_lines_lost", "Lines of the log that were dropped because nobody read them", registry=REGISTRY
+)
+
+MAXIMA = ("ganzoo_models", "ganzoo_refused_artifacts")
+"""Metrics that each worker counts alike."""
+
+_shared: SharedMetrics | None = None
+
+
+def share(stop: threading.Event) -> None:
+    """Share the metrics with the server's other workers, if there are others, until the event is set."""
+    global _shared
+    if FOLDER in os.environ:
+        _shared = SharedMetrics(Path(os.environ[FOLDER]), REGISTRY, MAXIMA)
+        threading.Thread(target=_shared.keep_written, args=(stop,), name="metrics", daemon=True).start()
 
 
 @functools.lru_cache(4096)
@@ -53,19 +86,5 @@ def count_request(route: str, model: str, status: int, seconds: float) -> None:
 
 
 def report() -> tuple[bytes, str]:
-    """Return all metrics in Prometheus's text format, and its media type."""
-    registry: CollectorRegistry = REGISTRY
-    if SHARED in os.environ:
-        registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry), CONTENT_TYPE_LATEST
-
-
-def drop_dead_processes() -> None:
-    """Remove the gauges of dead processes from the sums."""
-    if SHARED not in os.environ:
-        return
-    for file in Path(os.environ[SHARED]).glob("gauge_live*_*.db"):
-        process = file.stem.rpartition("_")[2]
-        if not Path("/proc", process).exists() and Path("/proc").is_dir():
-            multiprocess.mark_process_dead(int(process))  # type: ignore[no-untyped-call]
+    """Return the metrics of all workers in Prometheus's text format, and its media type."""
+    return generate_latest(REGISTRY) if _shared is None else _shared.report(), CONTENT_TYPE_LATEST

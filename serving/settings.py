@@ -1,17 +1,20 @@
 """Settings of the server: environment variables with the prefix GANZOO_, checked at startup."""
 
 import dataclasses
+import difflib
 import math
 import os
+import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from serving.errors import UserError
+from serving.addresses import is_host_pattern, is_origin, is_path_prefix
+from serving.errors import UserError, shown
 from serving.runtime.manifest import Precision, ProviderName
 from serving.runtime.pretrained import ARTIFACTS, pretrained_folder
 from serving.validation import validation_message
@@ -20,6 +23,14 @@ PREFIX = "GANZOO_"
 
 RENAMED = {"patience": "max_queue_seconds", "keys": "api_keys", "batches": "concurrent_batches"}
 """Former names of settings, which still work for one version."""
+
+OTHERS = ("TRACEBACK", "CACHE", "DATA_MEMORY")
+"""Other variables with the prefix, of the command line and of training; those of tests start with TEST_."""
+
+SERVICE_LINK = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_[A-Z]+(_PROTO|_PORT|_ADDR)?)=.*|(\w+_)?PORT=\w+://.*"
+)
+"""Variables that Kubernetes sets in every container for a Service named ganzoo, or ganzoo-something."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +59,17 @@ class Settings:
     api_keys: str = dataclasses.field(default="", repr=False)
     """API keys, separated by commas; without any, no key is required."""
 
+    hosts: str = ""
+    """Accepted Host headers, separated by commas: names and addresses without a port; a leading `*.` accepts
+    every subdomain. By default any host is accepted."""
+
+    cors_origins: str = ""
+    """Origins whose web pages may call the API, separated by commas, such as https://example.org, or `*` for
+    all; by default none."""
+
+    prefix: str = ""
+    """Path below which a reverse proxy serves the API, such as /tools/gan."""
+
     access_log: bool = True
     """Whether each request is logged on standard output as a line of JSON."""
 
@@ -64,8 +86,9 @@ class Settings:
     max_batch: int = 64
     """Maximum number of images in one batch."""
 
-    max_queue_seconds: float = 1.0
-    """Maximum estimated queueing time in seconds; requests that would wait longer get 429."""
+    max_queue_seconds: float = 0.0
+    """Maximum estimated queueing time in seconds; requests that would wait longer get 429. 0 means 4 times
+    the request's own duration, at least 0.2 s, or 20 ms while others are refused."""
 
     max_queue: int = 2048
     """Maximum number of images waiting for a model; further requests get 429."""
@@ -76,8 +99,11 @@ class Settings:
     max_upload: int = 8 * 2**20
     """Maximum size of a request body with an image in bytes."""
 
+    max_bodies: int = 2**28
+    """Maximum size of all request bodies together while they are read, in bytes; further requests get 429."""
+
     max_uploads: int = 64
-    """Maximum number of images being read, decoded and translated; further requests get 429."""
+    """Maximum number of images being decoded and translated; further requests get 429."""
 
     max_pixels: int = 2**21
     """Maximum number of pixels of an image to translate, after padding; full HD by default."""
@@ -86,6 +112,10 @@ class Settings:
     """Maximum number of pixels in a batch of several images; 16 times as many may wait for a model."""
 
     def __post_init__(self) -> None:
+        self._must_be_in_range()
+        self._must_be_addresses()
+
+    def _must_be_in_range(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, int | float):
                 least = 1 if name == "workers" or (name.startswith("max_") and isinstance(value, int)) else 0
@@ -100,14 +130,37 @@ class Settings:
                 f"got {self.max_queue}"
             )
 
+    def _must_be_addresses(self) -> None:
+        lists = {"api_keys": self.all_keys, "hosts": self.all_hosts, "cors_origins": self.all_origins}
+        for name, items in lists.items():
+            if getattr(self, name) and not items:
+                raise _empty(PREFIX + name.upper())
+        if wrong := [host for host in self.all_hosts if not is_host_pattern(host)]:
+            raise UserError(
+                f"{PREFIX}HOSTS must be hosts such as gan.example.org, *.example.org or 10.0.0.1, without "
+                f"scheme, port and path; got {shown(wrong[0])}"
+            )
+        if wrong := [each for each in self.all_origins if not is_origin(each) and self.all_origins != ["*"]]:
+            raise UserError(
+                f"{PREFIX}CORS_ORIGINS must be * or origins such as https://example.org, without a path; "
+                f"got {shown(wrong[0])}"
+            )
+        if self.prefix and not is_path_prefix(self.prefix):
+            raise UserError(
+                f"{PREFIX}PREFIX must be a path such as /tools/gan, without a slash at its end; "
+                f"got {shown(self.prefix)}"
+            )
+
     @staticmethod
     def from_environment(environment: MutableMapping[str, str] = os.environ) -> "Settings":
         """Read the settings from environment variables; former names are renamed, with a warning.
 
         Raises:
-            UserError: a value has the wrong type or is out of range; the message names the variable.
+            UserError: a variable is not a setting, or its value has the wrong type or is out of range; the
+                message names the variable.
         """
         _rename(environment)
+        _must_be_known(environment)
         given: dict[str, object] = {}
         if not Settings.artifacts.is_dir():
             given["artifacts"] = pretrained_folder()
@@ -120,7 +173,17 @@ class Settings:
     @property
     def all_keys(self) -> list[str]:
         """The API keys as a list."""
-        return [key.strip() for key in self.api_keys.split(",") if key.strip()]
+        return _items(self.api_keys)
+
+    @property
+    def all_hosts(self) -> list[str]:
+        """The accepted hosts as a list, in lower case; empty if any host is accepted."""
+        return _items(self.hosts.lower())
+
+    @property
+    def all_origins(self) -> list[str]:
+        """The origins whose web pages may call the API as a list, in lower case; `["*"]` for all."""
+        return _items(self.cors_origins.lower())
 
     def to_environment(self) -> dict[str, str]:
         """Return the settings as environment variables."""
@@ -138,6 +201,24 @@ def _rename(environment: MutableMapping[str, str]) -> None:
             warn_renamed(before, now)
 
 
+def _must_be_known(environment: Mapping[str, str]) -> None:
+    """Check that every variable with the prefix has a use; a misspelt one would be ignored.
+
+    Raises:
+        UserError: a variable is unknown; the message has the most similar setting.
+    """
+    names = [*(field.name.upper() for field in dataclasses.fields(Settings)), *OTHERS]
+    known = {PREFIX + name for name in names}
+    for variable, value in sorted(environment.items()):
+        if not variable.upper().startswith(PREFIX) or variable in known:
+            continue
+        name = variable.upper().removeprefix(PREFIX)
+        if not name.startswith("TEST_") and not SERVICE_LINK.fullmatch(f"{name}={value}"):
+            similar = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+            hint = f"did you mean {PREFIX}{similar[0]}?" if similar else "see `ganzoo serve --help`"
+            raise UserError(f"{variable} is not a setting; {hint}")
+
+
 def warn_renamed(before: str, now: str) -> None:
     """Warn of a former name of a variable or a flag."""
     print(f"warning: {before} is deprecated; use {now}", file=sys.stderr)
@@ -145,9 +226,18 @@ def warn_renamed(before: str, now: str) -> None:
 
 def _read(variable: str, text: str, kind: Any) -> object:
     """Parse a variable's text as a field's type."""
-    if not text.strip(" ,"):  # an empty list of API keys must not disable authentication
-        raise UserError(f"{variable} must not be empty; set it to a value or unset it")
+    if not text.strip():
+        raise _empty(variable)
     try:
         return TypeAdapter(kind).validate_strings(text)
     except ValidationError as error:
         raise UserError(validation_message(error.errors(include_url=False), variable)) from None
+
+
+def _empty(variable: str) -> UserError:
+    """Return the error of an empty value; an empty list of API keys must not disable authentication."""
+    return UserError(f"{variable} must not be empty; set it to a value or unset it")
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]

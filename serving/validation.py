@@ -15,7 +15,7 @@ REWORDED = {
     r"^Unable to parse input string as an integer.*": "must be a valid integer",
     r" after validation, not ": "; got ",
     r"^Field required": "is required",
-    r"^Extra inputs are not permitted": "is not a known field",
+    r"^(Extra inputs are not permitted|Unexpected keyword argument)": "is not a known field",
     r"^Invalid JSON: ": "must be valid JSON: ",
     r"^Value error, ": "is not valid: ",
 }

@@ -52,12 +52,16 @@ STILL = {
 SMALL_TRANSLATORS = {"translator": "unet-32", "image_size": (32, 32), "discriminator_layers": 2}
 
 
+DIGITS = 10
+"""Number of classes of the data that a small run of a conditional entry has by default."""
+
+
 def small_config(name: str, folder: Path, **run: object) -> RunConfig:
     """Any entry of the registry, narrow and with a small batch, and a short run of it."""
     kind = registry.load(name)
     widths = [field.name for field in dataclasses.fields(kind) if field.name.endswith("width")]
     size = SMALL_TRANSLATORS if kind.task == "translate" else {}
-    entry = kind(batch_size=4, **dict.fromkeys(widths, 16), **size)
+    entry = kind(batch_size=4, **dict.fromkeys(widths, 16), **size).for_classes(DIGITS)
     options: dict[str, object] = {
         "data": data_for(entry),
         "steps": 2,
@@ -130,6 +134,18 @@ def artifacts(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             export(run, root / run.name)
 
     return once(tmp_path_factory, "artifacts", export_all)
+
+
+@pytest.fixture(scope="session")
+def zoo_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact of every entry, from two steps of a small run; the runs are in the folder `runs` beside."""
+
+    def build(root: Path) -> None:
+        for name in registry.ENTRIES:
+            train(small_config(name, root / "runs" / name))
+            export(root / "runs" / name, root / "artifacts" / name)
+
+    return once(tmp_path_factory, "zoo", build) / "artifacts"
 
 
 @pytest.fixture(scope="session")

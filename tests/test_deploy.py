@@ -1,19 +1,15 @@
 """The proxy in front of a server: the file as it is shipped, run by a real nginx where there is one."""
 
-import os
-import shutil
 import socket
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
-from serving.launcher import free_port, running, serving
+from serving.launcher import serving
 from serving.settings import Settings
-
-ROOT = Path(__file__).parents[1]
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+from tests.nginx import NGINX, proxying
+from tests.serving.api.asking import refused
 
 
 @pytest.fixture(scope="module")
@@ -21,24 +17,14 @@ def proxy(artifacts, tmp_path_factory):
     """The proxy's address, and the server's behind it; its times are a tenth of those that are shipped."""
     if NGINX is None:
         pytest.skip("there is no nginx")
-    place, port = tmp_path_factory.mktemp("proxy"), free_port()
-    with serving(Settings(artifacts=artifacts), place / "server.log") as url:
-        text = (ROOT / "deploy" / "nginx.conf").read_text()
-        for said, meant in (
-            ("listen 8080", f"listen 127.0.0.1:{port}"),
-            ("127.0.0.1:3000", url.removeprefix("http://")),
-            ("client_header_timeout 10s", "client_header_timeout 1s"),
-            ("client_body_timeout 10s", "client_body_timeout 1s"),
-        ):
-            assert said in text
-            text = text.replace(said, meant)
-        if os.geteuid() == 0:  # the tests' folder is root's alone
-            text = f"user root;\n{text}"
-        (place / "nginx.conf").write_text(text)
-        address = f"http://127.0.0.1:{port}"
-        command = [NGINX, "-p", str(place), "-e", "stderr", "-c", str(place / "nginx.conf")]
-        with running(command, address, place / "nginx.log", {}):
-            yield address, url
+    place = tmp_path_factory.mktemp("proxy")
+    times = ("client_header_timeout", "client_body_timeout")
+    changes = {f"{name} 10s": f"{name} 1s" for name in times}
+    with (
+        serving(Settings(artifacts=artifacts), place / "server.log") as url,
+        proxying(url, place, changes) as address,
+    ):
+        yield address, url
 
 
 def seconds_until_closed(address: str, words: list[bytes]) -> float:
@@ -97,7 +83,9 @@ def test_no_header_poisons_the_cache(proxy, header, seed):
 def test_what_is_too_large_or_not_for_strangers_is_refused(proxy):
     address, server = proxy
     url = f"{address}/v1/models/styles/translate"
-    assert httpx.post(url, content=b"x" * (9 * 2**20)).status_code == 413
-    assert httpx.get(f"{address}/metrics").status_code == 403
+    refused(httpx.post(url, content=b"x" * (9 * 2**20)), 413)
+    refused(httpx.get(f"{address}/metrics"), 403)
+    refused(httpx.get(f"{address}/livez", headers={"x-large": "x" * 40_000}), 400)
+    refused(httpx.get(f"{address}/livez?" + "x" * 40_000), 414)
     assert httpx.get(f"{server}/metrics").status_code == 200
     assert httpx.post(f"{address}/v1/models/pictures/sample", json={"seed": 1}).status_code == 200

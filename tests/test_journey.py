@@ -12,22 +12,16 @@ from serving.imaging.codec import encode_png
 from serving.launcher import serving
 from serving.runtime.load import load
 from serving.settings import Settings
-from tests.conftest import small_config
-from training.artifacts.export import export
 from training.cli.demo import demo
-from training.loop.train import train
 from zoo import registry
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """Train and export every entry of the zoo, and serve them all: the server's address and the folder."""
-    root = tmp_path_factory.mktemp("journey")
-    for name in registry.ENTRIES:
-        train(small_config(name, root / "runs" / name))
-        export(root / "runs" / name, root / "artifacts" / name)
-    with serving(Settings(artifacts=root / "artifacts"), root / "server.log") as url:
-        yield url, root
+def served(zoo_artifacts, tmp_path_factory):
+    """Serve every entry of the zoo: the server's address and the folder of its runs and artifacts."""
+    log = tmp_path_factory.mktemp("journey") / "server.log"
+    with serving(Settings(artifacts=zoo_artifacts), log) as url:
+        yield url, zoo_artifacts.parent
 
 
 @pytest.mark.parametrize("name", registry.ENTRIES)

@@ -15,7 +15,7 @@ from zoo import registry
 from zoo.entry import Entry
 
 
-def train(entry: Entry | str, config: TrainConfig | None = None) -> Path:
+def train(entry: Entry | str, config: TrainConfig | None = None, *, restart: bool = False) -> Path:
     """Train or resume a run until all its steps are done, and return its folder.
 
     The folder holds `run.json`, checkpoints, metrics and contact sheets. A run that has a checkpoint is
@@ -25,17 +25,18 @@ def train(entry: Entry | str, config: TrainConfig | None = None) -> Path:
         entry: the entry with its hyperparameters, such as `DCGAN(image_size=32)`, or its name for the
             defaults.
         config: settings of the run; the fields are the flags of `ganzoo train`.
+        restart: remove the checkpoints and logs of an earlier run of this configuration, and start again.
 
     Raises:
         ConfigError: there is no such entry.
-        UserError: the folder holds another run, or the data or the device can't be used.
+        UserError: the folder holds another run or a damaged one, or the data or the device can't be used.
         Diverged: a number is NaN or infinite, or rollbacks did not help.
         Interrupted: SIGINT or SIGTERM was received and a checkpoint is written.
     """
     chosen = registry.load(entry)() if isinstance(entry, str) else entry
     name = entry if isinstance(entry, str) else registry.name_of(type(entry))
     run = RunConfig(name=name, entry=chosen, train=config or TrainConfig())
-    loop.train(run)
+    loop.train(run, restart)
     return run.folder
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.augment import Augmented
 from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
-from zoo.fields import must_be_choices, must_be_positive
+from zoo.fields import must_be_choices, must_be_decays, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
 from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer
 
@@ -46,9 +46,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 @dataclass(frozen=True, kw_only=True)
 class TwoPlayerEntry(Entry):
     """Hyperparameters shared by all entries with one generator and one discriminator."""
-
-    conditions: ClassVar[tuple[str, ...]] = ()
-    """Names of the batch's tensors that are passed to both networks as conditions."""
 
     latent_size: int = 100
     """Size of the latent, the generator's random input."""
@@ -94,6 +91,9 @@ class TwoPlayerEntry(Entry):
 
     def __post_init__(self) -> None:
         must_be_positive(self, "batch_size", "latent_size", "learning_rate", "discriminator_steps")
+        if self.discriminator_learning_rate is not None:
+            must_be_positive(self, "discriminator_learning_rate")
+        must_be_decays(self, "betas")
         must_be_choices(self)
         self._must_mean_something()
 
@@ -116,8 +116,8 @@ class TwoPlayerEntry(Entry):
                 "the objective wasserstein needs a discriminator with bounded gradients; got regularizer "
                 "none without spectral_norm; add --regularizer gradient_penalty or --spectral-norm"
             )
-        if "label" in self.conditions and self.classes < 1:
-            raise ConfigError(f"classes of a conditional entry must be at least 1; got {self.classes}")
+        if self.classes < 0:
+            raise ConfigError(f"classes must be at least 0; got {self.classes}")
         if self.augment and len(self.sample_shape) != 3:
             raise ConfigError(
                 f"augment must be empty for vectors of shape {self.sample_shape}; got {self.augment}"

@@ -1,8 +1,8 @@
 """The interface of the zoo: `Entry` holds a paper's hyperparameters and builds a `Trainer`."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,9 @@ class Entry(ABC):
     learns_from: ClassVar[DataKind] = "examples"
     """Structure that the data must have."""
 
+    conditions: ClassVar[tuple[str, ...]] = ()
+    """Names of the batch's tensors that are passed to the networks as conditions, such as `label`."""
+
     batch_size: int = 64
     """Examples in a batch."""
 
@@ -71,8 +74,17 @@ class Entry(ABC):
 
     @property
     def classes(self) -> int:
-        """Number of classes of a conditional entry, equal to that of the data; 0 if unconditional."""
+        """Number of classes of a conditional entry, equal to that of the data; 0 if unconditional.
+
+        A conditional entry with 0 classes takes their number from the data, by `for_classes`.
+        """
         return 0
+
+    def for_classes(self, number: int) -> Self:
+        """Return the entry for data of so many classes, unless it has a number of classes already."""
+        if "label" not in self.conditions or self.classes:
+            return self
+        return replace(self, classes=number)  # type: ignore[call-arg]
 
     @property
     def latent_distribution(self) -> DistributionName:

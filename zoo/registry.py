@@ -48,7 +48,7 @@ def load(name: str) -> type["Entry"]:
         )
     try:
         entry = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"the entry {name!r} can't be imported: {error}") from error
 
     from zoo.entry import Entry

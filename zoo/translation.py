@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo.entry import Entry
 from zoo.errors import ConfigError
-from zoo.fields import must_be_choices, must_be_positive
+from zoo.fields import must_be_choices, must_be_decays, must_be_positive
 from zoo.translators import TRANSLATORS, PatchDiscriminator, TranslatorName, initialise
 
 
@@ -54,6 +54,7 @@ class TranslationEntry(Entry):
     def __post_init__(self) -> None:
         numbers = ("batch_size", "channels", "width", "discriminator_width", "discriminator_layers")
         must_be_positive(self, *numbers, "learning_rate")
+        must_be_decays(self, "betas")
         must_be_choices(self)
         if not 1 <= self.resize <= 16:
             raise ConfigError(f"resize must be from 1 to 16; got {self.resize}")

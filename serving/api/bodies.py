@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import Message
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.api.requests import TranslateRequest
 from serving.errors import APIError, shown
+from serving.repository.admission import Admission
 from serving.validation import validation_message
 
 FORM = "multipart/form-data"
@@ -27,8 +28,17 @@ BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")
 MAX_FIELDS, MAX_FIELD = 8, 1024
 """Maximum number of fields of a form or a query, and maximum size of a form's field in bytes."""
 
+BODY_SECONDS = 20.0
+"""Maximum seconds for receiving a body."""
 
-async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, bytes]:
+LARGE = 2**16
+"""Size in bytes above which a body is parsed in a thread; smaller ones take under a millisecond."""
+
+Asked = TypeVar("Asked", bound=BaseModel)
+Given = TypeVar("Given")
+
+
+async def read_upload(request: Request, limit: int, bodies: Admission) -> tuple[TranslateRequest, bytes]:
     """Read a translate request: its fields, from the query and the form, and the image's bytes.
 
     Raises:
@@ -39,22 +49,34 @@ async def read_upload(request: Request, limit: int) -> tuple[TranslateRequest, b
         raise APIError(
             400, "invalid_request", f"a query must have at most {MAX_FIELDS} fields; got {len(asked)}"
         )
-    body = await read_body(request, limit, (FORM, *RAW))
-    fields, image = await _read_form(headers, body) if media_type(headers) == FORM else ([], body)
-    if not image:
-        raise APIError(400, "invalid_request", "image must not be empty; got 0 bytes", "image")
+    body = await read_body(request, limit, (FORM, *RAW), bodies)
+    if media_type(headers) != FORM:
+        return parse_fields(TranslateRequest, asked), body
+    fields, image = await in_thread_if(len(body) > LARGE, _read_form, headers, body)
     return parse_fields(TranslateRequest, [*asked, *fields]), image
 
 
-async def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str]], bytes]:
-    """Parse a form into its text fields and the image's bytes."""
+def _read_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str]], bytes]:
+    """Parse a form into its text fields and the image's bytes.
 
-    async def whole() -> AsyncIterator[bytes]:
-        yield body
+    Starlette's parser is asynchronous. It never waits here, because all of the body is in memory.
+    """
+    try:
+        _parse_form(headers, body).send(None)
+    except StopIteration as end:
+        fields, image = end.value
+        return fields, image
+    raise RuntimeError("a form in memory must be parsed without waiting")
+
+
+async def _parse_form(headers: Headers, body: bytes) -> tuple[list[tuple[str, str]], bytes]:
+    async def parts() -> AsyncIterator[bytes]:  # other threads can run in between
+        for place in range(0, len(body), LARGE):
+            yield body[place : place + LARGE]
 
     parser = MultiPartParser(
         Headers({"content-type": _form_type(headers)}),
-        whole(),  # type: ignore[arg-type]
+        parts(),  # type: ignore[arg-type]
         max_files=1,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD,
@@ -80,8 +102,10 @@ def _form_type(headers: Headers) -> str:
     """Return a form's media type with its boundary only, so that all text is read as UTF-8."""
     said = Message()
     said["content-type"] = headers["content-type"]
-    boundary = said.get_boundary()
-    if not boundary or not BOUNDARY.fullmatch(boundary):
+    boundary = None
+    with suppress(Exception):  # the parser may raise anything on invalid parameters
+        boundary = said.get_boundary()
+    if not isinstance(boundary, str) or not BOUNDARY.fullmatch(boundary):
         raise APIError(
             400,
             "invalid_request",
@@ -91,35 +115,22 @@ def _form_type(headers: Headers) -> str:
     return f'{FORM}; boundary="{boundary}"'
 
 
-Asked = TypeVar("Asked", bound=BaseModel)
-
-
-Given = TypeVar("Given")
-
-
-BODY_SECONDS = 20.0
-"""Maximum seconds for receiving a body."""
-
-
-LARGE = 2**16
-"""Size in bytes above which JSON is parsed in a thread; smaller JSON takes under a millisecond."""
-
-
 def media_type(headers: Mapping[str, str]) -> str:
     """Return the media type of a request's body, without parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> bytes:
+async def read_body(request: Request, limit: int, kinds: tuple[str, ...], bodies: Admission) -> bytes:
     """Read the body of a request.
 
     Args:
         request: the request.
         limit: maximum size in bytes.
         kinds: accepted media types; `image/*` is every image type.
+        bodies: the bytes of all bodies that are being read.
 
     Raises:
-        APIError: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
+        APIError: `unsupported_type` (415), `body_too_large` (413), `too_slow` (408) or `busy` (429).
         ClientDisconnect: the client has disconnected.
     """
     kind = media_type(request.headers)
@@ -135,13 +146,17 @@ async def read_body(request: Request, limit: int, kinds: tuple[str, ...]) -> byt
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
-                body += message.get("body", b"")
-                _must_be_small(len(body), limit)
+                part = message.get("body", b"")
+                _must_be_small(len(body) + len(part), limit)
+                bodies.take(len(part))
+                body += part
                 more = message.get("more_body", False)
     except TimeoutError:
         raise APIError(
             408, "too_slow", f"the body must arrive within {BODY_SECONDS:g} s; got {len(body)} bytes in time"
         ) from None
+    finally:
+        bodies.give(len(body))
     return bytes(body)
 
 
@@ -150,13 +165,13 @@ def _must_be_small(size: int, limit: int) -> None:
         raise APIError(413, "body_too_large", f"the body must be at most {limit} bytes; got more")
 
 
-async def read_json(request: Request, limit: int) -> bytes:
+async def read_json(request: Request, limit: int, bodies: Admission) -> bytes:
     """Read a JSON body of up to `limit` bytes.
 
     Raises:
-        APIError: `unsupported_type` (415), `body_too_large` (413) or `too_slow` (408).
+        APIError: as for `read_body`.
     """
-    return await read_body(request, limit, ("application/json",))
+    return await read_body(request, limit, ("application/json",), bodies)
 
 
 async def parse_body(kind: type[Asked], body: bytes) -> Asked:

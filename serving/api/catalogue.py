@@ -1,5 +1,6 @@
 """Routes that describe the server: its models, health, metrics and API documentation."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.api.openapi import PAGE, document
+from serving.api.openapi import document
 from serving.api.responses import json_response, model_for
 from serving.api.schemas import Alive, GraphSummary, Limits, ModelList, ModelSummary, Ready
 from serving.metrics import report
@@ -48,17 +49,13 @@ class Catalogue:
 
     async def metrics(self, request: Request) -> Response:
         """Return the metrics for Prometheus."""
-        content, kind = report()
+        content, kind = await asyncio.to_thread(report)
         return Response(content, headers={"Content-Type": kind})
 
     async def openapi(self, request: Request) -> Response:
         """Return this OpenAPI document."""
         content = document(self.routes, bool(self.repository.settings.all_keys))
         return Response(json.dumps(content), media_type="application/json")
-
-    async def docs(self, request: Request) -> Response:
-        """Return the API documentation as a page."""
-        return Response(PAGE, media_type="text/html")
 
 
 def _summary(model: ServedModel) -> ModelSummary:

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API, with every request, response and error, and a page that shows it.
+"""The OpenAPI document of the API, with every request, response and error.
 
 Schemas of requests come from the types that validate them. Paths come from the router.
 """
@@ -14,7 +14,14 @@ from starlette.routing import Route
 
 from serving.api.formats import MEDIA_TYPES
 from serving.api.open_inference.tensors import HEADER_LENGTH, InferRequest
-from serving.api.requests import InterpolateRequest, PictureRequest, SampleRequest, TranslateRequest
+from serving.api.requests import (
+    InterpolateRequest,
+    PictureRequest,
+    SampleRequest,
+    TranslateRequest,
+    TypedSample,
+    TypedTranslate,
+)
 from serving.api.schemas import (
     Alive,
     Failure,
@@ -31,7 +38,7 @@ from serving.api.schemas import (
     ServerReady,
 )
 from serving.imaging.codec import FORMATS
-from serving.middleware.request import OPEN
+from serving.middleware.request import NEVER_BUSY, OPEN
 from serving.runtime.manifest import Manifest
 
 JSON, BYTES = "application/json", {"type": "string", "format": "binary"}
@@ -69,7 +76,7 @@ _FORM = {
 }
 _NOT_READY = {503: "There is no model, a model is out of memory, or the server is shutting down."}
 _ABOUT = ("X-Model-Version", "Server-Timing")
-_INPUT_ERRORS = (400, 404, 408, 413, 415, 429)
+_INPUT_ERRORS = (400, 404, 408, 413, 415)
 CALLS: dict[str, Call] = {
     "list_models": Call({JSON: ModelList}),
     "show_model": Call({JSON: Manifest}, errors=(404,)),
@@ -82,7 +89,7 @@ CALLS: dict[str, Call] = {
     "picture": Call(
         _media("png"),
         query=PictureRequest,
-        errors=(400, 404, 429),
+        errors=(400, 404),
         headers=("ETag", "Cache-Control", *_ABOUT),
         also={304: "The image has not changed since the client cached it (If-None-Match)."},
     ),
@@ -99,6 +106,13 @@ CALLS: dict[str, Call] = {
         _INPUT_ERRORS,
         ("X-Direction", *_ABOUT),
     ),
+    "typed_sample": Call(
+        _media("png"), {JSON: TypedSample}, errors=_INPUT_ERRORS, headers=("X-Seed", *_ABOUT)
+    ),
+    "typed_translate": Call(
+        _media("png"), {JSON: TypedTranslate}, errors=_INPUT_ERRORS, headers=("X-Direction", *_ABOUT)
+    ),
+    "typed_schema": Call({JSON: {"type": "object"}}),
     "alive": Call({JSON: Alive}),
     "ready": Call({JSON: Ready}, also=_NOT_READY),
     "metrics": Call({"text/plain": {"type": "string"}}),
@@ -158,6 +172,7 @@ def document(routes: Sequence[Route], has_keys: bool) -> dict[str, Any]:
             "version": "1",
             "description": "Sampling and translation by GANs. BentoML's own client reads /schema.json.",
         },
+        "servers": [{"url": "."}],
         "paths": paths,
         "components": components,
         "security": [{"key": []}, {"header": []}] if has_keys else [],
@@ -177,7 +192,8 @@ def _operation(route: Route, has_keys: bool) -> dict[str, Any]:
     call = CALLS[name]
     failure = InferFailure if route.path.startswith("/v2") else Failure
     locked = has_keys and route.path not in OPEN
-    statuses = sorted({*call.errors, 500, 503, *([401] if locked else [])} - call.also.keys())
+    common = {500, 503} | ({401} if locked else set()) | (set() if route.path in NEVER_BUSY else {429})
+    statuses = sorted(({*call.errors} | common) - call.also.keys())
     responses = {"200": {"description": "Success.", "content": _content(call.responses)}}
     others: dict[str, dict[str, Any]] = {
         str(status): {"description": text} for status, text in call.also.items()
@@ -223,23 +239,3 @@ def _query_parameters(kind: type[BaseModel] | None) -> Iterator[dict[str, Any]]:
     properties = {} if kind is None else kind.model_json_schema()["properties"]
     for name, schema in properties.items():
         yield {"name": name, "in": "query", "required": False, "schema": schema}
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>GAN Zoo: the API</title>
-<link rel="stylesheet" href="static_content/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="static_content/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({url: "docs.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});
-</script>
-</body>
-</html>
-"""
-"""Swagger UI from BentoML's package; the page loads nothing from other hosts."""

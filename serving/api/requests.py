@@ -29,7 +29,8 @@ class SampleRequest(_Strict):
 
     latents: (
         Annotated[
-            list[Annotated[list[float], Field(max_length=2**14)]], Field(min_length=1, max_length=2**12)
+            list[Annotated[list[float], Field(max_length=2**14, fail_fast=True)]],
+            Field(min_length=1, max_length=2**12, fail_fast=True),
         ]
         | None
     ) = None
@@ -94,3 +95,32 @@ class TranslateRequest(_Strict):
 
     format: Format = "png"
     """`png`, `webp`, `jpeg`: the image; `npy`: the array of one image; `zip`, `json`: the image as a PNG."""
+
+
+class TypedSample(_Strict):
+    """Body of BentoML's typed call `POST /sample`."""
+
+    model: Annotated[str, Field(max_length=200)]
+    """Name of the model."""
+
+    n: Annotated[int, Field(ge=1)] = 1
+    """Number of images."""
+
+    seed: Seed | None = None
+    """As in a sample request, and so are the others."""
+
+    label: Label | None = None
+    truncation: Truncation | None = None
+
+
+class TypedTranslate(_Strict):
+    """Body of BentoML's typed call `POST /translate`."""
+
+    model: Annotated[str, Field(max_length=200)]
+    """Name of the model."""
+
+    image: str
+    """A PNG, JPEG or WebP image in base64."""
+
+    direction: Annotated[str, Field(max_length=100)] | None = None
+    """As in a translate request."""

@@ -1,10 +1,13 @@
 """Responses: encoded outputs, JSON and API errors."""
 
-import asyncio
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from pydantic import BaseModel
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,10 +15,16 @@ from serving.api.formats import MEDIA_TYPES, Format, Result, encode
 from serving.api.schemas import Failure, Problem
 from serving.errors import APIError
 from serving.repository.model import ServedModel
+from serving.repository.pool import Do, Pool, Value
 from serving.repository.repository import ModelRepository
+from serving.runtime.tensor import Tensor
 
 QUICK = ("npy",)
 """Formats that are encoded on the event loop, because a thread would take longer."""
+
+
+PLOT = 2**18
+"""Pixels of a scatter plot, which is drawn larger than it is."""
 
 
 def model_for(request: Request, repository: ModelRepository, task: str | None = None) -> ServedModel:
@@ -43,22 +52,56 @@ class Stopwatch:
         self.since = now
 
 
+def hold_encoder(
+    encoders: Pool,
+    format: Format,  # noqa: A002 - named as in the request
+    pixels: int,
+    animated: bool = False,
+) -> AbstractContextManager[Do]:
+    """Admit the encoding of some pixels, and return a context that yields the function that does it.
+
+    Quick formats need no thread and are always admitted.
+
+    Raises:
+        APIError: `busy` (429), too much waits to be encoded.
+    """
+    if format in QUICK:
+        return nullcontext(_call)
+    return encoders.hold(f"{format} animation" if animated and format == "webp" else format, pixels)
+
+
+async def _call(function: Callable[..., Value], *operands: Any) -> Value:
+    return function(*operands)
+
+
+def pixels_of(tensor: Tensor) -> int:
+    """Return the pixels that are drawn for one row of an output: an image, or a scatter plot of a vector."""
+    return math.prod(map(int, tensor.shape[1:3])) if tensor.meaning == "image" else PLOT
+
+
 async def respond(
     model: ServedModel,
     result: Result,
     format: Format,  # noqa: A002 - named as in the request
     stopwatch: Stopwatch,
+    do: Do,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Encode the output of a graph, in a thread except for quick formats, and return the response.
+    """Encode the output of a graph and return the response.
 
     Raises:
         APIError: `invalid_request` (400), the output can't be encoded in this format.
     """
-    body = encode(result, format) if format in QUICK else await asyncio.to_thread(encode, result, format)
+    body = await do(encode, result, format)
     stopwatch.lap("encode")
     said = {"X-Model-Version": model.version, "Server-Timing": ", ".join(stopwatch.parts)}
     return Response(body, headers={**said, **(headers or {})}, media_type=MEDIA_TYPES[format])
+
+
+def is_known(headers: Headers, tag: str) -> bool:
+    """Return whether a client has what an ETag stands for already, by the request's `If-None-Match`."""
+    known = headers.get("if-none-match", "")
+    return known.strip() == "*" or tag in known
 
 
 def json_response(content: BaseModel, status: int = 200) -> Response:

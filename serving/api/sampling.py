@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from serving.api.bodies import parse_body, parse_fields, read_json
 from serving.api.formats import Result
 from serving.api.requests import InterpolateRequest, PictureRequest, SampleRequest
-from serving.api.responses import Stopwatch, model_for, respond
+from serving.api.responses import Stopwatch, hold_encoder, is_known, model_for, pixels_of, respond
 from serving.arrays import Array
 from serving.errors import APIError, UserError, shown, unknown_version
 from serving.imaging.codec import PNG
@@ -42,11 +42,31 @@ class SamplingRoutes:
         """Sample images from seeds or latents."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "sample")
-        asked = await parse_body(SampleRequest, await read_json(request, self.repository.settings.max_body))
-        with model.at_work.hold(min(asked.count, self.repository.settings.max_images)):
+        settings, bodies = self.repository.settings, self.repository.bodies
+        asked = await parse_body(SampleRequest, await read_json(request, settings.max_body, bodies))
+        return await self.respond_to(model, asked, stopwatch)
+
+    async def respond_to(
+        self,
+        model: ServedModel,
+        asked: SampleRequest,
+        stopwatch: Stopwatch,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Sample the images of a request and encode them; both are admitted before either is begun.
+
+        Raises:
+            APIError: `invalid_request` (400), with the field at fault, or `busy` (429).
+        """
+        _must_be_few(count := asked.count, self.repository.settings.max_images)
+        ((_, spec),) = model.manifest.graphs.items()
+        with (
+            model.at_work.hold(count),
+            hold_encoder(self.repository.encoders, asked.format, count * pixels_of(spec.output)) as do,
+        ):
             result, seeds = await self.draw(model, asked, stopwatch)
-            headers = {"X-Seed": str(seeds[0])} if seeds else {}
-            return await respond(model, result, asked.format, stopwatch, headers)
+            said = {"X-Seed": str(seeds[0])} if seeds else {}
+            return await respond(model, result, asked.format, stopwatch, do, headers or said)
 
     async def draw(
         self, model: ServedModel, asked: SampleRequest, stopwatch: Stopwatch
@@ -57,9 +77,10 @@ class SamplingRoutes:
             APIError: `invalid_request` (400), with the field at fault, or `busy` (429).
         """
         ((graph, spec),) = model.manifest.graphs.items()
+        model.must_admit(graph, asked.count)
         inputs, seeds = inputs_of(asked, spec, model.manifest.labels, self.repository.settings.max_images)
         stopwatch.lap("parse")
-        output = await model.run(graph, inputs)
+        output = await model.run(graph, inputs, admitted=True)
         stopwatch.lap("engine")
         return Result(
             output,
@@ -73,18 +94,24 @@ class SamplingRoutes:
         """Interpolate between the images of seeds."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "sample")
-        asked = await parse_body(
-            InterpolateRequest, await read_json(request, self.repository.settings.max_body)
-        )
+        settings, bodies = self.repository.settings, self.repository.bodies
+        asked = await parse_body(InterpolateRequest, await read_json(request, settings.max_body, bodies))
         ((graph, spec),) = model.manifest.graphs.items()
-        inputs = inputs_of_walk(asked, spec, model.manifest.labels, self.repository.settings.max_images)
-        stopwatch.lap("parse")
-        with model.at_work.hold(asked.n):
-            output = await model.run(graph, inputs)
+        _must_be_few(asked.n, settings.max_images)
+        with (
+            model.at_work.hold(asked.n),
+            hold_encoder(
+                self.repository.encoders, asked.format, asked.n * pixels_of(spec.output), True
+            ) as do,
+        ):
+            model.must_admit(graph, asked.n)
+            inputs = inputs_of_walk(asked, spec, model.manifest.labels)
+            stopwatch.lap("parse")
+            output = await model.run(graph, inputs, admitted=True)
             stopwatch.lap("engine")
             about = {"model": model.name, "version": model.version, "seeds": asked.seeds}
             result = Result(output, about, limits=spec.output.range, milliseconds=asked.milliseconds)
-            return await respond(model, result, asked.format, stopwatch)
+            return await respond(model, result, asked.format, stopwatch, do)
 
     async def picture(self, request: Request) -> Response:
         """Return the image of one seed, which caches may store."""
@@ -100,17 +127,15 @@ class SamplingRoutes:
             "ETag": tag,
             "Cache-Control": f"{keep}, {'no-cache' if asked.version is None else FOREVER}",
         }
-        known = request.headers.get("if-none-match", "")
-        if known.strip() == "*" or tag in known:
-            return Response(status_code=304, headers=headers)
         wanted = SampleRequest(
             seed=_seed(request),
             label=label_in(model.manifest.labels, asked.label),
             truncation=asked.truncation,
         )
-        with model.at_work.hold():
-            result, _ = await self.draw(model, wanted, stopwatch)
-            return await respond(model, result, "png", stopwatch, headers)
+        _class_of(model.manifest.labels, wanted.label)  # what can't be drawn has not been drawn before either
+        if is_known(request.headers, tag):
+            return Response(status_code=304, headers=headers)
+        return await self.respond_to(model, wanted, stopwatch, headers)
 
     @staticmethod
     def _tag(model: ServedModel, path: str, asked: PictureRequest) -> str:
@@ -138,9 +163,7 @@ def inputs_of(
     Raises:
         APIError: `invalid_request` (400), with the field at fault.
     """
-    count = request.count
-    _must_be_few(count, max_images)
-    label = _class_of(labels, request.label)
+    count, label = request.count, _class_of(labels, request.label)
     if request.latents is not None:
         given = _given(request, graph.inputs["latent"].size, request.latents)
         return draw_inputs(graph.inputs, list(range(count)), label) | {"latent": given}, []
@@ -153,15 +176,12 @@ def inputs_of(
     return draw_inputs(graph.inputs, seeds, label, request.truncation), seeds
 
 
-def inputs_of_walk(
-    request: InterpolateRequest, graph: Graph, labels: Sequence[str], max_images: int
-) -> dict[str, Array]:
+def inputs_of_walk(request: InterpolateRequest, graph: Graph, labels: Sequence[str]) -> dict[str, Array]:
     """Return a graph's inputs for an interpolation, one row per image.
 
     Raises:
         APIError: `invalid_request` (400), with the field at fault.
     """
-    _must_be_few(request.n, max_images)
     label = _class_of(labels, request.label)
     return interpolate_inputs(graph.inputs, request.seeds, request.n, label, request.truncation)
 

@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from serving.repository.repository import State
-from serving.runtime.manifest import Evaluation, Tensor
+from serving.runtime.manifest import Evaluation
+from serving.runtime.tensor import Tensor
 
 
 class _Content(BaseModel):

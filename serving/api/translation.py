@@ -1,9 +1,8 @@
 """Route of models that translate: images to images of the same size."""
 
-import asyncio
-import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,13 +10,17 @@ from starlette.responses import Response
 from serving.api.bodies import read_upload
 from serving.api.formats import Result
 from serving.api.requests import TranslateRequest
-from serving.api.responses import Stopwatch, model_for, respond
+from serving.api.responses import Stopwatch, hold_encoder, model_for, respond
 from serving.arrays import Pixels
 from serving.errors import APIError, shown
 from serving.imaging import codec
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
-from serving.runtime.manifest import Manifest, Tensor
+from serving.runtime.manifest import Manifest
+from serving.runtime.tensor import Tensor
+
+DECODE_SECONDS = 5.0
+"""Maximum seconds for decoding an image, once a thread has begun."""
 
 
 @dataclass
@@ -26,40 +29,48 @@ class TranslationRoutes:
 
     repository: ModelRepository
 
-    decoders: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")
-    )
-    """Threads that decode uploads, so that a slow image delays no other response."""
-
     async def translate(self, request: Request) -> Response:
         """Translate an image of any size to one of the same size."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "translate")
-        model.must_be_quick()  # before the image is read and decoded
-        with self.repository.uploads.hold():
-            asked, data = await read_upload(request, self.repository.settings.max_upload)
-            result, graph = await self.draw(model, asked, data, stopwatch)
-            return await respond(model, result, asked.format, stopwatch, {"X-Direction": graph})
+        model.must_be_quick()  # before the image is read
+        limit, bodies = self.repository.settings.max_upload, self.repository.bodies
+        asked, data = await read_upload(request, limit, bodies)
+        return await self.respond_to(model, asked, data, stopwatch)
 
-    async def draw(
+    async def respond_to(
         self, model: ServedModel, asked: TranslateRequest, data: bytes, stopwatch: Stopwatch
-    ) -> tuple[Result, str]:
-        """Translate the encoded image of a request, and return the direction too.
+    ) -> Response:
+        """Translate the encoded image of a request and encode the result.
 
         Raises:
             APIError: `invalid_request`, `broken_image` (400), `unsupported_image` (415), `image_too_large`
                 (413) or `busy` (429).
         """
+        if not data:
+            raise APIError(400, "invalid_request", "image must not be empty; got 0 bytes", "image")
         graph = graph_of(asked, model.manifest)
-        spec = model.manifest.graphs[graph].inputs["image"]
-        most, loop = self.repository.settings.max_pixels, asyncio.get_running_loop()
-        size, padded = await loop.run_in_executor(self.decoders, _prepare, data, spec, most)
-        stopwatch.lap("parse")
-        output = await model.run(graph, {"image": padded})
-        stopwatch.lap("engine")
-        height, width = size
-        about = {"model": model.name, "version": model.version, "direction": graph}
-        return Result(output[:, :height, :width], about, [graph]), graph
+        spec, most = model.manifest.graphs[graph].inputs["image"], self.repository.settings.max_pixels
+        with self.repository.uploads.hold(), model.batchers[graph].expect():
+            with self.repository.decoders.hold("image", len(data), DECODE_SECONDS) as do, _in_time():
+                (height, width), padded = await do(_prepare, data, spec, most)
+            stopwatch.lap("parse")
+            with hold_encoder(self.repository.encoders, asked.format, height * width) as do:
+                output = await model.run(graph, {"image": padded}, admitted=True)
+                stopwatch.lap("engine")
+                about = {"model": model.name, "version": model.version, "direction": graph}
+                result = Result(output[:, :height, :width], about, [graph])
+                return await respond(model, result, asked.format, stopwatch, do, {"X-Direction": graph})
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Convert the error of decoding for too long to an API error."""
+    try:
+        yield
+    except TimeoutError:
+        text = f"an image must be decoded within {DECODE_SECONDS:g} s; it takes longer"
+        raise APIError(400, "broken_image", text) from None
 
 
 def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:

@@ -6,7 +6,9 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from serving.errors import is_out_of_memory
 from serving.exports import extra_of
+from serving.system.memory import SMALLER, available, in_units
 
 USER_ERROR, BUG = 2, 1
 """Exit statuses of errors that the user can correct, and of bugs. Some exceptions define an `exit_status` of
@@ -39,18 +41,23 @@ def exit_status(error: Exception) -> int:
     """
     status: int | None = getattr(error, "exit_status", None)
     missing = extra_of(error)
-    if status is None and (missing or isinstance(error, OSError) or _is_out_of_memory(error)):
+    said = missing or str(error)
+    if status is None and (missing or isinstance(error, OSError)):
         status = USER_ERROR
+    if status is None and is_out_of_memory(error):
+        status, said = USER_ERROR, _shortage(error)
     if status is None:
         traceback.print_exception(error)
         print(f"ganzoo: {REPORT}", file=sys.stderr)
         return BUG
     if os.environ.get("GANZOO_TRACEBACK"):
         traceback.print_exception(error)
-    print(f"ganzoo: {missing or ' '.join(str(error).split())}", file=sys.stderr)
+    print(f"ganzoo: {' '.join(said.split())}", file=sys.stderr)
     return status
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether torch ran out of memory, on a GPU or on the CPU."""
-    return isinstance(error, RuntimeError) and "allocate" in str(error)
+def _shortage(error: Exception) -> str:
+    """Return the message of an error for lack of memory, with what is available; torch says it for a GPU."""
+    free = None if "CUDA" in str(error) else available()
+    there = f"{in_units(free)} are available" if free is not None else ""
+    return f"not enough memory: {'; '.join(filter(None, [str(error), there, SMALLER]))}"

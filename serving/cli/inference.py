@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, Suppress
+from tyro.conf import Positional, Suppress, arg
 
 if TYPE_CHECKING:
     from serving.runtime.pipeline import Pipeline
@@ -28,6 +28,7 @@ def sample(
     label: str | None = None,
     truncation: float | None = None,
     out: Path = Path("samples.png"),
+    folder_format: Annotated[Literal["png", "tar"] | None, arg(name="format")] = None,
     shard_size: int | None = None,
     ray: bool = False,
     open_model: Suppress[OpenModel] = open_artifact,
@@ -41,16 +42,18 @@ def sample(
         label: Name or index of the class, for a conditional model; by default the classes alternate.
         truncation: Factor from 0 to 1 for the latents' distance from their mean; below 1, samples are more
             alike and more typical.
-        out: Output: .png for a sheet or a plot, .npy for an array, .tar for one file per sample, or a folder
-            for tar shards. Running the same command again resumes a folder.
-        shard_size: Samples per tar shard of a folder; by default 10000.
+        out: Output: .png for a sheet or a plot, .npy for an array, .tar for one file per sample, or a folder.
+            Running the same command again resumes a folder.
+        folder_format: Format of a folder: png for one file per sample, named by its seed; or tar for shards.
+            By default png for at most 10000 images without --shard-size and --ray, else tar.
+        shard_size: Samples in each tar file of a folder, not the number of files; by default 10000.
         ray: Write a folder with a Ray cluster: that of RAY_ADDRESS, or a local one.
         open_model: Function that loads the source.
     """
     from serving.offline.sample import must_be_a_place, write_samples
 
-    must_be_a_place(out, shard_size, ray)  # fails before the model is loaded
-    write_samples(open_model(source), n, seed, out, label, shard_size, ray, truncation)
+    must_be_a_place(out, shard_size, ray, folder_format)  # fails before the model is loaded
+    write_samples(open_model(source), n, seed, out, label, shard_size, ray, truncation, folder_format)
     print(out)
 
 

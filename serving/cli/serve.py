@@ -11,13 +11,17 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 3000) -> N
 
     Args:
         settings: Settings, also read from environment variables: GANZOO_ARTIFACTS for --artifacts, etc.
-        host: Address to listen on; 0.0.0.0 for all addresses of this machine.
+        host: Address or name of this machine to listen on; 0.0.0.0 for all its addresses.
         port: TCP port to listen on.
     """
-    from serving.launcher import serve_command, serve_environment
+    from serving.launcher import address_of, serve_command, serve_environment
 
-    command = serve_command(host, port)
+    command = serve_command(address_of(host, port), port)
+    environment = serve_environment(settings)
+    shown = f"[{host}]" if ":" in host else host
     print(
-        f"serving the artifacts of {settings.artifacts} at http://{host}:{port}/", file=sys.stderr, flush=True
+        f"serving the artifacts of {settings.artifacts} at http://{shown}:{port}/",
+        file=sys.stderr,
+        flush=True,
     )
-    os.execve(command[0], command, serve_environment(settings))
+    os.execve(command[0], command, environment)

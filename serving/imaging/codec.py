@@ -13,12 +13,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from serving.arrays import Pixels
-from serving.errors import APIError
+from serving.errors import APIError, is_out_of_memory
+from serving.imaging.structure import bare, damaged
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+PLUGINS = (PngImagePlugin, JpegImagePlugin, WebPImagePlugin)
+"""Pillow's modules of the formats, loaded at once: one that it can't load when it is first used, for want of
+memory, would stay missing."""
+
 MAX_PIXELS = 4096 * 4096
 
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
@@ -27,10 +32,16 @@ PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 MOST_SLENDER = 1000
 """Maximum ratio of an image's longer side to its shorter side."""
 
-SCAN, MAX_SCANS = b"\xff\xda", 100
-"""Marker of a scan in a JPEG, and the maximum number of scans.
-
-Each scan is a pass over the whole image; ordinary files have about a dozen."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How images of each EXIF orientation are set upright."""
 
 
 def decode(
@@ -54,10 +65,13 @@ def decode(
     Raises:
         APIError: `unsupported_image` (415), `image_too_large` (413) or `broken_image` (400).
     """
+    reduced = bare(data)
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            _must_be_small(image, data, max_pixels, grid)
-            return flatten(image, channels)
+        with Image.open(io.BytesIO(reduced.data if reduced else data), formats=formats) as image:
+            _must_be_small(image, max_pixels, grid)
+            if reduced is None or reduced.orientation not in TURNS:
+                return flatten(image, channels)
+            return flatten(image.transpose(TURNS[reduced.orientation]), channels)
     except UnidentifiedImageError:
         accepted = ", ".join(formats)
         raise APIError(
@@ -69,17 +83,17 @@ def decode(
         ) from None
     except (APIError, MemoryError):
         raise
-    except Exception:  # decoders may raise anything on damaged files
-        raise APIError(
-            400, "broken_image", "the image can't be decoded: it is damaged or truncated"
-        ) from None
+    except Exception as error:  # decoders may raise anything on damaged files
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
+        raise damaged() from None
 
 
-def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple[int, int]) -> None:
+def _must_be_small(image: Image.Image, max_pixels: int, grid: tuple[int, int]) -> None:
     """Check that an image does not take too much time or memory, before it is decoded.
 
     Raises:
-        APIError: `image_too_large` (413) or `broken_image` (400).
+        APIError: `image_too_large` (413).
     """
     width, height = image.size
     too_large = functools.partial(APIError, 413, "image_too_large")
@@ -90,9 +104,6 @@ def _must_be_small(image: Image.Image, data: bytes, max_pixels: int, grid: tuple
             f"the longer side of an image must be at most {MOST_SLENDER} times the shorter side; "
             f"got {width}x{height}"
         )
-    if image.format in ("JPEG", "MPO") and data.count(SCAN) > MAX_SCANS:
-        text = f"a JPEG must have at most {MAX_SCANS} scans; got {data.count(SCAN)}"
-        raise APIError(400, "broken_image", text)
 
 
 def flatten(image: Image.Image, channels: int) -> Pixels:
@@ -146,10 +157,17 @@ def encode_animation(frames: Sequence[Pixels], milliseconds: int) -> bytes:
 
 
 def _encode(frames: Sequence[Pixels], kind: str, **options: Any) -> bytes:
-    """Encode one image, or several as frames, with Pillow."""
+    """Encode one image, or several as frames, with Pillow.
+
+    Raises:
+        MemoryError: there is not enough memory; the encoders report it in several ways.
+    """
     out = io.BytesIO()
     first, *others = (
         Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels) for pixels in frames
     )
-    first.save(out, kind, **options, **({"append_images": others} if others else {}))
+    try:
+        first.save(out, kind, **options, **({"append_images": others} if others else {}))
+    except (OSError, RuntimeError, SystemError, ValueError) as error:  # pixels of any content can be encoded
+        raise MemoryError(f"the image can't be encoded: {error}") from error
     return out.getvalue()

@@ -1,1 +1,1 @@
-"""Middleware: API errors, deadline, disconnects, auth and access log of every request."""
+"""Middleware: HTTP connections, limits, hosts, origins, auth, errors, deadline and log of every request."""

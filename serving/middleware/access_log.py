@@ -1,13 +1,13 @@
-"""The access log: one line of JSON per request, on standard output."""
+"""The access log: one line of JSON per request."""
 
 import asyncio
 import json
-import os
-import sys
 from typing import Any
 
+from serving.system.output import Output
+
 FLUSH = 0.2
-"""Seconds that lines are buffered before one system call writes them."""
+"""Seconds that lines are buffered, so that many are written at once."""
 
 LONGEST = 500
 """Maximum characters of a path that are written."""
@@ -20,12 +20,11 @@ class AccessLog:
     seconds; if the process is killed, the buffered lines are lost.
 
     Args:
-        descriptor: descriptor of the file to write to; standard output by default.
+        output: where the lines are written.
     """
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
-        self._lines: list[str] = []
+    def __init__(self, output: Output) -> None:
+        self._output, self._lines = output, list[str]()
 
     def __call__(self, *, path: str, **fields: Any) -> None:
         """Add a line to the buffer."""
@@ -34,9 +33,6 @@ class AccessLog:
         self._lines.append(json.dumps({**fields, "path": path[:LONGEST]}))
 
     def flush(self) -> None:
-        """Write the buffered lines."""
+        """Pass the buffered lines to the output."""
         lines, self._lines = self._lines, []
-        if lines:
-            data = memoryview(("\n".join(lines) + "\n").encode())
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+        self._output.write(lines)

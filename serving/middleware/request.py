@@ -1,101 +1,48 @@
-"""Request middleware: auth, deadline, request id, API errors, disconnects, access log and metrics."""
+"""Request middleware: hosts, auth, deadline, request id, API errors, disconnects, access log and metrics."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.errors import APIError, shown
+from serving.errors import APIError, is_out_of_memory, out_of_memory, shown, shutting_down
 from serving.metrics import count_request
 from serving.middleware.access_log import AccessLog
 from serving.middleware.auth import APIKeyAuth
+from serving.middleware.exchange import Exchange
+from serving.middleware.origins import AllowedHosts, CrossOrigin
+from serving.middleware.protocol import LIMIT, refusal_of
+from serving.middleware.request_limit import BUSY, GONE, BusyResponse
 
 logger = logging.getLogger("ganzoo")
 
-OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/docs.json")
+HEALTH = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
+"""Paths of health checks, which name no host of the server and are answered until its end."""
+
+NEVER_BUSY = (*HEALTH, "/metrics")
+"""Paths whose requests are not refused because too many wait."""
+
+OPEN = (*HEALTH, "/", "/docs", "/docs.json")
 """Paths that require no API key: health, which names the models, and pages."""
 
 OPEN_FILES = ("/static_content/", "/playground/")
 
-GONE = 499
-"""Status in the log if a client disconnects before the response, as in nginx."""
-
 GRACE = 0.25
 """Seconds that a request may take before its client is watched for a disconnect."""
 
-DISCARD_SECONDS, DISCARD_BYTES = 1.0, 2**20
-"""Maximum seconds and bytes for reading the rest of a request that has failed."""
+POLL = 0.02
+"""Seconds between two looks at the requests that are still answered when the server ends."""
 
 ErrorBody = Callable[[APIError, str], bytes]
-
-
-@dataclass(eq=False)
-class Exchange:
-    """A request and its response in progress."""
-
-    scope: Scope
-    receive: Receive
-    send: Send
-    id: str
-    task: "asyncio.Task[Any] | None" = field(default_factory=asyncio.current_task)
-    since: float = field(default_factory=time.perf_counter)
-    status: int = 0
-    size: int = 0
-    gone: bool = False
-    over: bool = False
-    read: bool = False
-
-    def __post_init__(self) -> None:
-        self.read = self.scope["method"] in ("GET", "HEAD")  # their bodies are never read
-
-    async def receive_noting_end(self) -> Message:
-        """Receive a message of the request, and record the end of the body."""
-        message = await self.receive()
-        self.read = not message.get("more_body", False)
-        return message
-
-    async def discard(self) -> None:
-        """Read the rest of the request, if it is small and arrives soon.
-
-        A client that is disconnected while it sends may miss the response. A client that sends an `Expect`
-        header waits for the response before it sends the body, so nothing is read.
-        """
-        headers, size = Headers(scope=self.scope), 0
-        declared = headers.get("content-length", "0")
-        if "expect" in headers or (declared.isdecimal() and int(declared[:20]) > DISCARD_BYTES):
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_SECONDS):
-                while not self.read and size < DISCARD_BYTES:
-                    size += len((await self.receive_noting_end()).get("body", b""))
-
-    async def send_response(self, message: Message) -> None:
-        """Send a message of the response with the request's id, and record its status and size."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
-        else:
-            self.size += len(message.get("body", b""))
-        await self.send(message)
-
-    async def wait_for_disconnect(self) -> None:
-        """Wait until the client disconnects, then cancel its request if no response has started."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-        if self.status == 0 and self.task is not None and not self.over:
-            self.gone = True
-            self.task.cancel()
 
 
 def _from_starlette(error: HTTPException, scope: Scope) -> APIError:
@@ -122,6 +69,9 @@ class RequestMiddleware:
         error_bodies: functions that return the body of an error response, by path prefix; the last is for
             all other paths.
         auth: checks the API key of every request, except those for health, pages and their files.
+        hosts: checks the host of every request, except those for health.
+        origins: lets web pages of some origins call the API.
+        prefix: path below which a proxy serves the API; it is removed from paths that have it.
         deadline: maximum seconds for a response.
         log: the access log; None for no log.
     """
@@ -131,11 +81,17 @@ class RequestMiddleware:
         app: ASGIApp,
         error_bodies: Mapping[str, ErrorBody],
         auth: APIKeyAuth | None = None,
+        hosts: AllowedHosts | None = None,
+        origins: CrossOrigin | None = None,
+        prefix: str = "",
         deadline: float = 25.0,
         log: AccessLog | None = None,
     ) -> None:
-        self.app, self.error_bodies, self.deadline, self.log = app, error_bodies, deadline, log
-        self.auth = auth or APIKeyAuth(())
+        self.app, self.deadline, self.log = app, deadline, log
+        self.auth, self.hosts = auth or APIKeyAuth(()), hosts or AllowedHosts(())
+        self.origins, self.prefix = origins or CrossOrigin(()), prefix
+        self._error_bodies = {prefix: (body, BusyResponse(body)) for prefix, body in error_bodies.items()}
+        self._is_shutting_down = False
         process = secrets.token_hex(6)
         self._ids = (f"{process}{number:010x}" for number in itertools.count())
         self._under_way: set[Exchange] = set()
@@ -144,7 +100,8 @@ class RequestMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, and respond to errors."""
         # With an app in the scope, Starlette raises HTTPException instead of responding with text.
-        exchange = Exchange({**scope, "app": self}, receive, send, next(self._ids))
+        inner = {**scope, "app": self, "path": self._path(scope["path"])}
+        exchange = Exchange(inner, receive, send, next(self._ids), self.origins)
         self._under_way.add(exchange)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch_clients())
@@ -158,18 +115,24 @@ class RequestMiddleware:
         finally:
             exchange.over = True
             self._under_way.remove(exchange)
-            self._note(exchange)
+            status, seconds = GONE if exchange.gone else exchange.status, time.perf_counter() - exchange.since
+            self._note(exchange.id, exchange.scope, status, exchange.size, seconds)
+            if limit := scope.get("state", {}).get(LIMIT):
+                limit.leave(status)
 
     async def _try(self, exchange: Exchange) -> APIError | None:
         """Pass a request to the app, and return the API error if it fails."""
         scope = exchange.scope
         try:
-            if scope["path"] not in OPEN and not scope["path"].startswith(OPEN_FILES):
-                self.auth.check(Headers(scope=scope))
+            app = self._admit(exchange)
             async with asyncio.timeout(self.deadline):
-                await self.app(scope, exchange.receive_noting_end, exchange.send_response)
+                await app(scope, exchange.receive_noting_end, exchange.send_response)
         except APIError as api_error:
             return api_error
+        except asyncio.CancelledError:
+            if exchange.ended is None or exchange.task is None or exchange.task.uncancel() > 0:
+                raise
+            return exchange.ended
         except HTTPException as error:
             return _from_starlette(error, scope)
         except ClientDisconnect:
@@ -178,46 +141,94 @@ class RequestMiddleware:
             return APIError(
                 503, "too_late", f"the response was not ready within {self.deadline:g} s; try again later"
             )
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                return out_of_memory()
             logger.exception("request %s failed", exchange.id)
             return APIError(
                 500, "internal_error", "internal server error; search the server's log for the request id"
             )
         return None
 
+    def _path(self, path: str) -> str:
+        """Return a path without the prefix; the prefix alone is the path of the page."""
+        return path.removeprefix(self.prefix) if f"{path}/".startswith(f"{self.prefix}/") else path
+
+    def _admit(self, exchange: Exchange) -> ASGIApp:
+        """Check what can be checked of a request before it is routed, and return the app that answers it.
+
+        Raises:
+            APIError: the request is refused.
+        """
+        path, headers = exchange.scope["path"], exchange.headers
+        if error := refusal_of(exchange.scope):
+            raise error
+        if path in HEALTH:
+            return self.app
+        if self._is_shutting_down:
+            raise shutting_down()
+        self.hosts.check(headers)
+        if preflight := self.origins.preflight(exchange.scope["method"], headers):
+            return preflight
+        if not path:  # relative links of the page need the slash at its end
+            return RedirectResponse(f"{self.prefix}/", 308)
+        if path not in OPEN and not path.startswith(OPEN_FILES):
+            self.auth.check(headers)
+        return self.app
+
+    def refuse(self, scope: Mapping[str, Any]) -> bytes | None:
+        """Return the whole response to a request for which the process has no time; log and count it.
+
+        Health checks and metrics are never refused: for them, it returns None.
+        """
+        path, method = self._path(scope["path"]), scope["method"]
+        if path in NEVER_BUSY:
+            return None
+        request, (_, response) = next(self._ids), self._errors(path)
+        size = 0 if method == "HEAD" else response.size
+        self._note(request, {"method": method, "path": path}, BUSY, size, 0.0)
+        return response.to(method, request, self.origins.readable(Headers(raw=scope["headers"])))
+
+    async def drain(self) -> None:
+        """Refuse new requests, end those whose bodies are not complete, and wait for the others."""
+        self._is_shutting_down = True
+        for exchange in self._under_way:
+            exchange.end(shutting_down())
+        while any(exchange.scope["path"] not in HEALTH for exchange in self._under_way):
+            await asyncio.sleep(POLL)
+
     async def _send_error(self, api_error: APIError, exchange: Exchange) -> None:
         headers = {"Cache-Control": "no-store", **api_error.headers}
-        if api_error.status in (429, 503):
+        if api_error.status in (BUSY, 503):
             headers["Retry-After"] = "1"
         if api_error.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         await exchange.discard()
-        if not exchange.read:
-            headers["Connection"] = "close"  # the rest of the request has not been read
-        shape = next(
-            shape for prefix, shape in self.error_bodies.items() if exchange.scope["path"].startswith(prefix)
-        )
-        response = Response(shape(api_error, exchange.id), api_error.status, headers, "application/json")
+        if not exchange.read or self._is_shutting_down or refusal_of(exchange.scope):
+            headers["Connection"] = "close"  # the rest of the request has not been read, or can't be
+        body, _ = self._errors(exchange.scope["path"])
+        response = Response(body(api_error, exchange.id), api_error.status, headers, "application/json")
         await response(exchange.scope, exchange.receive_noting_end, exchange.send_response)
 
-    def _note(self, exchange: Exchange) -> None:
+    def _errors(self, path: str) -> tuple[ErrorBody, BusyResponse]:
+        """Return the function of error bodies of a path, and the response of a refusal."""
+        return next(each for prefix, each in self._error_bodies.items() if path.startswith(prefix))
+
+    def _note(self, request: str, scope: Scope, status: int, size: int, seconds: float) -> None:
         """Record a completed request in the metrics and the access log."""
-        seconds = time.perf_counter() - exchange.since
-        status = GONE if exchange.gone else exchange.status
-        scope = exchange.scope
         route = getattr(scope.get("endpoint"), "__name__", "other")
         model = scope.get("model", "")
         count_request(route, model, status, seconds)
         if self.log is not None:
             self.log(
                 time=round(time.time(), 3),
-                id=exchange.id,
+                id=request,
                 method=scope["method"],
                 path=scope["path"],
                 route=route,
                 model=model,
                 status=status,
-                bytes=exchange.size,
+                bytes=size,
                 ms=round(1e3 * seconds, 2),
             )
 

@@ -1,4 +1,4 @@
-"""Bulk sampling: a folder of shards by a plan, which a later run of the command completes."""
+"""Bulk sampling: a folder of samples by a plan, which a later run of the command completes."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from serving.errors import UserError
 from serving.offline.shards import Shard, write_shard
@@ -19,6 +19,7 @@ from serving.runtime.manifest import ProviderName
 from serving.runtime.pipeline import Pipeline
 from serving.system.cpu import cores
 from serving.system.files import PARTIAL, must_hold_nothing_else, sweep, write_file
+from serving.system.json_file import read_object
 from serving.system.locks import locked
 from serving.system.progress import Advance, progress
 from serving.system.signals import stoppable
@@ -27,10 +28,13 @@ PLAN, INDEX = "plan.json", "index.json"
 
 GOES_ON = "run the same command again to complete it"
 
+Format = Literal["png", "tar"]
+"""Format of a folder: one PNG file per sample, or tar shards."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Content of a folder of shards, stored in the folder so that a later run writes the same content."""
+    """Content of a folder of samples, stored in the folder so that a later run writes the same content."""
 
     version: str
     """Version of the graphs."""
@@ -51,7 +55,10 @@ class Plan:
     """Factor for the latents' distance from their mean; None does not truncate them."""
 
     size: int
-    """Samples per shard; the last may have fewer."""
+    """Samples per shard; the last may have fewer. 1 for PNG files."""
+
+    format: Format = "tar"
+    """Format of the folder; folders of earlier versions have shards."""
 
     @property
     def count(self) -> int:
@@ -87,7 +94,7 @@ def write_folder(plan: Plan, out: Path, write: Write) -> None:
         OSError: a file can't be written.
         Interrupted: SIGINT or SIGTERM was received.
     """
-    with stoppable(GOES_ON), _held(out, plan):
+    with stoppable(GOES_ON), held(out, plan):
         shards = list(_found(plan, out))
         there = {shard.file for shard in shards}
         missing = [shard for shard in range(plan.count) if plan.file(shard) not in there]
@@ -102,25 +109,42 @@ def write_folder(plan: Plan, out: Path, write: Write) -> None:
 
 def _found(plan: Plan, out: Path) -> Iterator[Shard]:
     """Yield the shards of earlier runs, without those whose content differs from the index."""
-    index = json.loads((out / INDEX).read_bytes()) if (out / INDEX).exists() else {"shards": []}
-    known = {shard["file"]: shard["sha256"] for shard in index["shards"]}
+    known = _index(out)
     for number in range(plan.count):
-        if (path := out / plan.file(number)).exists():
+        if (path := out / plan.file(number)).is_file():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if known.get(path.name, digest) == digest:
                 yield Shard(path.name, len(plan.seeds(number)), digest)
 
 
+def _index(out: Path) -> dict[str, str]:
+    """Return the hash of each shard that the index of an earlier run lists, by its file name."""
+    path = out / INDEX
+    if not path.exists():
+        return {}
+    try:
+        return {str(shard["file"]): str(shard["sha256"]) for shard in read_object(path)["shards"]}
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged: every shard must have a file and its sha256; remove it"
+        ) from error
+
+
 @contextmanager
-def _held(out: Path, plan: Plan) -> Iterator[None]:
-    """Lock a folder while the block runs, store the plan in it, and remove partial files."""
+def held(out: Path, plan: Plan) -> Iterator[None]:
+    """Lock a folder while the block runs, store the plan in it, and remove partial files.
+
+    Raises:
+        UserError: the folder has other content, or another process is writing to it.
+        OSError: the folder can't be written.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         if (out / PLAN).exists():
             _must_be_the_plan_of(out, plan)
         else:
-            must_hold_nothing_else(out, PLAN, "shards")
+            must_hold_nothing_else(out, PLAN, "samples")
         sweep(out)
         write_file(out / PLAN, plan.to_json())
         try:
@@ -129,18 +153,26 @@ def _held(out: Path, plan: Plan) -> Iterator[None]:
             sweep(out)
 
 
+def format_in(out: Path) -> Format | None:
+    """Return the format of a folder that has a plan, or None.
+
+    Raises:
+        UserError: the plan is damaged.
+    """
+    if not (out / PLAN).exists():
+        return None
+    return "png" if read_object(out / PLAN).get("format") == "png" else "tar"
+
+
 def _must_be_the_plan_of(out: Path, plan: Plan) -> None:
-    try:
-        there: dict[str, Any] = dict(json.loads((out / PLAN).read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{out / PLAN} is damaged: {error}") from error
+    there = {"format": "tar"} | read_object(out / PLAN)
     here = dataclasses.asdict(plan)
     differences = [
         f"{key} {there.get(key)} instead of {here[key]}" for key in here if there.get(key) != here[key]
     ]
     if differences:
         raise UserError(
-            f"{out} contains shards of other options: {', '.join(differences)}; choose another --out"
+            f"{out} contains samples of other options: {', '.join(differences)}; choose another --out"
         )
 
 

@@ -13,6 +13,7 @@ from serving.runtime.engine import must_match
 from serving.runtime.golden import Case, ParityError, read_golden
 from serving.runtime.manifest import MANIFEST_FILE, Graph, Variant
 from serving.runtime.sessions import open_session
+from serving.runtime.trial import try_out
 
 SPREAD = 10.0
 """Margin in dB: the PSNR of the few golden examples may be this far below the PSNR at export."""
@@ -26,8 +27,9 @@ def verify(artifact: Path) -> Iterator[str]:
     """Check every graph of an artifact and yield a line of results for each file.
 
     The file must match its hash, and ONNX Runtime must load it. Its inputs and outputs must match the
-    manifest. Its outputs for the golden examples must match those of PyTorch at export. They must be the same
-    at every batch size in the manifest. All variants run on the CPU provider, including those for CUDA.
+    manifest, also when it is run. Its outputs for the golden examples must match those of PyTorch at export.
+    They must be the same at every batch size in the manifest. All variants run on the CPU provider, including
+    those for CUDA.
 
     Raises:
         ManifestError: there is no artifact, or its format is not supported.
@@ -52,6 +54,7 @@ def _check(data: bytes, name: str, graph: Graph, variant: Variant, case: Case, b
     """Check one file and return a description of its difference from PyTorch."""
     session = open_session(data, "cpu")
     must_match(session, name, graph)
+    try_out(name, graph, lambda inputs: session.run(None, dict(inputs))[0])
     rows = [
         {key: value[row : row + 1] for key, value in case.inputs.items()} for row in range(len(case.expected))
     ]

@@ -13,18 +13,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from serving.arrays import Array
 from serving.errors import busy
-
-Inputs = Mapping[str, Array]
+from serving.repository.admission import QueueLimit
+from serving.repository.job import Inputs, Job, resolve
 
 
 class BatchMetrics(Protocol):
@@ -37,7 +35,7 @@ class BatchMetrics(Protocol):
         """Record the number of rows that are waiting."""
 
 
-FEW = 8
+MIN_ROWS = 8
 """Minimum rows of a part when waiting rows are split between threads."""
 
 PART = 0.2
@@ -45,21 +43,6 @@ PART = 0.2
 
 FULL_BATCHES = 16
 """Limit on waiting work, in full batches."""
-
-
-@dataclass(eq=False)
-class Job:
-    """Rows to run, and the future of their output."""
-
-    inputs: Inputs
-    rows: int
-    numbers: int
-    result: "asyncio.Future[Array]"
-
-    @cached_property
-    def shape(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of a row's inputs."""
-        return tuple(array.shape[1:] for array in self.inputs.values())
 
 
 class Batcher:
@@ -73,7 +56,8 @@ class Batcher:
         max_numbers: maximum numbers in a batch, except for a single row; the numbers of `FULL_BATCHES` full
             batches may wait.
         max_seconds: maximum estimated queueing time in seconds, by the pace of recent full batches; further
-            callers get an API error.
+            callers get an API error; 0 means that it depends on the caller's own duration and on recent
+            refusals.
         batches: batches that run at once, each in its own thread; waiting rows are split between idle
             threads.
         notes: receiver of the metrics.
@@ -89,7 +73,10 @@ class Batcher:
         batches: int = 1,
         notes: BatchMetrics | None = None,
     ) -> None:
-        self._notes, self._batches, self._max_seconds = notes, batches, max_seconds
+        self._notes, self._batches, self._limit = notes, batches, QueueLimit(max_seconds)
+        self._typical = 0.0
+        """Numbers of a caller, averaged over recent callers."""
+
         self._pace = 0.0
         """Seconds per number in one thread, averaged over recent full batches; 0 is unknown."""
 
@@ -99,20 +86,47 @@ class Batcher:
 
         self._waiting: deque[Job] = deque()
         self._rows = self._numbers = 0
-        self._workers = self._running = 0
+        self._workers = self._running = self._expected = 0
         self._threads = ThreadPoolExecutor(batches, thread_name_prefix="batcher")
 
-    async def submit(self, inputs: Inputs) -> Array:
+    def admits(self, numbers: float | None = None) -> bool:
+        """Decide by the estimated queueing time whether a caller may submit its rows, and remember a refusal.
+
+        Args:
+            numbers: the numbers of its rows; None for a typical caller.
+        """
+        with self._lock:
+            return self._admits(self._typical if numbers is None else numbers)
+
+    @contextlib.contextmanager
+    def expect(self) -> Iterator[None]:
+        """Admit a caller while the block runs, in which it makes its rows and submits them.
+
+        Raises:
+            APIError: `busy` (429), the estimated queueing time of a typical caller is too long.
+        """
+        with self._lock:
+            if not self._admits(self._typical):
+                raise busy()
+            self._expected += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._expected -= 1
+
+    async def submit(self, inputs: Inputs, admitted: bool = False) -> Array:
         """Run rows in one batch or more, and return the output's rows in order.
 
-        If the caller is cancelled, its waiting rows are removed from the queue.
+        If the caller is cancelled, its waiting rows are removed from the queue. A caller that is admitted
+        already is not refused because of the queueing time.
 
         Raises:
             APIError: `busy` (429), the queue is full.
         """
         jobs = self._jobs(inputs, asyncio.get_running_loop())
         with self._lock:
-            self._accept(jobs)
+            self._accept(jobs, admitted)
             more = min(len(jobs), self._batches - self._workers)
             self._workers += more
         try:
@@ -141,9 +155,9 @@ class Batcher:
 
     def _share(self, rows: int, threads: int) -> int:
         """Return the maximum rows of a batch if `rows` are split between so many threads."""
-        return min(self.max_rows, max(FEW, math.ceil(rows / threads)))
+        return min(self.max_rows, max(MIN_ROWS, math.ceil(rows / threads)))
 
-    def _accept(self, jobs: list[Job]) -> None:
+    def _accept(self, jobs: list[Job], admitted: bool) -> None:
         """Add a caller's jobs to the queue, all of them or none.
 
         Raises:
@@ -151,16 +165,20 @@ class Batcher:
         """
         rows, numbers = sum(job.rows for job in jobs), sum(job.numbers for job in jobs)
         # If nothing is waiting, any size is accepted: it would not get smaller by waiting.
+        self._typical += (PART if self._typical else 1) * (numbers - self._typical)
         full = self._waiting and self._numbers + numbers > FULL_BATCHES * self.max_numbers
-        if full or self.is_slow or self._rows + rows > self.max_queue:
+        slow = not admitted and not self._admits(numbers)
+        if full or slow or self._rows + rows > self.max_queue:
             raise busy()
         self._waiting.extend(jobs)
         self._count(rows, numbers)
 
-    @property
-    def is_slow(self) -> bool:
-        """Whether the estimated queueing time of a new caller is too long."""
-        return self._rows > 0 and self._numbers * self._pace > self._max_seconds * self._batches
+    def _admits(self, numbers: float) -> bool:
+        pace, others = self._pace / self._batches, self._expected - self._batches
+        waiting = max(self._numbers, others * self._typical)
+        own = max(numbers, self._typical)
+        count = max(len(self._waiting), others)
+        return waiting == 0 or self._limit.admits(waiting * pace, own * pace, count)
 
     def _forget(self, jobs: list[Job]) -> None:
         """Remove the jobs of a caller that was cancelled or has failed."""
@@ -193,7 +211,7 @@ class Batcher:
                 outputs = [error] * len(batch)
             ended = 1
             with contextlib.suppress(RuntimeError):  # the event loop is closed
-                batch[0].result.get_loop().call_soon_threadsafe(_resolve, batch, outputs)
+                batch[0].result.get_loop().call_soon_threadsafe(resolve, batch, outputs)
 
     def _next(self, ended: int) -> list[Job]:
         """Return the next batch of a thread that has just ended one batch or none.
@@ -260,14 +278,3 @@ class Batcher:
     def close(self) -> None:
         """Wait for the running batches and end the threads."""
         self._threads.shutdown()
-
-
-def _resolve(batch: list[Job], outputs: list[Array | BaseException]) -> None:
-    """Set the results of a batch's jobs, except for those already cancelled."""
-    for job, output in zip(batch, outputs, strict=True):
-        if job.result.done():
-            continue
-        if isinstance(output, BaseException):
-            job.result.set_exception(output)
-        else:
-            job.result.set_result(output)

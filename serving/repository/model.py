@@ -1,20 +1,27 @@
 """A served model: an artifact's engine, with a batcher for each of its graphs."""
 
 import functools
+import logging
+import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from serving.arrays import Array
-from serving.errors import APIError, EngineError, busy
+from serving.errors import APIError, EngineError, OutOfMemory, busy, out_of_memory
 from serving.metrics import BATCH_ROWS, ENGINE_SECONDS, QUEUE_ROWS
 from serving.repository.admission import Admission
 from serving.repository.batcher import Batcher
-from serving.runtime.engine import Engine, OutOfMemory
-from serving.runtime.manifest import Graph, Manifest, Tensor
+from serving.runtime.artifact import read_manifest
+from serving.runtime.engine import Engine
+from serving.runtime.manifest import Graph, Manifest
 from serving.runtime.sessions import Options
+from serving.runtime.trial import must_work, real_inputs
 from serving.settings import Settings
+
+logger = logging.getLogger("ganzoo")
 
 
 class ServedModel:
@@ -27,7 +34,7 @@ class ServedModel:
 
         self.batchers = {
             graph: Batcher(
-                functools.partial(engine.run, graph),
+                functools.partial(_run, engine, graph),
                 settings.max_batch,
                 settings.max_queue,
                 _most_numbers(spec, settings),
@@ -55,25 +62,50 @@ class ServedModel:
         Raises:
             APIError: `busy` (429), the queueing time of every graph is too long.
         """
-        if all(batcher.is_slow for batcher in self.batchers.values()):
+        if not any(batcher.admits() for batcher in self.batchers.values()):
             raise busy()
 
-    async def run(self, graph: str, inputs: dict[str, Array]) -> Array:
+    def must_admit(self, graph: str, rows: int) -> None:
+        """Check that so many rows may be submitted to a graph, before they are made.
+
+        Raises:
+            APIError: `busy` (429), the estimated queueing time is too long.
+        """
+        inputs = self.manifest.graphs[graph].inputs.values()
+        if not self.batchers[graph].admits(
+            rows * sum(math.prod(map(int, each.shape[1:])) for each in inputs)
+        ):
+            raise busy()
+
+    async def run(self, graph: str, inputs: dict[str, Array], admitted: bool = False) -> Array:
         """Run rows through a graph, in batches with the rows of other requests.
+
+        Args:
+            graph: name of the graph.
+            inputs: its inputs.
+            admitted: whether the graph's batcher has admitted the request already.
 
         Raises:
             APIError: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the output is not
                 finite.
         """
         try:
-            output = await self.batchers[graph].submit(inputs)
+            output = await self.batchers[graph].submit(inputs, admitted)
         except OutOfMemory as error:
-            text = "there is not enough memory for this request; try again later, or send less"
-            raise APIError(503, "out_of_memory", text) from error
+            raise out_of_memory() from error
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             text = "latents must give finite outputs; got infinity or NaN; use smaller numbers"
             raise APIError(400, "invalid_request", text, "latents")
         return output
+
+
+def _run(engine: Engine, graph: str, inputs: Mapping[str, Array]) -> Array:
+    """Run a batch; the log, and no response, says what memory it needs and what the machine has."""
+    try:
+        return engine.run(graph, inputs)
+    except OutOfMemory as error:
+        logger.warning("%s: %s", engine.manifest.name, error)
+        raise
 
 
 class BatchMetrics:
@@ -99,48 +131,49 @@ def _most_numbers(graph: Graph, settings: Settings) -> int:
     return min((settings.max_batch_pixels * tensor.size for tensor in images), default=sys.maxsize)
 
 
-def load_model(folder: Path, settings: Settings) -> ServedModel:
-    """Load an artifact and warm it.
+def load_model(folder: Path, settings: Settings, present: ServedModel | None = None) -> ServedModel:
+    """Load an artifact, try it and warm it; if only its manifest has changed, its sessions are kept.
+
+    Args:
+        folder: the artifact's folder.
+        settings: the server's settings.
+        present: the model that is served from this folder, if there is one.
 
     Raises:
         ManifestError: the manifest is missing or not of this format.
         EngineError: the artifact can't be served.
     """
+    kept = present.engine.with_manifest(read_manifest(folder)) if present else None
+    if kept is not None:
+        must_work(kept.manifest, kept.run)
+        return ServedModel(folder.name, kept, settings)
     options = Options(threads=settings.threads, batches=settings.concurrent_batches, rows=settings.max_batch)
     engine = Engine(folder, settings.provider, settings.precision, options)
+    must_work(engine.manifest, engine.run)
     warm(engine, settings.max_batch)
     return ServedModel(folder.name, engine, settings)
 
 
 def warm(engine: Engine, rows: int) -> None:
-    """Run every graph with one row, with a full batch and in every bucket.
+    """Run every graph with a full batch and in every bucket, unless it takes images of any size.
 
     Memory is then allocated and convolutions are planned before the first request.
 
     Raises:
-        EngineError: a graph fails.
-    """
-    try_out(engine, {1, rows, *engine.buckets})
-
-
-def try_out(engine: Engine, sizes: set[int]) -> None:
-    """Run every graph with zeros in batches of some sizes, or on one small image if it takes any size.
-
-    Raises:
-        EngineError: a graph fails.
+        EngineError: a graph can't be run.
     """
     for name, graph in engine.manifest.graphs.items():
-        for size in {1} if graph.any_size else sizes:
-            inputs = {key: _zeros(tensor, size) for key, tensor in graph.inputs.items()}
-            try:
-                engine.run(name, inputs)
-            except Exception as error:  # ONNX Runtime's own errors share no class
-                raise EngineError(
-                    f"the graph {name} of {engine.manifest.name} can't be run: {error}"
-                ) from error
+        for size in () if graph.any_size else (rows, *engine.buckets):
+            run_once(engine, name, size)
 
 
-def _zeros(tensor: Tensor, rows: int) -> Array:
-    _, least = tensor.grid
-    sizes = [size if isinstance(size, int) else least for size in tensor.shape[1:]]
-    return np.zeros((rows, *sizes), tensor.dtype)
+def run_once(engine: Engine, name: str, rows: int = 1) -> None:
+    """Run a graph on a batch.
+
+    Raises:
+        EngineError: the graph can't be run.
+    """
+    try:
+        engine.run(name, real_inputs(engine.manifest.graphs[name], rows))
+    except Exception as error:  # ONNX Runtime's own errors share no class
+        raise EngineError(f"the graph {name} can't be run: {error}") from error

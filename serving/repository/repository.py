@@ -2,17 +2,20 @@
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from serving.errors import APIError, EngineError, unknown_model
-from serving.metrics import MODELS, RELOADS
+from serving.metrics import MODELS, REFUSED, RELOADS
 from serving.repository.admission import Admission
-from serving.repository.model import ServedModel, load_model, try_out
-from serving.runtime.artifact import artifact_folders, read_manifest
+from serving.repository.model import ServedModel, load_model, run_once
+from serving.repository.pool import Pool
+from serving.runtime.artifact import artifact_folders, must_be_a_name
 from serving.settings import Settings
+from serving.system.cpu import cores
 
 logger = logging.getLogger("ganzoo")
 
@@ -21,8 +24,8 @@ Item = TypeVar("Item")
 State = Literal["ready", "empty", "out of memory", "leaving"]
 """State of a server; `leaving` means that it is shutting down."""
 
-Stamp = tuple[tuple[str, int, int, int], ...]
-"""Name, inode, size and time of every file in a folder, to detect changes."""
+Stamp = tuple[tuple[str, int, int, int, int], ...]
+"""Name, inode, size and times of every file in a folder, to detect changes without reading the files."""
 
 
 class ModelRepository:
@@ -44,10 +47,16 @@ class ModelRepository:
         self._shutting_down = False
 
     def configure(self, settings: Settings) -> None:
-        """Set the settings for models that are loaded from now on, and the limit on uploads."""
+        """Set the settings for models that are loaded from now on, and the limits on work."""
         self.settings = settings
+        self.bodies = Admission(settings.max_bodies)
+        """Bytes of the bodies that are being read, of all requests together."""
+
         self.uploads = Admission(settings.max_uploads)
-        """Uploaded images that are being read, decoded and translated."""
+        """Uploaded images that are being decoded and translated."""
+
+        self.encoders = Pool("encoder", cores(), settings.max_queue_seconds)
+        self.decoders = Pool("decoder", cores(), settings.max_queue_seconds)
 
     def load(self) -> None:
         """Load every artifact of the folder; the errors of those that can't be served are in `faults`.
@@ -85,7 +94,7 @@ class ModelRepository:
         folders = artifact_folders(self.settings.artifacts)
         for folder in folders:
             stamp = _stamp(folder)
-            if stamp and stamp != self._stamps.get(folder.name):
+            if stamp != self._stamps.get(folder.name):
                 self._stamps[folder.name] = stamp
                 self._reload(folder)
         there = {folder.name for folder in folders}
@@ -97,27 +106,26 @@ class ModelRepository:
             logger.info("%s was removed and is no longer served", name)
         self._missing = gone
         MODELS.set(len(self.models))
+        REFUSED.set(len(self.faults))
         for model in self.models.values():
-            if model.engine.is_starved:
+            for graph in model.manifest.graphs if model.engine.is_starved else ():
                 with contextlib.suppress(EngineError):
-                    try_out(model.engine, {1})
+                    run_once(model.engine, graph)
 
     def _reload(self, folder: Path) -> None:
-        name = folder.name
+        name, present = folder.name, self.models.get(folder.name)
         try:
-            manifest, at_work = read_manifest(folder), self.models.get(name)
-            if at_work is not None and at_work.manifest.version == manifest.version:
-                at_work.engine.manifest = manifest  # the same graphs with new scores
-            else:
-                self.models = {**self.models, name: load_model(folder, self.settings)}
-                RELOADS.labels("loaded").inc()
-                logger.info("%s is served as version %s", name, manifest.version)
+            must_be_a_name(name)
+            model = load_model(folder, self.settings, present)
         except Exception as error:  # parsers may raise anything on unknown files
             self.faults = {**self.faults, name: str(error).replace(str(folder), name)}
             RELOADS.labels("refused").inc()
             logger.error("the artifact %s can't be loaded: %s", name, error)
             return
-        self.faults = _without(self.faults, name)
+        self.models, self.faults = {**self.models, name: model}, _without(self.faults, name)
+        if present is None or present.version != model.version:
+            RELOADS.labels("loaded").inc()
+            logger.info("%s is served as version %s", name, model.version)
 
     def keep_fresh(self, stop: threading.Event) -> None:
         """Refresh every `reload` seconds until the event is set."""
@@ -148,9 +156,19 @@ def _without(items: Mapping[str, Item], name: str) -> dict[str, Item]:
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Return the stamp of a folder, or an empty one if the folder can't be read."""
+    """Return the stamp of a folder; that of a folder that can't be read is empty."""
     try:
-        files = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+        files = [(path.name, _status(path)) for path in sorted(folder.iterdir())]
     except OSError:
         return ()
-    return tuple((name, file.st_ino, file.st_size, file.st_mtime_ns) for name, file in files)
+    return tuple(
+        (name, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for name, file in files
+    )
+
+
+def _status(path: Path) -> os.stat_result:
+    """Return the status of a file; of a link without a target, its own."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return path.lstat()

@@ -1,14 +1,27 @@
 """An artifact's files: reading the manifest, and checking the other files against their hashes."""
 
 import hashlib
-import json
+import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from serving.errors import EngineError, shown
-from serving.runtime.manifest import FORMAT, MANIFEST_FILE, Golden, Manifest, ManifestError, Variant
+from serving.runtime.manifest import (
+    FORMAT,
+    MANIFEST_FILE,
+    NAME_PATTERN,
+    Golden,
+    Manifest,
+    ManifestError,
+    Variant,
+)
+from serving.system.files import OLD, PARTIAL, read_regular
+from serving.system.json_file import parse
 from serving.validation import validation_message
+
+LOST = "lost+found"
+"""Folder at the root of every ext4 file system, which may be the volume of the artifacts."""
 
 
 def is_artifact(source: Path) -> bool:
@@ -17,9 +30,22 @@ def is_artifact(source: Path) -> bool:
 
 
 def artifact_folders(folder: Path) -> list[Path]:
-    """List the artifacts of a folder: its subfolders, without hidden and unfinished ones."""
+    """List the artifacts of a folder: its subfolders, without hidden, unfinished and the system's ones."""
     names = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(path for path in names if path.suffix not in (".partial", ".old"))
+    return sorted(path for path in names if path.suffix not in (PARTIAL, OLD) and path.name != LOST)
+
+
+def must_be_a_name(name: str) -> None:
+    """Check the name of an artifact, which is that of its folder.
+
+    Raises:
+        ManifestError: a model can't have this name.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ManifestError(
+            "the name of an artifact must start with a letter or digit and consist of at most 100 letters, "
+            f"digits, '.', '_' and '-'; got {shown(name)}"
+        )
 
 
 def read_file(folder: Path, part: Variant | Golden) -> bytes:
@@ -29,7 +55,7 @@ def read_file(folder: Path, part: Variant | Golden) -> bytes:
         EngineError: the file is missing or damaged.
     """
     try:
-        data = (folder / part.file).read_bytes()
+        data = read_regular(folder / part.file)
     except OSError as error:
         raise EngineError(f"{folder / part.file} can't be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != part.sha256:
@@ -48,14 +74,14 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise ManifestError(
             f"the folder {folder} is not an artifact: {MANIFEST_FILE} can't be read: {error.strerror}; "
             "create an artifact with `ganzoo export RUN`"
         ) from error
     try:
-        content = json.loads(data)
+        content = parse(data)
         if isinstance(content, dict) and content.get("format") != FORMAT:
             raise ManifestError(
                 f"the format of {path} must be {FORMAT}; got {shown(content.get('format'))}; "

@@ -4,7 +4,8 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 
-from serving.runtime.manifest import Manifest, Tensor
+from serving.runtime.manifest import Manifest
+from serving.runtime.tensor import Tensor
 
 
 def describe(

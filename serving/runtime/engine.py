@@ -1,5 +1,6 @@
 """The inference engine: an artifact's graphs loaded by ONNX Runtime."""
 
+import copy
 import dataclasses
 import logging
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from serving.arrays import Array
-from serving.errors import EngineError
+from serving.errors import EngineError, OutOfMemory, is_out_of_memory
 from serving.runtime.artifact import read_file, read_manifest
 from serving.runtime.manifest import (
     MANIFEST_FILE,
@@ -19,9 +20,10 @@ from serving.runtime.manifest import (
     Manifest,
     Precision,
     ProviderName,
-    Tensor,
 )
 from serving.runtime.sessions import Options, choose_provider, open_session
+from serving.runtime.tensor import Tensor
+from serving.system.memory import SMALLER, available, in_units, requested
 
 logger = logging.getLogger("ganzoo")
 
@@ -31,14 +33,6 @@ PIXELS, PIXEL_BYTES = 2**16, 512
 
 Larger runs exceed the CPU's caches: eight images of 256x256 then take a third longer. A graph whose file is
 larger than the activations of one run gets larger runs, because each run reads all weights again."""
-
-
-NO_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "bad_alloc")
-"""Parts of the out-of-memory messages of ONNX Runtime, CUDA, cuBLAS and C++."""
-
-
-class OutOfMemory(RuntimeError):
-    """The provider does not have enough memory for a batch."""
 
 
 class Engine:
@@ -81,6 +75,27 @@ class Engine:
             )
             self.provider = "cpu"
             self._open()
+        self._must_match()
+
+    def with_manifest(self, manifest: Manifest) -> "Engine | None":
+        """Return an engine with another manifest and the same sessions; None if it names other files.
+
+        Raises:
+            EngineError: a file is missing or damaged, or the sessions do not match the manifest.
+        """
+        graphs = manifest.graphs.items()
+        if {
+            name: graph.variant_for(self.provider, self._precision) for name, graph in graphs
+        } != self.variants:
+            return None
+        for variant in self.variants.values():
+            read_file(self._folder, variant)
+        other = copy.copy(self)
+        other.manifest, other._starved = manifest, self._starved.copy()
+        other._must_match()
+        return other
+
+    def _must_match(self) -> None:
         for name, session in self.sessions.items():
             must_match(session, name, self.manifest.graphs[name])
 
@@ -98,7 +113,10 @@ class Engine:
         self._pixels[name] = max(PIXELS, len(data) // PIXEL_BYTES)
         threads = self.options.threads_of(self.batches[name])
         options = dataclasses.replace(self.options, threads=threads)
-        self.sessions[name] = open_session(data, self.provider, options)
+        try:
+            self.sessions[name] = open_session(data, self.provider, options)
+        except EngineError as error:
+            raise EngineError(f"{self._folder / self.variants[name].file}: {error}") from error
 
     def run(self, graph: str, inputs: Mapping[str, Array]) -> Array:
         """Run a graph on inputs whose first dimension is the batch, and return its output.
@@ -121,12 +139,12 @@ class Engine:
             self._starved[graph] = 0
             return output
         except Exception as error:  # ONNX Runtime's own errors share no class
-            said = str(error)
-            if not any(words in said.lower() for words in NO_MEMORY):
+            if not is_out_of_memory(error):
                 raise
+            said = str(error)
         del session  # frees it: this is the last reference, now that the error's traceback is gone
         self._start_anew(graph, failed)
-        raise OutOfMemory(said)
+        raise OutOfMemory(shortage(graph, inputs, said, available() if self.provider == "cpu" else None))
 
     def close(self) -> None:
         """Free the sessions' memory as soon as the batches that are running are done."""
@@ -147,7 +165,7 @@ class Engine:
             self._starved[graph] += 1
             if self._starved[graph] > 1 and graph in self.sessions:
                 return
-            logger.warning(
+            logger.info(
                 "out of memory in the graph %s of %s; reopening its session", graph, self.manifest.name
             )
             self.sessions.pop(graph, None)
@@ -159,7 +177,7 @@ class Engine:
 
     def _run(self, session: Any, graph: str, inputs: Mapping[str, Array]) -> Array:
         if session is None:
-            raise OutOfMemory(f"out of memory: the session of the graph {graph} could not be reopened")
+            raise OutOfMemory
         if self.manifest.graphs[graph].any_size:
             return self._translate(session, inputs["image"], self._pixels[graph])
         output: Array
@@ -179,6 +197,26 @@ class Engine:
         parts = [images[first : first + rows] for first in range(0, len(images), rows)]
         outputs = [session.run(None, {"image": part})[0] for part in parts]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+
+def shortage(graph: str, inputs: Mapping[str, Array], said: str, free: int | None) -> str:
+    """Return the message of a batch for which there is not enough memory.
+
+    Args:
+        graph: the graph's name.
+        inputs: the batch.
+        said: message of the provider, which may say how much it requested.
+        free: bytes that are available to the process, if known.
+    """
+    rows, *sizes = next(iter(inputs.values())).shape
+    batch = f"a batch of {rows}"
+    if len(sizes) == 3:
+        batch = f"{rows} image{'s' * (rows > 1)} of {sizes[1]}x{sizes[0]} pixels"
+    one = requested(said)
+    facts = [f"one buffer alone needs {in_units(one)}"] if one else []
+    facts += [f"{in_units(free)} are available for all"] if free is not None else []
+    what = f"not enough memory for {batch} in the graph {graph}"
+    return "; ".join([what, " and ".join(facts), SMALLER] if facts else [what, SMALLER])
 
 
 def must_match(session: Any, name: str, graph: Graph) -> None:

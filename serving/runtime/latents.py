@@ -1,5 +1,6 @@
 """Inputs of a generator: latents and labels, drawn deterministically from seeds."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Literal
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.arrays import Array
 from serving.errors import EngineError, UserError
-from serving.runtime.manifest import Tensor
+from serving.runtime.tensor import Tensor
 
 Latents = NDArray[np.float32]
 Distribution = Literal["normal", "uniform"]
@@ -161,23 +162,30 @@ def walk(corners: Latents, count: int, distribution: Distribution = "normal") ->
     """
     places = np.linspace(0, len(corners) - 1, count)
     firsts = np.minimum(places.astype(int), len(corners) - 2)
-    pairs = zip(firsts, places - firsts, strict=True)
     between = _slerp if distribution == "normal" else _lerp
-    return np.stack([between(corners[first], corners[first + 1], part) for first, part in pairs])
+    return between(corners, firsts, places - firsts)
 
 
-def _lerp(start: Latents, end: Latents, part: float) -> Latents:
-    return start * np.float32(1 - part) + end * np.float32(part)
+def _lerp(corners: Latents, firsts: NDArray[np.int64], parts: NDArray[np.float64]) -> Latents:
+    """Interpolate linearly, a part of the way from each first corner to the next."""
+    nears, fars = (1 - parts).astype(np.float32), parts.astype(np.float32)
+    return np.asarray(corners[firsts] * nears[:, None] + corners[firsts + 1] * fars[:, None], np.float32)
 
 
-def _slerp(start: Latents, end: Latents, part: float) -> Latents:
-    lengths = np.linalg.norm(start), np.linalg.norm(end)
-    if part in (0, 1) or min(lengths) == 0:
-        return _lerp(start, end, part)
-    directions = start / lengths[0], end / lengths[1]
-    angle = math.acos(float(np.clip(np.dot(*directions), -1, 1)))
-    if math.sin(angle) < 1e-4:  # parallel or opposite: no unique great circle
-        return _lerp(start, end, part)
-    turned = directions[0] * math.sin((1 - part) * angle) + directions[1] * math.sin(part * angle)
-    length = (1 - part) * lengths[0] + part * lengths[1]
-    return np.asarray(turned * (length / math.sin(angle)), np.float32)
+def _slerp(corners: Latents, firsts: NDArray[np.int64], parts: NDArray[np.float64]) -> Latents:
+    """Interpolate along great circles, all rows at once: the server does so between other requests."""
+    lengths = np.array([np.linalg.norm(corner) for corner in corners])
+    directions = corners / np.where(lengths == 0, 1, lengths)[:, None]
+    cosines = [float(np.dot(*pair)) for pair in itertools.pairwise(directions)]
+    angles = np.array([math.acos(min(max(cosine, -1.0), 1.0)) for cosine in cosines])[firsts]
+    sines = np.array([math.sin(angle) for angle in angles])
+    nears, fars = (
+        np.array([math.sin(angle) for angle in some], np.float32)
+        for some in ((1 - parts) * angles, parts * angles)
+    )
+    turned = directions[firsts] * nears[:, None] + directions[firsts + 1] * fars[:, None]
+    length = (1 - parts) * lengths[firsts] + parts * lengths[firsts + 1]
+    # parallel or opposite directions, or none: no unique great circle
+    straight = (sines < 1e-4) | (np.minimum(lengths[firsts], lengths[firsts + 1]) == 0) | (parts % 1 == 0)
+    curved = turned * (length / np.where(straight, 1, sines))[:, None]
+    return np.where(straight[:, None], _lerp(corners, firsts, parts), curved.astype(np.float32))

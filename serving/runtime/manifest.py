@@ -7,9 +7,10 @@ from functools import cached_property
 from numbers import Integral
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from serving.errors import UserError, shown
+from serving.runtime.tensor import Part, Tensor
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -27,57 +28,23 @@ ModelName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+Task = Literal["sample", "translate"]
+
+SIGNATURES: dict[Task, list[dict[str, str]]] = {
+    "sample": [{"latent": "latent"}, {"latent": "latent", "label": "label"}],
+    "translate": [{"image": "image"}],
+}
+"""Inputs that the graphs of each task may have, with their meanings."""
+
+OUTPUTS: dict[Task, list[str]] = {"sample": ["image", "vector"], "translate": ["image"]}
+"""Meanings that the output of each task may have."""
+
+
 class ManifestError(UserError):
     """An artifact's manifest is missing, damaged, or not of a format that this version reads."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Tensor(_Part):
-    """An input or output of a graph; variable sizes have names, and images are NHWC."""
-
-    dtype: Literal["float32", "uint8", "int64"]
-    shape: list[int | str]
-    meaning: Literal["latent", "label", "image", "vector"]
-    range: tuple[float, float] | None = None
-    """Least and greatest value; for vectors, those observed at export."""
-
-    distribution: Literal["normal", "uniform"] | None = None
-    """Distribution of a latent's numbers: standard normal, or uniform from -sqrt(3) to sqrt(3)."""
-
-    multiple: Annotated[int, Field(ge=1)] | None = None
-    """An image's height and width must be multiples of this, if they are variable."""
-
-    least: Annotated[int, Field(ge=1)] | None = None
-    """Minimum of an image's height and width, if they are variable; a multiple itself."""
-
-    trained_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
-    """Height and width of the training images, if height and width are variable."""
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """The multiple and the minimum of an image's sides."""
-        return self.multiple or 1, self.least or 1
-
-    @property
-    def size(self) -> int:
-        """Size of the last dimension: of a latent, a vector, or an image's channels."""
-        last = self.shape[-1]
-        if not isinstance(last, int):
-            raise ManifestError(f"the last dimension of a shape must be a number; got {self.shape}")
-        return last
-
-    @property
-    def classes(self) -> int:
-        """Number of classes of a label."""
-        if self.range is None:
-            raise ManifestError("a label must have a range; got none")
-        return int(self.range[1]) + 1
-
-
-class Parity(_Part):
+class Parity(Part):
     """Greatest differences between the graph and the torch module that it was exported from."""
 
     max_abs_error: float
@@ -89,11 +56,11 @@ class Parity(_Part):
     batches: list[Annotated[int, Field(ge=1, le=1024)]]
     """Batch sizes that were compared."""
 
-    sizes: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = Field([])
     """Heights and widths of the images that were compared, if they are variable."""
 
 
-class Loss(_Part):
+class Loss(Part):
     """Difference between a graph of lower precision and the fp32 graph, on typical inputs."""
 
     psnr: float
@@ -106,7 +73,7 @@ class Loss(_Part):
     """Number of outputs compared; none was used for calibration."""
 
 
-class Variant(_Part):
+class Variant(Part):
     """A file of a graph, for one provider and one precision."""
 
     file: FileName
@@ -134,14 +101,14 @@ class Variant(_Part):
         return self
 
 
-class Golden(_Part):
+class Golden(Part):
     """A file of inputs by name and PyTorch's output for them: float32, images NCHW in [-1, 1]."""
 
     file: GoldenName
     sha256: Sha256
 
 
-class Graph(_Part):
+class Graph(Part):
     """A function of the artifact, from named inputs to one output."""
 
     opset: int
@@ -163,7 +130,31 @@ class Graph(_Part):
     @property
     def any_size(self) -> bool:
         """Whether the graph's images may have any size."""
-        return "height" in self.output.shape
+        return self.output.any_size
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of the label; 0 if the graph takes none."""
+        return self.inputs["label"].classes if "label" in self.inputs else 0
+
+    def must_do(self, task: Task, name: str) -> None:
+        """Check the inputs and the output against a task.
+
+        Raises:
+            ValueError: a graph of this task can't have them.
+        """
+        meanings = {key: tensor.meaning for key, tensor in self.inputs.items()}
+        if meanings not in SIGNATURES[task] or self.output.meaning not in OUTPUTS[task]:
+            wanted = " or ".join(" and ".join(each) for each in SIGNATURES[task])
+            raise ValueError(
+                f"to {task}, the graph {name} must have the inputs {wanted}, with these meanings, and the "
+                f"output {' or '.join(OUTPUTS[task])}; got {meanings} and {self.output.meaning}"
+            )
+        if {each.any_size for each in (*self.inputs.values(), self.output)} != {task == "translate"}:
+            raise ValueError(
+                f"to {task}, images of the graph {name} must have "
+                f"{'any' if task == 'translate' else 'a fixed'} size; got {self.output.shape}"
+            )
 
     def variant_for(self, provider: Literal["cpu", "cuda"], precision: Precision) -> Variant:
         """Return the file for a provider, of the given precision if there is one, else of fp32."""
@@ -172,7 +163,7 @@ class Graph(_Part):
         return next(kinds[kind] for kind in wanted if kind in kinds)
 
 
-class Training(_Part):
+class Training(Part):
     """Origin of weights that were trained with this package."""
 
     data: str
@@ -182,7 +173,7 @@ class Training(_Part):
     software: dict[str, str]
 
 
-class Imported(_Part):
+class Imported(Part):
     """Origin of weights that were trained elsewhere and imported."""
 
     layout: str
@@ -194,7 +185,7 @@ class Imported(_Part):
     software: dict[str, str]
 
 
-class Evaluation(_Part):
+class Evaluation(Part):
     """Scores of an artifact's outputs, measured with its own graphs, and scores of controls."""
 
     data: str
@@ -224,23 +215,23 @@ class Evaluation(_Part):
         return self.data, self.precision, self.features and self.features.get("name")
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """All information that is needed to use and to assess an artifact."""
 
     format: Literal[1] = 1
     name: ModelName
     entry: str
     hyperparameters: dict[str, Any]
-    task: Literal["sample", "translate"]
+    task: Task
     graphs: Annotated[dict[str, Graph], Field(min_length=1)]
-    labels: list[str] = []
+    labels: list[str] = Field([])
     """Names of the classes 0, 1, ... of the input `label`; empty if the graphs take no label."""
 
     training: Training | Imported
     software: dict[str, str]
     """Versions of the software that made the graphs."""
 
-    metrics: list[Evaluation] = []
+    metrics: list[Evaluation] = Field([])
     """Evaluations, one per data set, precision and feature extractor."""
 
     licence: str
@@ -248,11 +239,14 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _suits_the_task(self) -> "Manifest":
+        if self.task == "sample" and len(self.graphs) != 1:
+            raise ValueError(f"a model that samples must have one graph; got {', '.join(self.graphs)}")
         for name, graph in self.graphs.items():
-            if self.task == "translate" and list(graph.inputs) != ["image"]:
+            graph.must_do(self.task, name)
+            if graph.classes != len(set(self.labels)) or graph.classes != len(self.labels):
                 raise ValueError(
-                    f"the graph {name} of a model that translates must have one input, image; "
-                    f"got {', '.join(graph.inputs) or 'none'}"
+                    f"labels must be {graph.classes} different names, one for each class of the graph "
+                    f"{name}; got {len(self.labels)}"
                 )
         return self
 

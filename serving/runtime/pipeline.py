@@ -13,7 +13,8 @@ from serving.imaging import codec, sheets
 from serving.imaging.intake import ImageLike, Several, to_pixels
 from serving.runtime.display import describe, to_html
 from serving.runtime.latents import draw_inputs, interpolate_inputs, must_be_seeds
-from serving.runtime.manifest import Manifest, ProviderName, Tensor, class_of
+from serving.runtime.manifest import Manifest, ProviderName, class_of
+from serving.runtime.tensor import Tensor
 
 CHUNK = 64
 """Samples per batch."""
@@ -143,6 +144,7 @@ class Pipeline:
         Raises:
             UserError: the model samples, it does not translate in this direction, or an image is not valid.
             OSError: a file can't be read.
+            MemoryError: there is not enough memory; use smaller images or a smaller batch.
         """
         self.must_do("translate")
         graph = self.direction(direction)

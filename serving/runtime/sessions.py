@@ -13,7 +13,11 @@ import onnxruntime as ort
 
 from serving.errors import EngineError
 from serving.runtime.manifest import ProviderName
+from serving.runtime.weights import must_be_inside
 from serving.system.cpu import cores
+
+NOWHERE = os.devnull
+"""Folder in which ONNX Runtime may look for external data; it is none, so that nothing can be found."""
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes on CUDA: it plans each convolution per shape, and keeps the plans of this many shapes."""
@@ -105,12 +109,16 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     """Open a session that runs all of a graph on one provider.
 
     Raises:
-        EngineError: the provider can't be loaded, or can't run all of the graph.
+        EngineError: the graph has weights outside of its file, or the provider can't be loaded, or can't run
+            all of the graph.
     """
+    must_be_inside(model)
     options = options or Options()
     session_options = ort.SessionOptions()
     session_options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    session_options.log_severity_level = 3
+    session_options.log_severity_level = 4  # errors are raised, and need not be printed too
+    session_options.add_session_config_entry("session.load_model_format", "ONNX")
+    session_options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
     session_options.intra_op_num_threads = options.threads
     session_options.add_session_config_entry("session.x64quantprecision", str(int(bytes_saturate())))
     session_options.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))

@@ -1,1 +1,1 @@
-"""The operating system: atomic files, locks, signals, CPU cores and progress."""
+"""The operating system: files, locks, signals, output, sockets, memory, CPU cores and progress."""

@@ -1,8 +1,10 @@
-"""Atomic writes: after a crash, a file or folder is either complete or absent."""
+"""Files: reads that never block, and atomic writes: after a crash, a file or folder is complete or absent."""
 
+import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,22 @@ from serving.system.locks import LOCK_FILES, InUseError, locked
 
 PARTIAL, OLD = ".partial", ".old"
 """Suffixes of files and folders that are being written, and of folders that are being replaced."""
+
+
+def read_regular(path: Path) -> bytes:
+    """Read a regular file; a FIFO, a socket or a device could block for ever, or never end.
+
+    Raises:
+        OSError: the file can't be read, or is not a regular file.
+    """
+    opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        with os.fdopen(opened, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(opened)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -126,7 +144,7 @@ def sweep(*folders: Path) -> None:
     """Remove the partial files that a killed process left directly in these folders."""
     for folder in folders:
         for partial in folder.glob("*" + PARTIAL):
-            partial.unlink()
+            partial.unlink(missing_ok=True)
 
 
 def must_hold_nothing_else(folder: Path, file: str, kind: str) -> None:

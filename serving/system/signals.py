@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -79,8 +79,10 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def shut_down_on_sigterm(seconds: float, begin: Callable[[], None]) -> None:
-    """Install a handler of SIGTERM that calls `begin` at once, and the server's handler after a delay.
+def shut_down_on_sigterm(
+    seconds: float, begin: Callable[[], None], finish: Callable[[], Awaitable[None]]
+) -> None:
+    """Install a handler of SIGTERM that calls `begin`, after a delay `finish`, and then the server's handler.
 
     During the delay, a load balancer finds that this server is not ready. A second SIGTERM is not delayed.
     Call this function on the main thread, in the event loop, after the server has installed its handler.
@@ -88,14 +90,23 @@ def shut_down_on_sigterm(seconds: float, begin: Callable[[], None]) -> None:
     Args:
         seconds: the delay.
         begin: function to call first.
+        finish: function that ends the accepted work.
     """
     end, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
     if not callable(end):  # there is no handler for a graceful shutdown
         return
+    ending: list[asyncio.Task[None]] = []  # the loop itself keeps no task
+
+    async def end_gently(number: int) -> None:
+        await asyncio.sleep(seconds)
+        try:
+            await finish()
+        finally:
+            end(number, None)
 
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, end)
         begin()
-        loop.call_soon_threadsafe(loop.call_later, seconds, end, number, None)
+        loop.call_soon_threadsafe(lambda: ending.append(loop.create_task(end_gently(number))))
 
     signal.signal(signal.SIGTERM, handle)

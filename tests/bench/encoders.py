@@ -2,7 +2,7 @@
 
     python -m tests.bench.encoders
 
-OpenCV is measured if it is installed (`make bench-encoders` installs it).
+OpenCV is measured if it is installed (`make install` installs it).
 """
 
 import argparse

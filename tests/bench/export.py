@@ -5,7 +5,7 @@
 Every generator is exported with random initial weights, as `ganzoo export` does, with its parity checks. All
 runtimes get the same inputs and return uint8 pixels. They take turns, and the best time of each counts. Each
 measurement runs in a new process, as a server does, because memory that tracing has fragmented changes the
-ratios by some tenths. If OpenVINO (`pip install openvino`) is not installed, its columns are missing.
+ratios by some tenths. If OpenVINO (`make install` installs it) is missing, so are its columns.
 """
 
 import argparse

@@ -163,7 +163,9 @@ class Load:
                 self._due.append(due)
                 due += chance.expovariate(rate)
             while self._due and self._idle:
-                self._ask(self._idle.popleft(), self._due.popleft())
+                connection = self._idle.pop()  # the one used last, which the server keeps open
+                if connection.transport is not None:
+                    self._ask(connection, self._due.popleft())
             await asyncio.sleep(min(due - now, 0.001))
 
     async def _connect(self) -> None:

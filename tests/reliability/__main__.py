@@ -16,8 +16,23 @@ from typing import Any
 
 from tests.bench.export import artifact_of, in_new_process
 from tests.bench.machine import describe_machine
+from tests.reliability.artifacts import damage, graphs, manifests
+from tests.reliability.attacks.browsers import browsers
+from tests.reliability.attacks.headers import headers
+from tests.reliability.attacks.padding import padding
+from tests.reliability.attacks.proxy import proxy
+from tests.reliability.attacks.slow_uploads import slow_uploads
+from tests.reliability.attacks.storms import storms
+from tests.reliability.attacks.typed_calls import typed_calls
 from tests.reliability.conformance import conformance
 from tests.reliability.drains import drains
+from tests.reliability.faults.commands import commands
+from tests.reliability.faults.full_disk import full_disk
+from tests.reliability.faults.idle_readers import idle_readers
+from tests.reliability.faults.late_comers import late_comers
+from tests.reliability.faults.memory import memory
+from tests.reliability.faults.own_metrics import own_metrics
+from tests.reliability.faults.unread_log import unread_log
 from tests.reliability.finding import Finding
 from tests.reliability.flips import flips
 from tests.reliability.fuzz import fuzzing
@@ -37,8 +52,17 @@ Record = dict[str, dict[str, Any]]
 
 TRIALS: dict[str, Trial] = {
     trial.__name__: trial
-    for trial in (kills, flips, conformance, fuzzing, paths, poison, overload, swaps, drains, workers, soak)
+    for trial in (
+        *(kills, flips, graphs, manifests, damage, conformance, fuzzing, paths, poison, overload),
+        *(swaps, drains, workers, soak),
+        *(headers, typed_calls, padding, slow_uploads, storms),
+        *(proxy, browsers, commands),
+        *(full_disk, own_metrics, unread_log, memory, late_comers, idle_readers),
+    )
 }
+
+LONG = " (long)"
+"""What follows a trial's name in the record if it ran for hours."""
 
 RECORD, TABLE = Path("benchmarks/reliability.json"), Path("docs/reliability.md")
 HEAD = """# Reliability
@@ -46,20 +70,34 @@ HEAD = """# Reliability
 This page lists the failures that the project is tested against, with the measured results.
 
 Each row is one trial, which tests the promise in the first column. The trial also runs on a control: a \
-variant without
-the protection, which must fail. If the control passed, the trial would not be able to detect the failure.
+server or a
+program without the protection, or a simpler check. The control must fail. If it passed, the trial would not \
+be able to
+detect the failure.
 
 * `python -m tests.reliability` or `make reliability` runs all trials.
 * `python -m tests.reliability --only NAME` runs one trial.
 * The column *kept* is "yes" if the promise was kept and the control failed.
 """
+LONG_HEAD = """## The long trials
+
+`make reliability-long` runs these trials with more requests, faults or rounds.
+"""
 HEADS = ["promise", "result", "control", "kept", "measured on"]
 
 
-def table(record: Record) -> str:
-    """Return the last findings as a Markdown table, one row per trial."""
+def page(record: Record) -> str:
+    """Return the page of the last findings."""
+    parts = [HEAD, table(record)]
+    if any(name.endswith(LONG) for name in record):
+        parts += ["", LONG_HEAD, table(record, LONG)]
+    return "\n".join(parts) + "\n"
+
+
+def table(record: Record, suffix: str = "") -> str:
+    """Return the last findings of the trials with a suffix as a Markdown table, one row per trial."""
     rows = [HEADS, ["---"] * len(HEADS)]
-    for name in (name for name in TRIALS if name in record):
+    for name in (name + suffix for name in TRIALS if name + suffix in record):
         finding, machine = Finding(*record[name]["finding"]), record[name]["machine"]
         said = [finding.promise, finding.found, finding.control, "yes" if finding.kept else "NO", machine]
         rows.append(said)
@@ -75,6 +113,7 @@ def main() -> int:
     )
     asked = parser.parse_args()
     record: Record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    suffix = LONG if asked.long else ""
     with tempfile.TemporaryDirectory() as place:
         artifacts = Path(place) / "artifacts"
         for name, width in (("pictures", 64), ("classes", 32)):
@@ -85,10 +124,10 @@ def main() -> int:
             scratch.mkdir()
             finding = TRIALS[name](artifacts, scratch, asked.long)
             print(name, *finding, sep="\n    ", flush=True)
-            record[name] = {"finding": list(finding), "machine": describe_machine()}
+            record[name + suffix] = {"finding": list(finding), "machine": describe_machine()}
             RECORD.write_text(json.dumps(record, indent=2) + "\n")
-    TABLE.write_text(f"{HEAD}\n{table(record)}\n")
-    return 0 if all(record[name]["finding"][-1] for name in asked.only) else 1
+            TABLE.write_text(page(record))
+    return 0 if all(record[name + suffix]["finding"][-1] for name in asked.only) else 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import psutil
 from serving.imaging.codec import encode_jpeg
 from serving.settings import Settings
 from tests.reliability.finding import Finding
-from tests.reliability.servers import ours, tree
+from tests.reliability.servers import changed, ours, tree
 
 CALLERS, SIDE = 12, 512
 """Number of clients, and image side in pixels; large images keep requests in flight at the signal."""
@@ -98,8 +98,8 @@ def drains(artifacts: Path, scratch: Path, long: bool) -> Finding:
     killed = drain(settings, scratch / "killed", signal.SIGKILL)
     lost, told = sum(each.lost for each in ended), sum(each.told for each in ended)
     return Finding(
-        f"SIGTERM under load, {count} times: /readyz returns 503 first, no accepted request is lost, "
-        "exit status 0",
+        f"SIGTERM under load, {count} times, with {changed(settings)}: /readyz returns 503 first, no "
+        "accepted request is lost, exit status 0",
         f"{lost} of {sum(each.answered for each in ended):,} lost; 503 first {told} times; exit status "
         f"{', '.join(sorted({str(each.status) for each in ended}))}",
         f"SIGKILL: {killed.lost} of {killed.answered + killed.lost:,} lost",

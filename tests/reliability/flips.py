@@ -1,4 +1,4 @@
-"""Single bits flipped in files on disk: every flip must be detected when the file is read."""
+"""Single bits flipped in files that have a hash: every flip must be detected when the file is read."""
 
 import io
 import random
@@ -18,7 +18,9 @@ from training.run import checkpoint
 
 
 def flip_bits(artifact: Path, count: int = 200, seed: int = 0, naive: bool = False) -> tuple[int, int]:
-    """Flip bits one at a time, half of them in a checkpoint and half in the files of an artifact.
+    """Flip bits one at a time, half in a checkpoint and half in an artifact's graphs and golden files.
+
+    Nothing has the hash of a manifest, so its bits are not flipped.
 
     Args:
         artifact: the artifact's folder; only a copy is damaged.
@@ -79,8 +81,9 @@ def flips(artifacts: Path, scratch: Path, long: bool) -> Finding:
     count, found = flip_bits(artifact, 2000 if long else 200)
     tried, seen = flip_bits(artifact, naive=True)
     return Finding(
-        f"{count:,} flipped bits in checkpoints and artifacts: every one is detected",
+        f"{count:,} flipped bits in checkpoints, graphs and golden files: every one is detected when the "
+        "file is read; manifests have no hash",
         f"{found:,} of {count:,} detected",
         f"readers of these formats without hashes: {seen} of {tried} detected",
-        found == count and seen < tried,
+        found == count and seen < tried / 2,
     )

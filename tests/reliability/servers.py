@@ -1,8 +1,9 @@
 """Start the servers of the trials: ours and the naive one."""
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -23,13 +24,35 @@ def ours(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 @contextmanager
-def naive(settings: Settings, log: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Run the naive server in a context; yield its URL and its process."""
+def ours_apart(settings: Settings, log: Path) -> Iterator[str]:
+    """Run our server in a context, on one half of the cores, and this process on the other; yield the URL."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    with ExitStack() as stack:
+        stack.callback(os.sched_setaffinity, 0, cores)
+        os.sched_setaffinity(0, cores[half:])
+        url, _ = stack.enter_context(ours(settings, log))
+        os.sched_setaffinity(0, cores[:half] or cores)
+        yield url
+
+
+@contextmanager
+def naive(
+    settings: Settings, log: Path, *options: str, app: str = "tests.reliability.naive:app"
+) -> Iterator[tuple[str, psutil.Process]]:
+    """Run the naive server, or another app, by uvicorn in a context; yield its URL and its process."""
     port = free_port()
-    url, options = f"http://127.0.0.1:{port}", ["--log-level", "critical", "--no-access-log"]
-    command = [sys.executable, "-m", "uvicorn", "tests.reliability.naive:app", "--port", str(port), *options]
+    url, quiet = f"http://127.0.0.1:{port}", ["--log-level", "critical", "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), *quiet, *options]
     with running(command, url, log, serve_environment(settings)) as server:
         yield url, psutil.Process(server.pid)
+
+
+def changed(settings: Settings) -> str:
+    """List the settings that differ from the defaults, except the folder of the artifacts."""
+    default = Settings(artifacts=settings.artifacts)
+    pairs = vars(settings).items() - vars(default).items()
+    return ", ".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
 def tree(process: psutil.Process) -> Tree:

@@ -387,7 +387,7 @@ def test_a_server_with_keys_asks_for_one(open_page, artifacts, tmp_path):
         assert len(pictures(page)) == 24
         page.get_by_text("API request").first.click()
         code = page.locator(".code code").first
-        expect(code).to_contain_text('"Authorization: Bearer $GANZOO_KEY"')
+        expect(code).to_contain_text('"Authorization: Bearer $API_KEY"')
         expect(code).not_to_contain_text("secret")
 
 

@@ -27,6 +27,7 @@ from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_latents
 from serving.runtime.load import load
 from serving.settings import Settings
+from tests.serving.api.asking import refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,9 +149,12 @@ def test_bentomls_own_client_works(url, artifacts):
                 "/sample",
                 {"content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}},
             ),
-            (411, "/sample", {"content": iter([b"{}"]), "headers": {"content-type": "application/json"}}),
+            (400, "/sample", {"content": iter([b"{}"]), "headers": {"content-type": "application/json"}}),
+            (400, "/sample", {"json": {"model": "pictures", "colour": "red"}}),
+            (400, "/translate", {"json": {"model": "styles", "image": "caf\u00e9"}}),
+            (400, "/translate", {"json": {"model": "styles", "image": "http://127.0.0.1/x.png"}}),
         ]:
-            assert plain.post(path, **options).status_code == status, (path, options)
+            refused(plain.post(path, **options), status)
 
 
 def test_a_url_where_an_image_belongs_is_refused_and_not_fetched(url):
@@ -257,6 +261,7 @@ def test_sigterm_ends_the_server_in_peace(artifacts, tmp_path):
     with running(serve_command("127.0.0.1", port), url, tmp_path / "log", environment) as server:
         server.terminate()
         assert server.wait(30) == 0
+    assert "pictures is served as version" in (tmp_path / "log").read_text()
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/livez", timeout=1)
 

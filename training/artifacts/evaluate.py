@@ -11,10 +11,11 @@ from serving.runtime.load import load
 from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision
 from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
+from serving.system.folders import must_be_writable
 from serving.system.progress import progress
 from training.artifacts.model_card import describe, rows
 from training.evaluation.samples import Scorer, open_scorer
-from training.evaluation.translations import open_translation_scorer
+from training.evaluation.translations import TranslationScorer, open_translation_scorer
 from training.loop.compute import device_named
 
 
@@ -43,11 +44,12 @@ def evaluate(
     Raises:
         UserError: there is no artifact, it has no graphs of the precision, the data don't fit it, or it was
             exported again during the evaluation.
-        OSError: the data can't be read.
+        OSError: the data can't be read, or the artifact can't be written.
     """
     if n < 1:
         raise UserError(f"n must be at least 1; got {n}")
     manifest = read_manifest(artifact)
+    must_be_writable(artifact)
     shape = _scored_shape(next(iter(manifest.graphs.values())))
     pipeline = load(artifact, precision=precision)
     match manifest.task:
@@ -56,14 +58,8 @@ def evaluate(
                 pipeline, open_scorer(data, shape, n, features, device_named(device)), seed
             )
         case "translate":
-            scorer = open_translation_scorer(data, shape, n, features, device_named(device))
-            evaluation = Evaluation(
-                data=scorer.data,
-                samples=scorer.samples,
-                seed=0,
-                features=scorer.describe(),
-                scores=scorer.score(pipeline),
-                controls=scorer.controls,
+            evaluation = _score_translations(
+                pipeline, open_translation_scorer(data, shape, n, features, device_named(device))
             )
     evaluation = evaluation.model_copy(update={"precision": precision})
     _keep(evaluation, artifact, manifest.version)
@@ -82,6 +78,17 @@ def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> Evaluation:
         features=scorer.describe(),
         scores=scorer.score(_draw(pipeline, seeds), told),
         controls={"real": scorer.reference},
+    )
+
+
+def _score_translations(pipeline: Pipeline, scorer: TranslationScorer) -> Evaluation:
+    return Evaluation(
+        data=scorer.data,
+        samples=scorer.samples,
+        seed=0,
+        features=scorer.describe(),
+        scores=scorer.score(pipeline),
+        controls=scorer.controls,
     )
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from serving.errors import UserError
 from serving.runtime.manifest import Imported, Manifest
+from serving.system.files import read_regular
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.run.config import software
 from zoo.models.cyclegan import CycleGAN
@@ -89,7 +90,7 @@ class Found(NamedTuple):
 
 
 def _read(file: Path) -> Found:
-    data = file.read_bytes()
+    data = read_regular(file)
     layers = _layers(file, _tensors(file, data))
     blocks = len({outer for outer, inner in layers if inner is not None})
     if blocks not in _NAMES or list(layers) not in (_places(blocks, 5), _places(blocks, 6)):

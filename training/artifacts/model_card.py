@@ -70,7 +70,7 @@ def _limits(manifest: Manifest) -> str:
 def command(manifest: Manifest, training: Training) -> str:
     """Return the command that trains a similar model; it has only flags that differ from the defaults."""
     try:
-        usual = dataclasses.asdict(registry.load(manifest.entry)())
+        usual = dataclasses.asdict(registry.load(manifest.entry)().for_classes(len(manifest.labels)))
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}

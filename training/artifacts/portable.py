@@ -14,8 +14,8 @@ def must_be_portable(artifact: Path) -> Iterator[str]:
 
     Raises:
         ManifestError: there is no artifact, or its format is not supported.
-        GraphError: a file is not valid ONNX, uses another opset or operator domain, has a fixed batch, or
-            has weights that are outside the file or not finite.
+        GraphError: a file is not valid ONNX, uses another opset or operator domain, has a fixed batch or
+            several outputs, or has weights that are outside the file or not finite.
     """
     for graph in read_manifest(artifact).graphs.values():
         for variant in graph.variants:

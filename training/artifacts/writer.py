@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import re
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,11 +15,13 @@ from torch import Tensor, nn
 
 from serving.errors import UserError
 from serving.imaging import codec
+from serving.runtime.artifact import must_be_a_name
 from serving.runtime.engine import Engine
 from serving.runtime.golden import EXPECTED, Case
 from serving.runtime.load import pipeline_of
-from serving.runtime.manifest import MANIFEST_FILE, NAME_PATTERN, Golden, Graph, Manifest, Variant
-from serving.runtime.manifest import Tensor as TensorSpec
+from serving.runtime.manifest import MANIFEST_FILE, Golden, Graph, Manifest, Variant
+from serving.runtime.tensor import Tensor as TensorSpec
+from serving.runtime.trial import must_work
 from serving.system.files import new_folder
 from training.artifacts.model_card import describe
 from training.graphs import parity
@@ -105,11 +106,7 @@ def must_be_replaceable(artifact: Path) -> None:
     Raises:
         UserError: the name is not valid, or the path exists and is not an artifact.
     """
-    if not re.fullmatch(NAME_PATTERN, artifact.name):
-        raise UserError(
-            "the name of an artifact must start with a letter or digit and consist of at most 100 letters, "
-            f"digits, '.', '_' and '-'; got {artifact.name!r}"
-        )
+    must_be_a_name(artifact.name)
     if artifact.exists() and not (artifact / MANIFEST_FILE).exists():
         raise UserError(f"{artifact} exists and is not an artifact; choose another path")
 
@@ -187,8 +184,9 @@ def _describe_output(output: Tensor, any_size: bool) -> TensorSpec:
 
 
 def _accept(folder: Path, source: Exportable) -> None:
-    """Open the artifact with the serving engine and render its sample sheets."""
+    """Open the artifact with the serving engine, try it, and render its sample sheets."""
     engine = Engine(folder, "cpu")
+    must_work(engine.manifest, engine.run)
     pipeline = pipeline_of(engine)
     for name, graph in engine.manifest.graphs.items():
         inputs = all_as_served(source.preview[name])

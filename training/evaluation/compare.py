@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from serving.errors import UserError
 from training.evaluation.validator import REFERENCE, by
 from training.run.config import RunConfig
-from training.run.logger import METRICS
+from training.run.logger import read_metrics
 
 CHOICES = ("data", "precision", "sync_batch_norm", "ema", "on_collapse", "score_samples")
 """Fields of the run configuration that belong to the method. All fields of the entry belong to it."""
@@ -102,18 +102,17 @@ def _row(configs: list[RunConfig], first: dict[str, Any]) -> Row:
 
 
 def _read(config: RunConfig) -> Scored:
-    folder = config.folder
-    lines = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
-    done, steps = lines[-1]["step"] if lines else 0, config.train.steps
+    folder, steps = config.folder, config.train.steps
+    lines = read_metrics(folder)
+    done = lines[-1]["step"] if lines else 0
     if done < steps:
         raise UserError(f"the run {folder} is not finished: it has {done} of {steps} steps; resume it first")
     references = [(key, line[key]) for line in lines for key in line if key.endswith(SUFFIXES)]
-    if not references:
-        raise UserError(f"the run {folder} has no scores; train it with --score-every")
-    key, reference = references[-1]
+    key, reference = references[-1] if references else ("", 0.0)
     name = key.rpartition("_")[0]
-    values = [line[name] for line in lines if name in line]
-    rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line]
+    values, rates = ([line[each] for line in lines if each in line] for each in (name, "samples_per_second"))
+    if not values or not rates:
+        raise UserError(f"the run {folder} has no scores; train it with --score-every")
     return Scored(name, values[-1], min(values), reference, statistics.median(rates))
 
 

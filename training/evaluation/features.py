@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from serving.errors import UserError
+from serving.system.folders import must_be_writable, writable_or_temporary
 from serving.system.progress import progress
 from training.data.dataset import Dataset, read
 from training.data.transforms import normalise
@@ -106,6 +107,7 @@ class Classifier:
 
         Raises:
             UserError: the dataset has no labels, or its examples are vectors or images below 8x8 pixels.
+            OSError: the cache can't be written.
         """
         if not data.labels or len(shape) != 3:
             raise UserError(f"the classifier needs labelled images; {data.name} has none; use inception")
@@ -119,8 +121,8 @@ class Classifier:
         identity = {"data": data.name, "first": first, "shape": shape, "steps": STEPS, "format": FORMAT}
         folder = _kept() / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
         if (found := checkpoint.load(folder)) is None:
+            must_be_writable(folder)
             state = _train(network, data, device)
-            folder.mkdir(parents=True, exist_ok=True)
             checkpoint.save(folder, STEPS, state, keep=1)
         else:
             state = found[1]
@@ -155,7 +157,7 @@ class Classifier:
 class Inception:
     """Inception network of the published FID scores.
 
-    torch-fidelity downloads the weights at first use.
+    torch-fidelity downloads the weights at first use, into the folder of torch.hub.
     """
 
     classes = 0
@@ -168,6 +170,8 @@ class Inception:
                 "the features inception, the default for unlabelled data, need the package torch-fidelity; "
                 "pip install 'gan-zoo[inception]' installs it"
             ) from error
+        if not (Path(torch.hub.get_dir()) / "checkpoints").is_dir():
+            torch.hub.set_dir(writable_or_temporary(torch.hub.get_dir()))
         self.device = device
         self.network: Any = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device).eval()
 
@@ -223,5 +227,7 @@ def _digest(network: nn.Module) -> str:
 
 def _kept() -> Path:
     """Return the folder of the cached classifiers: in GANZOO_CACHE, or in gan-zoo in the user's cache."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan-zoo"
-    return Path(os.environ.get("GANZOO_CACHE") or default) / "classifiers"
+    if chosen := os.environ.get("GANZOO_CACHE"):
+        return Path(chosen) / "classifiers"
+    default = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return writable_or_temporary(f"{default}/gan-zoo") / "classifiers"

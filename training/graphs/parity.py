@@ -19,9 +19,10 @@ from serving.runtime.golden import (
     psnr,
 )
 from serving.runtime.manifest import Loss, Parity, Precision
-from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.sessions import open_session
+from serving.runtime.tensor import Tensor as TensorSpec
 from training.graphs.pixels import as_fed, as_served
+from training.graphs.trace import GraphError
 
 BATCHES = (1, 2, 7, 64)
 IMAGE_BATCHES = (1, 2, 7)
@@ -66,14 +67,26 @@ def cases(specs: Mapping[str, TensorSpec], example: Mapping[str, Tensor]) -> Ite
 
 @torch.no_grad()
 def solve(generator: nn.Module, inputs: Iterable[dict[str, Tensor]]) -> list[Case]:
-    """Run a generator, in evaluation mode and on the CPU, to get the expected output for each input."""
+    """Run a generator, in evaluation mode and on the CPU, to get the expected output for each input.
+
+    Raises:
+        GraphError: the generator does not return one tensor with a row for each row of its inputs.
+    """
     return [
-        Case(
-            {key: value.numpy() for key, value in each.items()},
-            generator(**{key: as_fed(value) for key, value in each.items()}).numpy(),
-        )
+        Case({key: value.numpy() for key, value in each.items()}, _output(generator, each).numpy())
         for each in inputs
     ]
+
+
+def _output(generator: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    output = generator(**{key: as_fed(value) for key, value in inputs.items()})
+    (rows,) = {len(value) for value in inputs.values()}
+    if not isinstance(output, Tensor) or output.shape[:1] != (rows,):
+        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise GraphError(
+            f"a generator must return one tensor with a row for each input row; got {got} for {rows} rows"
+        )
+    return output
 
 
 def measure(floats: onnx.ModelProto, model: onnx.ModelProto, cases: Iterable[Case]) -> Parity:

@@ -1,6 +1,7 @@
-"""Graph rewriting: an equivalent graph that runs faster on ONNX Runtime's CPU provider.
+"""Graph rewriting: an equivalent graph that other runtimes can load, or that is faster on the CPU.
 
-CUDA and other runtimes run the original graph faster.
+The rules for the CPU are for ONNX Runtime's CPU provider only. CUDA and other runtimes run the original graph
+faster.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from serving.arrays import Array
 from serving.errors import UserError
-from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.pipeline import Pipeline
+from serving.runtime.tensor import Tensor as TensorSpec
 from training.graphs.pixels import as_fed, as_served
 from zoo.entry import Entry, Inputs
 

@@ -7,8 +7,11 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
-from serving.errors import UserError
+from serving.errors import EngineError, UserError
+from serving.runtime.weights import must_be_inside
+from training.graphs.opencv_rules import OPENCV_RULES
 from training.graphs.pixels import as_fed, to_pixels
+from training.graphs.rewrite import rewrite
 
 OPSET = 18
 """ONNX opset. From opset 22, ONNX Runtime runs instance normalisation on the CPU, even under CUDA."""
@@ -38,6 +41,8 @@ class Ends(nn.Module):
 
 def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -> onnx.ModelProto:
     """Export a generator with two outputs, `output` and `float_output`, without metadata of the exporter.
+
+    Operators that OpenCV 4 lacks are replaced.
 
     Args:
         generator: the generator, in evaluation mode, on the CPU. It is called with the example by name.
@@ -70,6 +75,7 @@ def trace(generator: nn.Module, example: dict[str, Tensor], multiple: int = 1) -
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     _anonymise(model)
+    model = rewrite(model, OPENCV_RULES, then=()) or model
     _must_vary(model)
     return model
 
@@ -117,19 +123,23 @@ def check(model: onnx.ModelProto) -> None:
 
     Raises:
         GraphError: the graph is not valid ONNX, uses another opset or another operator domain, has a fixed
-            batch, or has weights that are outside the file or not finite.
+            batch or several outputs, or has weights that are outside the file or not finite.
     """
     try:
+        must_be_inside(model.SerializeToString())
         onnx.checker.check_model(model, full_check=True)
+    except EngineError as error:
+        raise GraphError(str(error)) from error
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise GraphError(f"the graph is not valid ONNX: {error}") from error
+    if len(model.graph.output) != 1:
+        names = ", ".join(value.name for value in model.graph.output)
+        raise GraphError(f"a graph must have one output; got {names or 'none'}")
     _must_vary(model)
     opsets = {imported.domain or "ai.onnx": imported.version for imported in model.opset_import}
     if opsets != {"ai.onnx": OPSET}:
         raise GraphError(f"a graph must use only ai.onnx {OPSET}; got {opsets}")
     for weight in model.graph.initializer:
-        if weight.external_data:
-            raise GraphError(f"the weights must be inside the file of the graph; {weight.name} is external")
         if not np.isfinite(onnx.numpy_helper.to_array(weight)).all():
             raise GraphError(f"the weights must be finite; got NaN or infinity in {weight.name}")
 

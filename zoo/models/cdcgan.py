@@ -16,15 +16,16 @@ class CDCGAN(dcgan.DCGAN):
 
     conditions: ClassVar[tuple[str, ...]] = ("label",)
 
-    classes: int = 10
-    """Number of classes of the data; the generator takes a class label for every image."""
+    classes: int = 0
+    """Number of classes; the generator takes a class label for every image. 0 means as many as the data
+    have."""
 
     label_size: int = 50
     """Size of the class embedding that is concatenated to the latent."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        must_be_positive(self, "classes", "label_size")
+        must_be_positive(self, "label_size")
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Build the generator and the discriminator."""

@@ -105,9 +105,15 @@ class CycleTrainer(Trainer):
         return {"pool_a": self.pool_a.images, "pool_b": self.pool_b.images}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the images of both pools."""
+        """Restore the images of both pools.
+
+        Raises:
+            ValueError: an image does not have the shape of a crop.
+        """
         for name, pool in (("pool_a", self.pool_a), ("pool_b", self.pool_b)):
-            pool.images = [image.to(next(self.a2b.parameters()).device) for image in state[name]]
+            pool.images = [image.to(next(self.a2b.parameters())) for image in state[name]]
+            if any(image.shape != self.entry.scored_shape for image in pool.images):
+                raise ValueError(f"images of {name} must have the shape {self.entry.scored_shape}")
 
 
 class ImagePool:

@@ -1,6 +1,7 @@
 """The original GAN in the configuration of its MNIST experiment (Goodfellow et al. 2014)."""
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +120,7 @@ class Annealed(TwoPlayer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the number of updates."""
-        self.updates = state["updates"]
+        self.updates = operator.index(state["updates"])
 
 
 class Generator(nn.Module):

@@ -32,7 +32,7 @@ from serving.api.schemas import (
 from serving.errors import APIError, shown, unknown_model, unknown_version
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
-from serving.runtime.manifest import Tensor
+from serving.runtime.tensor import Tensor
 
 KINDS = ("application/json", "application/octet-stream", "")
 """Accepted media types; clients of the binary extension may send a body without one."""
@@ -116,7 +116,7 @@ class OpenInference:
         name, model, graph = self._find(request)
         spec = model.manifest.graphs[graph]
         limit = max(settings.max_body, settings.max_upload)
-        body = await read_body(request, limit, KINDS)
+        body = await read_body(request, limit, KINDS, self.repository.bodies)
         head, binary = split(request.headers, body)
         asked = await parse_body(InferRequest, head)
         _must_be_modest(asked, settings.max_images, settings.max_pixels)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.arrays import Array
 from serving.errors import APIError, shown
-from serving.runtime.manifest import Tensor
+from serving.runtime.tensor import Tensor
 
 HEADER_LENGTH = "inference-header-content-length"
 """Header with the length of the JSON, after which the binary tensors start."""

@@ -92,7 +92,7 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 /** Return a curl command that sends the call and saves the response as the file `out`. */
 export function asCurl(call, out) {
   const words = ["curl --fail-with-body"];
-  if (key()) words.push('-H "Authorization: Bearer $GANZOO_KEY"');
+  if (key()) words.push('-H "Authorization: Bearer $API_KEY"');
   if (typeOf(call)) words.push(`-H 'Content-Type: ${typeOf(call)}'`);
   if (call.json) words.push(`-d ${quoted(JSON.stringify(call.json))}`);
   if (call.image) words.push(`--data-binary ${quoted(`@${call.name}`)}`);
@@ -104,7 +104,7 @@ export function asPython(call, out) {
   const modules = [call.json && "json", key() && "os", "urllib.request"].filter(Boolean).join(", ");
   const headers = [
     typeOf(call) && `"Content-Type": "${typeOf(call)}"`,
-    key() && `"Authorization": "Bearer " + os.environ["GANZOO_KEY"]`,
+    key() && `"Authorization": "Bearer " + os.environ["API_KEY"]`,
   ];
   const body = call.json
     ? `json.dumps(${pythonic(call.json)}).encode()`

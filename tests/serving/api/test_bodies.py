@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import time
 
 import pytest
+from starlette.requests import Request
 
+from serving.api.bodies import read_upload
+from serving.repository.admission import Admission
 from serving.settings import Settings
 from tests.serving.api.asking import SAMPLE, TRANSLATE, app_of, noise, png, refused
 
@@ -73,6 +77,29 @@ def test_a_form_that_claims_another_charset_is_read_as_utf_8(ask):
     assert answer.headers["x-direction"] == "b2a"
     long = head % (b"direction", b"") + b"a" * 2000 + b"\r\n--x--\r\n"
     refused(ask("POST", TRANSLATE, content=long, headers={"content-type": kind}), 400)
+
+
+def test_others_are_answered_while_a_large_form_is_parsed():
+    image = b"\r\n--" * 2**21
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="i"\r\n\r\n'
+    kind = (b"content-type", b"multipart/form-data; boundary=x")
+    body = {"type": "http.request", "body": head + image + b"\r\n--x--\r\n", "more_body": False}
+
+    async def receive():
+        return body
+
+    async def wait() -> tuple[bytes, float]:
+        request, longest = Request({"type": "http", "headers": [kind], "query_string": b""}, receive), 0.0
+        reading = asyncio.create_task(read_upload(request, 2**24, Admission(2**24)))
+        while not reading.done():
+            start = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - start)
+        return (await reading)[1], longest
+
+    read, longest = asyncio.run(wait())
+    assert read == image
+    assert longest < 0.06
 
 
 def test_a_query_without_end_is_refused(ask):

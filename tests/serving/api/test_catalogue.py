@@ -27,7 +27,9 @@ def test_health_names_the_provider(ask):
     assert ask("GET", "/readyz").json()["models"] == dict.fromkeys(names, "cpu")
 
 
-def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_ready(artifacts, monkeypatch):
+def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_ready(
+    artifacts, monkeypatch, caplog
+):
     class Starved:
         def run(self, outputs, inputs):
             raise RuntimeError("CUDA failure 2: out of memory")
@@ -39,6 +41,8 @@ def test_without_memory_a_request_gets_503_and_in_the_end_the_server_is_not_read
         monkeypatch.setattr("serving.runtime.engine.open_session", lambda *_: Starved())
         answer = ask("POST", path, json={"seed": 1})
         assert refused(answer, 503)["code"] == "out_of_memory"
+        assert "available" not in answer.text, "the machine's sizes are for the log alone"
+    assert [record.message for record in caplog.records if "are available" in record.message]
     assert ask("GET", "/readyz").json()["status"] == "out of memory"
     assert ask("GET", "/readyz").status_code == ask("GET", "/v2/health/ready").status_code == 503
     assert ask("GET", "/livez").status_code == 200

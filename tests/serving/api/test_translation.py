@@ -180,16 +180,16 @@ def test_more_images_than_the_server_will_hold_are_refused_at_once(artifacts):
 
 
 def test_images_that_would_wait_too_long_are_refused_before_they_are_read(artifacts):
-    repository = repository_of(Settings(artifacts=artifacts, provider="cpu", max_queue_seconds=0.0))
+    repository = repository_of(Settings(artifacts=artifacts, provider="cpu", max_queue_seconds=0.1))
     ask = asker(RequestMiddleware(router(repository), ERROR_BODIES))
     for batcher in repository.models["styles"].batchers.values():
-        batcher._rows, batcher._numbers, batcher._pace = 1, 1000, 0.001
+        batcher._numbers, batcher._pace = 1000, 0.001
     answer = ask(
         "POST", "/v1/models/styles/translate", content=b"no image", headers={"content-type": "image/png"}
     )
     assert refused(answer, 429)["code"] == "busy"
-    repository.models["styles"].batchers["b2a"]._rows = 0
+    repository.models["styles"].batchers["a2b"]._numbers = 0
     answer = ask(
         "POST", "/v1/models/styles/translate", content=b"no image", headers={"content-type": "image/png"}
     )
-    assert answer.status_code == 415, "the other direction is free"
+    assert answer.status_code == 415, "its direction is free"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from serving.cli.errors import exit_status
-from serving.errors import APIError, EngineError, UserError
+from serving.errors import APIError, EngineError, OutOfMemory, UserError
 from serving.offline.verify import VerifyError
 from serving.runtime.golden import ParityError
 from serving.runtime.manifest import ManifestError
@@ -26,7 +26,9 @@ from zoo.errors import ConfigError
         *[(kind("no such thing"), 2) for kind in (EngineError, ManifestError, InUseError, VerifyError)],
         *[(kind("no such thing"), 2) for kind in (GraphError, ParityError)],
         (FileNotFoundError(2, "no such thing", "photo.png"), 2),
+        (OutOfMemory("no such thing"), 2),
         (torch.OutOfMemoryError("Tried to allocate 9 GiB: no such thing"), 2),
+        (RuntimeError("Storage size calculation overflowed with sizes=[9]: no such thing"), 2),
         (BadData("no such thing"), 1),
         (Diverged("no such thing", 3), 3),
         (Interrupted(15, "no such thing"), 143),
@@ -39,6 +41,18 @@ def test_what_a_user_can_correct_is_one_line(error, status, capsys):
     assert said.startswith("ganzoo: ")
     assert said.count("\n") == 1
     assert "no such thing" in said
+
+
+def test_without_memory_it_says_what_there_is(monkeypatch, capsys):
+    monkeypatch.setattr("serving.cli.errors.available", lambda: 300 * 2**20)
+    end = "use smaller images or a smaller batch\n"
+    for error, said in (
+        (MemoryError(), "300 MiB are available"),
+        (RuntimeError("tried to allocate 9 bytes"), "tried to allocate 9 bytes; 300 MiB are available"),
+        (torch.OutOfMemoryError("CUDA out of memory. GPU 0 is full"), "CUDA out of memory. GPU 0 is full"),
+    ):
+        assert exit_status(error) == 2
+        assert capsys.readouterr().err == f"ganzoo: not enough memory: {said}; {end}"
 
 
 def misanswer() -> None:

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -74,10 +76,9 @@ def test_orientation_is_applied_to_sixteen_bits_too():
     assert codec.decode(encoded(image, exif=exif), 1)[..., 0].tolist() == [[2, 0], [3, 1]]
 
 
-def test_a_damaged_orientation_is_a_damaged_image():
-    with pytest.raises(APIError) as refused:
-        codec.decode(encoded(gradient("L"), exif=b"II*\x00"), 1)
-    assert (refused.value.status, refused.value.code) == (400, "broken_image")
+def test_a_damaged_orientation_is_none():
+    image = gradient("L")
+    assert np.array_equal(codec.decode(encoded(image, exif=b"II*\x00"), 1)[..., 0], np.asarray(image))
 
 
 def test_the_first_frame_of_an_animation():
@@ -178,16 +179,6 @@ def test_padding_mirrors():
     assert codec.pad(pixels, 4, 8)[0, 5, :, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
 
 
-def test_a_jpeg_of_too_many_scans_is_refused():
-    """Each is a pass over the whole picture, and takes a dozen bytes; real ones have a dozen of them."""
-    data = encoded(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG", progressive=True)
-    assert codec.decode(data, 3).shape == (64, 64, 3)
-    last = data.rindex(codec.SCAN)
-    many = data[:-2] + data[last:-2] * codec.MAX_SCANS + data[-2:]
-    with pytest.raises(APIError, match="scans"):
-        codec.decode(many, 3)
-
-
 def test_a_thread_of_pixels_is_refused():
     assert codec.decode(encoded(Image.new("L", (1000, 1))), 1).shape == (1, 1000, 1)
     with pytest.raises(APIError, match="at most 1000 times the shorter") as refused:
@@ -200,3 +191,21 @@ def test_the_pixels_that_are_counted_are_those_after_padding():
     assert codec.decode(line, 1, max_pixels=800, grid=(4, 8)).shape == (1, 100, 1)
     with pytest.raises(APIError, match="100x1"):
         codec.decode(line, 1, max_pixels=799, grid=(4, 8))
+
+
+def test_every_format_is_loaded_before_the_first_image():
+    """Pillow would load WebP with its first image; if it can't for want of memory, WebP stays missing."""
+    code = "from serving.imaging import codec\nprint({*codec.FORMATS} <= codec.Image.SAVE_ALL.keys() | "
+    code += "codec.Image.SAVE.keys(), {*codec.FORMATS} <= codec.Image.OPEN.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize("error", [OSError("encoder error -2"), RuntimeError("WebPEncodingError: 1")])
+def test_what_an_encoder_says_without_memory_is_want_of_memory(error, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(MemoryError, match=str(error)):
+        codec.encode_animation(np.zeros((2, 8, 8, 3), np.uint8), 40)

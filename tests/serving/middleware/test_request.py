@@ -13,6 +13,7 @@ from serving.errors import APIError
 from serving.middleware.access_log import AccessLog
 from serving.middleware.auth import APIKeyAuth
 from serving.middleware.request import RequestMiddleware
+from serving.system.output import Output
 
 
 async def fine(scope, receive, send):
@@ -91,7 +92,8 @@ def test_the_protocols_own_shape_under_its_own_paths():
 
 def test_a_line_is_written_for_each_request_and_stays_one():
     read, write = os.pipe()
-    log = AccessLog(write)
+    output = Output(write)
+    log = AccessLog(output)
 
     async def go():
         transport = httpx.ASGITransport(app=RequestMiddleware(fine, ERROR_BODIES, log=log))
@@ -99,6 +101,7 @@ def test_a_line_is_written_for_each_request_and_stays_one():
             await client.get('/a%0a{"forged": 1}')
             await client.get("/" + "b" * 5000)
         log.flush()
+        output.flush()
 
     asyncio.run(go())
     os.close(write)
@@ -130,6 +133,36 @@ def test_what_is_left_of_a_refused_request_is_taken_in_if_it_is_little(pieces, c
     assert sent[0]["status"] == 429
     assert ((b"connection", b"close") in sent[0]["headers"]) == closed
     assert bool(left) == closed
+
+
+def ask_app(app) -> int:
+    """Send a request with a body for which there is no memory; return the status."""
+    sent = []
+
+    async def receive():
+        raise MemoryError
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": []}
+    asyncio.run(RequestMiddleware(app, ERROR_BODIES)(scope, receive, send))
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (MemoryError(), 503),
+        (RuntimeError("can't start new thread"), 503),
+        (RuntimeError("something else"), 500),
+    ],
+)
+def test_want_of_memory_is_told_from_a_fault(error, wanted):
+    async def fail(scope, receive, send):
+        raise error
+
+    assert ask_app(fail) == wanted
 
 
 @pytest.mark.parametrize("header", [(b"expect", b"100-continue"), (b"content-length", b"99999999")])
@@ -184,3 +217,28 @@ def test_whoever_leaves_is_not_worked_for():
     assert asyncio.run(visit(leaves=True)) == []
     assert asyncio.run(visit(leaves=False))[0]["type"] == "http.response.start"
     assert ended == ["cancelled", "done"]
+
+
+def test_what_the_limit_refuses_is_logged_and_has_the_shape_of_its_path():
+    logged = []
+    middleware = RequestMiddleware(fine, ERROR_BODIES, prefix="/gan", log=lambda **line: logged.append(line))
+
+    def refuse(path: str, method: str = "GET") -> tuple[int, bytes]:
+        response = middleware.refuse({"method": method, "path": path, "headers": []})
+        head, _, body = response.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body
+
+    assert refuse("/v1/models", "HEAD") == (429, b"")
+    status, body = refuse("/gan/v1/models")
+    assert (status, json.loads(body)["error"]["code"]) == (429, "busy")
+    status, body = refuse("/v2/models/pictures/infer", "POST")
+    assert (status, json.loads(body)["code"]) == (429, "busy")
+    assert json.loads(body)["request_id"] == logged[-1]["id"]
+    assert [line["path"] for line in logged] == ["/v1/models", "/v1/models", "/v2/models/pictures/infer"]
+    assert [line["bytes"] > 0 for line in logged] == [False, True, True]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/v2/health/ready", "/metrics", "/gan/livez", "/gan/metrics"])
+def test_health_checks_and_metrics_are_never_refused(path):
+    middleware = RequestMiddleware(fine, ERROR_BODIES, prefix="/gan")
+    assert middleware.refuse({"method": "GET", "path": path, "headers": []}) is None

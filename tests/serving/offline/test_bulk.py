@@ -69,6 +69,7 @@ def test_the_index_names_every_shard_and_what_they_were_made_by(artifacts, tmp_p
     version = hashlib.sha256(json.dumps({"generator": files}).encode()).hexdigest()[:12]
     shards = index.pop("shards")
     plan = {"version": version, "seed": 7, "n": 230, "label": None, "truncation": None, "size": 100}
+    plan["format"] = "tar"
     assert (
         index
         == json.loads((tmp_path / "out" / "plan.json").read_bytes())
@@ -117,7 +118,7 @@ def test_another_commands_folder_is_left_alone(artifacts, tmp_path):
     (tmp_path / "out" / "plan.json").write_bytes(b"[1")
     with pytest.raises(ValueError, match=r"plan\.json is damaged"):
         write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "out", shard_size=10)
-    with pytest.raises(ValueError, match="contain the same shards; it contains notes"):
+    with pytest.raises(ValueError, match="contain the same samples; it contains notes"):
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "notes").touch()
         write_samples(load(artifacts / "classes"), 20, 5, tmp_path / "other", shard_size=10)

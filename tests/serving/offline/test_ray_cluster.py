@@ -20,6 +20,7 @@ from training.cli.inference import open_model
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
 def test_a_cluster_writes_what_one_machine_writes(artifacts, tmp_path):
     """Byte for byte, the index too; and only what is missing."""

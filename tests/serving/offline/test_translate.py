@@ -68,7 +68,7 @@ def test_what_cannot_be_translated_is_said(artifacts, tmp_path):
         (styles, given, "out.jpg", None, r"must be a \.png file"),
         (styles, given, "out.png", "c2d", "a2b or b2a"),
         (styles, tmp_path / "in", "out.png", None, "must be a folder"),
-        (styles, tmp_path / "nowhere", "out", None, "no images"),
+        (styles, tmp_path / "nowhere", "out", None, "must be an existing path"),
         (styles, given, "in/given.png", None, "must not be the image"),
         (styles, tmp_path / "in", "in", None, "must be outside"),
         (styles, tmp_path / "in", "in/out", None, "must be outside"),

@@ -116,7 +116,7 @@ def invalid(model):
         (doubled, "levels"),
         (infinite, "levels"),
         (invalid, "can't run"),
-        (mixed, "differs between a batch"),
+        (mixed, "the same output in every batch"),
         (turned, r"as in manifest\.json; got"),
         (fixed, r"as in manifest\.json; got"),
     ],

@@ -272,13 +272,17 @@ def test_rows_of_other_shapes_do_not_part_those_of_one():
     assert sorted(notes.shapes) == [(1, 1), (3, 2), (3, 3)]
 
 
-def test_who_would_wait_too_long_is_refused_by_the_pace_of_the_last_batches():
-    double = Double(0.05)
+async def _slow(patience: float) -> Batcher:
+    """Return a batcher that knows its pace, 20 rows a second."""
+    batcher = Batcher(Double(0.05), max_rows=1, max_seconds=patience)
+    for _ in range(20):
+        await batcher.submit(rows(1))
+    return batcher
 
+
+def test_who_would_wait_too_long_is_refused_by_the_pace_of_the_last_batches():
     async def ask(patience):
-        batcher = Batcher(double, max_rows=1, max_seconds=patience)
-        for _ in range(20):
-            await batcher.submit(rows(1))  # by now it knows its pace: 20 a second
+        batcher = await _slow(patience)
         jobs = [asyncio.create_task(batcher.submit(rows(i))) for i in range(12)]
         answers = await asyncio.gather(*jobs, return_exceptions=True)
         batcher.close()
@@ -288,6 +292,34 @@ def test_who_would_wait_too_long_is_refused_by_the_pace_of_the_last_batches():
     assert refused[0] is False
     assert 4 <= refused.count(429) <= 9
     assert asyncio.run(ask(10)) == [False] * 12, "the control"
+
+
+def test_who_is_admitted_is_not_refused_later_and_keeps_others_away():
+    async def ask():
+        batcher = await _slow(0.2)
+
+        async def call(index):
+            with batcher.expect():
+                await asyncio.sleep(0.05)  # all are expected before the first has rows
+                return await batcher.submit(rows(index), admitted=True)
+
+        answers = await asyncio.gather(*(call(i) for i in range(12)), return_exceptions=True)
+        assert len(await batcher.submit(rows(1))) == 1, "none is expected any longer"
+        batcher.close()
+        return [isinstance(answer, APIError) and answer.status for answer in answers]
+
+    refused = asyncio.run(ask())
+    assert 4 <= refused.count(429) <= 9
+    assert refused == sorted(refused), "the first are admitted"
+
+
+def test_who_would_be_refused_can_know_before_its_rows_are_made():
+    batcher = Batcher(Double(0), max_rows=1, max_seconds=0.2)
+    batcher._pace, batcher._numbers = 0.1, 1
+    assert batcher.admits(1)
+    batcher._numbers = 3
+    assert not batcher.admits(1)
+    batcher.close()
 
 
 def test_light_traffic_teaches_no_pace():

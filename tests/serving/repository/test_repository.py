@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import json
 import shutil
 import threading
 import weakref
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 
 from serving.api.app import ERROR_BODIES, router
+from serving.errors import OutOfMemory
 from serving.middleware.request import RequestMiddleware
 from serving.repository.repository import ModelRepository
-from serving.runtime.engine import OutOfMemory
 from serving.settings import Settings
+from tests.reliability.artifacts import HARMS
+from tests.reliability.crafted import changed_manifests
 from tests.reliability.swaps import exchange
 from tests.serving.api.asking import app_of, asker
 
@@ -89,8 +92,47 @@ def test_a_new_score_is_told_without_loading_the_graphs_again(folder, repository
     label = folder / "served" / "changing" / "manifest.json"
     label.write_text(label.read_text().replace('"licence": "', '"licence": "new '))
     repository.refresh()
+    assert repository.models["changing"].engine.sessions is served.engine.sessions
+    assert repository.models["changing"].manifest.licence.startswith("new ")
+
+
+def test_a_manifest_that_the_graphs_do_not_match_is_refused(folder, repository):
+    served, label = repository.models["changing"], folder / "served" / "changing" / "manifest.json"
+    kept = label.read_text()
+    for name, content in changed_manifests(json.loads(kept)):
+        label.write_text(json.dumps(content))
+        repository.refresh()
+        assert repository.models["changing"] is served, name
+        assert list(repository.faults) == ["changing"], name
+    label.write_text(kept)
+    repository.refresh()
+    assert repository.faults == {}
+    assert repository.models["changing"].engine.sessions is served.engine.sessions
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_harm_to_a_served_graph_is_named_and_the_loaded_one_goes_on(folder, repository, name):
+    served = repository.models["changing"]
+    HARMS[name](folder / "served" / "changing" / served.engine.variants["generator"].file)
+    repository.refresh()
+    assert list(repository.faults) == ["changing"]
+    assert "generator" in repository.faults["changing"]
     assert repository.models["changing"] is served
-    assert served.manifest.licence.startswith("new ")
+
+
+@pytest.mark.parametrize("name", ["two words", "caf\u00e9", "-n", "x" * 101, "a\nb"])
+def test_a_folder_whose_name_no_model_can_have_is_refused(folder, repository, name):
+    shutil.copytree(folder / "versions" / "classes", folder / "served" / name)
+    repository.refresh()
+    assert list(repository.models) == ["changing"]
+    assert "name of an artifact" in repository.faults[name]
+
+
+def test_what_the_file_system_keeps_beside_the_artifacts_is_no_artifact(folder, repository):
+    (folder / "served" / "lost+found").mkdir()
+    (folder / "served" / ".snapshot").mkdir()
+    repository.refresh()
+    assert repository.faults == {}
 
 
 @pytest.mark.parametrize("label", [b"[" * 100_000, b"\xff", b"null", b"{}"])

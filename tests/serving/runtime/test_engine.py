@@ -2,19 +2,23 @@ import gc
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from serving.errors import EngineError
+from serving.errors import EngineError, OutOfMemory
 from serving.runtime import engine as engines
 from serving.runtime import sessions
-from serving.runtime.engine import Engine, OutOfMemory
+from serving.runtime.engine import Engine
 from serving.runtime.latents import draw_inputs, draw_latents
-from serving.runtime.manifest import MANIFEST_FILE, Tensor
+from serving.runtime.manifest import MANIFEST_FILE
 from serving.runtime.sessions import Options, open_session
+from serving.runtime.tensor import Tensor
 from tests.conftest import flips
 
 FILE = "generator.cpu.fp32.onnx"
@@ -58,7 +62,7 @@ def test_a_missing_file_is_named(copy):
 
 def test_a_label_that_lies_about_the_graph_is_refused(copy):
     label = json.loads((copy / MANIFEST_FILE).read_text())
-    label["graphs"]["generator"]["output"]["dtype"] = "float32"
+    label["graphs"]["generator"]["output"]["shape"] = ["batch", 16, 16, 3]
     (copy / MANIFEST_FILE).write_text(json.dumps(label))
     with pytest.raises(EngineError, match=r"as in manifest\.json; got"):
         Engine(copy, "cpu")
@@ -96,7 +100,7 @@ def test_a_file_that_is_no_graph_is_refused(copy):
     label = json.loads((copy / MANIFEST_FILE).read_text())
     label["graphs"]["generator"]["variants"][1]["sha256"] = hashlib.sha256(b"no graph").hexdigest()
     (copy / MANIFEST_FILE).write_text(json.dumps(label))
-    with pytest.raises(EngineError, match="can't run this graph"):
+    with pytest.raises(EngineError, match="must be an ONNX file"):
         Engine(copy, "cpu")
 
 
@@ -203,6 +207,38 @@ def test_a_graph_without_memory_does_not_speak_for_another(artifacts):
         engine.run(graph, image)
 
 
+def test_the_message_says_what_is_wanted_and_what_there_is(artifacts, monkeypatch):
+    monkeypatch.setattr("serving.runtime.engine.available", lambda: 900 * 2**20)
+    engine = Engine(artifacts / "styles", "cpu")
+    for said, facts in (
+        (
+            "Failed to allocate memory for requested buffer of size 536870912",
+            "one buffer alone needs 512 MiB and ",
+        ),
+        ("std::bad_alloc", ""),
+    ):
+        engine.sessions["a2b"] = Starved(said)
+        with pytest.raises(MemoryError) as error:
+            engine.run("a2b", {"image": np.zeros((2, 16, 32, 3), np.uint8)})
+        assert str(error.value) == (
+            f"not enough memory for 2 images of 32x16 pixels in the graph a2b; {facts}"
+            "900 MiB are available for all; use smaller images or a smaller batch"
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited as on Linux")
+def test_a_real_limit_is_told_in_one_line(artifacts, tmp_path):
+    Image.new("RGB", (4096, 4096)).save(tmp_path / "large.png")
+    place = [str(artifacts / "styles"), str(tmp_path / "large.png"), str(tmp_path / "out.png")]
+    command = [sys.executable, "-m", "serving", "translate", *place]
+    limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "-", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("ganzoo: not enough memory for 1 image of 4096x4096 pixels in the graph a2b; ")
+    assert "MiB are available" in said
+
+
 def test_other_failures_are_no_lack_of_memory(artifacts):
     engine = Engine(artifacts / "pictures", "cpu")
     engine.sessions["generator"] = Starved("an input has another shape")
@@ -273,3 +309,19 @@ def test_large_images_are_translated_a_few_at_once(side, parts, artifacts, monke
     seen.clear()
     assert np.array_equal(engine.run("a2b", {"image": images}), 255 - images)
     assert len(seen) == -(-7 // max(1, 2**18 // side**2))
+
+
+def test_other_graphs_need_other_sessions(artifacts):
+    engine = Engine(artifacts / "styles")
+    graphs = engine.manifest.graphs
+    first = next(iter(graphs))
+    assert engine.with_manifest(engine.manifest) is not None, "the control"
+    for other in ({first: graphs[first]}, graphs | {"c2d": graphs[first]}):
+        assert engine.with_manifest(engine.manifest.model_copy(update={"graphs": other})) is None
+
+
+def test_an_engine_with_another_manifest_counts_its_failures_alone(artifacts):
+    engine = Engine(artifacts / "pictures")
+    other = engine.with_manifest(engine.manifest)
+    other._starved["generator"] = 2
+    assert (engine.is_starved, other.is_starved) == (False, True)

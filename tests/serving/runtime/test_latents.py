@@ -16,6 +16,15 @@ def test_a_walk_passes_by_every_corner(count, between, distribution):
     assert np.array_equal(steps[::between], corners)
 
 
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_a_step_of_a_walk_is_the_same_whatever_the_others_are(distribution):
+    corners = draw_latents(100, [1, 2, 3], distribution)
+    steps = walk(corners, 17, distribution)
+    assert np.array_equal(steps[:9], walk(corners[:2], 9, distribution))
+    assert np.array_equal(steps[8:], walk(corners[1:], 9, distribution))
+    assert np.array_equal(steps[::4], walk(corners, 5, distribution))
+
+
 def test_a_walk_between_normal_latents_stays_in_their_shell_and_turns_evenly():
     corners = draw_latents(512, [1, 2])
     steps = walk(corners, 9)

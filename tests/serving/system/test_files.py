@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.system.files import new_folder, sweep, write_file
+from serving.system.files import new_folder, read_regular, sweep, write_file
 
 
 def test_a_file_reaches_the_disk_before_its_name_and_its_name_before_the_end(tmp_path, monkeypatch):
@@ -129,3 +129,12 @@ def test_a_full_disk_is_told_with_the_path(tmp_path, monkeypatch):
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_regular_files_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    os.mkfifo(tmp_path / "fifo")
+    assert read_regular(tmp_path / "file") == b"content"
+    for path in (tmp_path / "fifo", Path("/dev/zero"), tmp_path, tmp_path / "nothing"):
+        with pytest.raises(OSError, match=path.name):
+            read_regular(path)

@@ -160,7 +160,7 @@ MISTAKES = {
     "nowhere holds no run": ["compare", "nowhere"],
     "3 classes": ["train", "cdcgan", "--classes", "3"],
     "subclass of zoo.entry.Entry": ["train", "zoo.models.dcgan:Generator"],
-    "allocate": ["train", "mlp-gan", "--batch-size", str(10**10)],
+    "allocate": ["train", "mlp-gan", "--latent-size", str(2 * 10**9)],
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from serving.system.folders import writable_or_temporary
 from training.data.dataset import open_data
 from training.evaluation import features
 from training.evaluation.features import Classifier, Inception, open_extractor
@@ -55,6 +56,38 @@ def test_a_damaged_one_is_not_used(short):
         Classifier.of(data, SHAPE, CPU)
 
 
+@pytest.fixture
+def no_home(monkeypatch, tmp_path):
+    """A home directory in which not even root can write; temporary folders are in the test's own."""
+    for name in ("GANZOO_CACHE", "XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("torch.hub._hub_dir", None)
+    writable_or_temporary.cache_clear()
+    yield tmp_path
+    writable_or_temporary.cache_clear()
+
+
+def test_without_a_home_it_is_kept_in_a_temporary_folder_with_one_warning(
+    short, no_home, monkeypatch, capsys
+):
+    data = open_data("glyphs:OX", SHAPE, 0)
+    Classifier.of(data, SHAPE, CPU)
+    monkeypatch.setattr(features, "_train", lambda *arguments: pytest.fail("it is trained already"))
+    Classifier.of(data, SHAPE, CPU)
+    assert len(list(no_home.rglob("*.safetensors"))) == 1
+    assert capsys.readouterr().err.count("warning: ~/.cache/gan-zoo can't be written") == 1
+
+
+@pytest.mark.parametrize("place", ["/proc/cache", "/dev/null/cache"])
+def test_a_chosen_cache_that_cannot_be_written_is_named_before_the_training(place, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", place)
+    monkeypatch.setattr(features, "_train", lambda *arguments: pytest.fail("it is trained"))
+    with pytest.raises(OSError, match=place):
+        Classifier.of(open_data("glyphs:OX", SHAPE, 0), SHAPE, CPU)
+
+
 def test_without_labels_there_is_no_classifier(tmp_path):
     points = open_data("gaussian2d", (2,), 0)
     for name, error in (("classifier", "labelled images"), ("psychic", "features must be")):
@@ -97,3 +130,9 @@ def test_inception_sees_grey_as_colour_and_tells_no_classes(stand_in):
     assert seen.features.tolist() == [[27.0] * 4] * 2
     assert seen.classes is None
     assert extractor.describe()["name"] == "inception"
+
+
+def test_without_a_home_inceptions_weights_go_to_a_temporary_folder(stand_in, no_home, capsys):
+    Inception(CPU)
+    assert torch.hub.get_dir().startswith(str(no_home))
+    assert capsys.readouterr().err.startswith("warning: /proc/.cache/torch/hub can't be written")

@@ -37,7 +37,7 @@ def test_noise_scores_badly_in_every_metric(scorer):
     assert bad["frechet"] > 20 * reference["frechet"]
     assert bad["kernel"] > 20 * abs(reference["kernel"])
     for name in ("precision", "recall", "density", "coverage"):
-        assert bad[name] < 0.5 * reference[name], name
+        assert bad[name] < 0.7 * reference[name], name
     assert bad["entropy"] < 0.8
     assert bad["classes_covered"] < 10
 

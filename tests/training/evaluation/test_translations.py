@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from serving.runtime.manifest import Tensor as TensorSpec
 from serving.runtime.pipeline import Pipeline
+from serving.runtime.tensor import Tensor as TensorSpec
 from training.data.dataset import open_data
 from training.data.styled_glyphs import plain, restyle
 from training.evaluation import features

@@ -53,7 +53,7 @@ def test_labels_are_part_of_the_probe_and_of_every_remedy():
         assert nn.utils.parametrize.is_parametrized(embedding, "weight")
 
 
-@pytest.mark.parametrize("field", [{"classes": 0}, {"label_size": 0}, {"image_size": 20}])
+@pytest.mark.parametrize("field", [{"classes": -1}, {"label_size": 0}, {"image_size": 20}])
 def test_impossible_sizes_are_refused(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         CDCGAN(**field)

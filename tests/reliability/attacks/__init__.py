@@ -1,0 +1,1 @@
+"""Trials of clients that attack: malformed headers, padded images, slow uploads, storms of requests."""
