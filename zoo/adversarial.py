@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.augment import Augmented, open_augment
+from zoo.augment import Augmented, must_be_transforms, open_augment
 from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
@@ -21,7 +21,7 @@ ObjectiveName = Literal[
     "non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
 ]
 RegularizerName = Literal["none", "gradient_penalty", "r1", "r2", "r1+r2"]
-TransformName = Literal["colour", "translation", "cutout", "flip"]
+TransformName = Literal["colour", "translation", "cutout", "flip", "rotation", "scale"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 OptimizerName = Literal["adam", "sgd"]
 
@@ -76,7 +76,7 @@ class TwoPlayerEntry(Entry):
     scores of real images is this value, such as 0.6 (Karras 2020); 0 applies them always. Without --augment,
     the transforms are colour, translation and cutout."""
 
-    augment_ramp: float = 100.0
+    augment_ramp: float = 50.0
     """Thousands of real images in which that probability can rise from 0 to 1; 500 in the paper."""
 
     discriminator_steps: int = 1
@@ -127,13 +127,7 @@ class TwoPlayerEntry(Entry):
             )
         if self.classes < 0:
             raise ConfigError(f"classes must be at least 0; got {self.classes}")
-        if not 0 <= self.augment_target < 1:
-            raise ConfigError(f"augment_target must be at least 0 and below 1; got {self.augment_target}")
-        if (self.augment or self.augment_target) and len(self.sample_shape) != 3:
-            raise ConfigError(
-                f"augment must be empty and augment_target 0 for vectors of shape {self.sample_shape}; got "
-                f"{self.augment} and {self.augment_target:g}"
-            )
+        must_be_transforms(self.augment, self.augment_target, self.sample_shape)
 
     @property
     def score_size(self) -> int:

@@ -2,8 +2,8 @@
 
 Each transform maps images (N, C, H, W) to the same shape, draws new random numbers for every image and is
 differentiable, twice for the penalties. Colour, translation and cutout are the three policies of Zhao et al.
-2020; flip is the usual horizontal flip. `Fixed` applies the transforms to all images, `Adaptive` with a
-probability that it steers (Karras et al. 2020).
+2020; flip, rotation and scale are geometric ones of Karras et al. 2020. `Fixed` applies the transforms to all
+images, `Adaptive` with a probability that it steers (Karras et al. 2020).
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from zoo.errors import ConfigError
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -130,9 +132,50 @@ def open_augment(transforms: tuple[str, ...], target: float, ramp: float) -> Aug
     return Adaptive(transforms or DEFAULTS, target, ramp) if target else Fixed(transforms)
 
 
+def must_be_transforms(transforms: tuple[str, ...], target: float, shape: tuple[int, ...]) -> None:
+    """Check that transforms, and a target to adapt them to, suit examples of a shape.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if not 0 <= target < 1:
+        raise ConfigError(f"augment_target must be at least 0 and below 1; got {target}")
+    if (transforms or target) and len(shape) != 3:
+        raise ConfigError(
+            f"augment must be empty and augment_target 0 for vectors of shape {shape}; got {transforms} and "
+            f"{target:g}"
+        )
+    if "rotation" in transforms and shape[1] != shape[2]:
+        raise ConfigError(
+            f"the transform rotation needs square images; got the shape {shape}; use others of --augment"
+        )
+
+
 def flip(images: Tensor) -> Tensor:
     """Flip each image horizontally with probability 0.5."""
     return torch.where(_draw(images) < 0.5, images.flip(3), images)
+
+
+def rotation(images: Tensor) -> Tensor:
+    """Rotate each image, which must be square, by 0, 1, 2 or 3 quarter turns with equal probability."""
+    turns = torch.randint(4, (len(images), 1, 1, 1), device=images.device)
+    rotated = images
+    for number in (1, 2, 3):
+        rotated = torch.where(turns == number, images.rot90(number, (2, 3)), rotated)
+    return rotated
+
+
+def scale(images: Tensor) -> Tensor:
+    """Scale about the centre by 2 to a power from N(0, 0.2), bilinearly, padding with 0 (mid-grey).
+
+    Matrices interpolate the rows and the columns, because `grid_sample` has no second derivative.
+    """
+    factors = torch.exp2(torch.randn(len(images), 1, 1, 1, device=images.device) * 0.2)
+    for dimension in (2, 3):
+        places = _places(images, dimension).flatten() - (images.shape[dimension] - 1) / 2
+        weights = (1 - (places[:, None] / factors - places).abs()).clamp(min=0)
+        images = weights @ images if dimension == 2 else images @ weights.mT
+    return images
 
 
 def translation(images: Tensor) -> Tensor:
@@ -183,4 +226,6 @@ TRANSFORMS: dict[str, Transform] = {
     "translation": translation,
     "cutout": cutout,
     "flip": flip,
+    "rotation": rotation,
+    "scale": scale,
 }

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from zoo.adversarial import DISTRIBUTIONS, SCHEDULES, ScheduleName, TwoPlayer, descend, frozen, split
+from zoo.augment import TRANSFORMS
 from zoo.models.dcgan import DCGAN
 from zoo.models.mlp_gan import MLPGAN
 from zoo.objectives import OBJECTIVES
@@ -125,6 +126,7 @@ def test_impossible_hyperparameters_are_refused_by_name(field, value):
         ({"objective": "wasserstein"}, "bounded gradients"),
         ({"shape": (2,), "augment": ("flip",)}, "vectors"),
         ({"shape": (2,), "augment_target": 0.6}, "vectors"),
+        ({"shape": (1, 4, 6), "augment": ("rotation",)}, r"square images; got the shape \(1, 4, 6\)"),
     ],
 )
 def test_combinations_that_mean_nothing_are_refused_with_the_reason(fields, reason):
@@ -142,7 +144,7 @@ def test_gradient_penalty_and_batch_normalisation_do_not_go_together():
 OBJECTIVE_GRID = [name for name in OBJECTIVES if name not in ("softmax", "wasserstein")]
 
 
-@pytest.mark.parametrize("augment", [(), ("colour", "translation", "cutout", "flip")])
+@pytest.mark.parametrize("augment", [(), tuple(TRANSFORMS)])
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 @pytest.mark.parametrize("objective", OBJECTIVE_GRID)
 def test_the_grid_trains(objective, regularizer, augment):

@@ -15,6 +15,8 @@ from zoo.augment import (
     cutout,
     flip,
     open_augment,
+    rotation,
+    scale,
     translation,
 )
 
@@ -34,7 +36,7 @@ def test_every_transform_has_a_flag():
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values())
 def test_shapes_stay_gradients_flow_and_every_image_has_its_own_draw(transform):
-    one = images(1).expand(64, -1, -1, -1).clone().requires_grad_(True)
+    one = images(1)[..., :16].expand(64, -1, -1, -1).clone().requires_grad_(True)
     out = transform(one)
     assert out.shape == one.shape
     assert len(out.detach().flatten(1).unique(dim=0)) > 1
@@ -49,6 +51,31 @@ def test_flip_mirrors_about_half():
     mirrored = (out == original.flip(3)).flatten(1).all(1)
     assert ((out == original).flatten(1).all(1) ^ mirrored).all()
     assert 0.35 < mirrored.float().mean() < 0.65
+
+
+def test_rotation_takes_every_quarter_turn_about_equally_often():
+    original = images(400)[..., :16]
+    out = rotation(original)
+    turned = [(out == original.rot90(number, (2, 3))).flatten(1).all(1) for number in range(4)]
+    assert torch.stack(turned).sum(0).tolist() == [1] * 400
+    assert all(0.15 < each.float().mean() < 0.35 for each in turned)
+
+
+def test_scale_keeps_the_centre_and_the_ratio_of_the_sides(monkeypatch):
+    """A white rectangle in the middle, at double and at half its size, with grey around it."""
+    original = torch.zeros(2, 1, 16, 24)
+    original[:, :, 6:10, 8:16] = 1
+    monkeypatch.setattr(torch, "randn", lambda *size, device: torch.tensor([5.0, -5.0]).reshape(size))
+    double, half = (each.squeeze(0) > 0.5 for each in scale(original))
+    for scaled, (rows, columns) in ((double, (8, 16)), (half, (2, 4))):
+        assert (scaled.any(1).sum(), scaled.any(0).sum()) == (rows, columns)
+        assert torch.equal(scaled, scaled.flip(0, 1)), "about the centre"
+
+
+def test_scale_by_one_is_nothing(monkeypatch):
+    monkeypatch.setattr(torch, "randn", lambda *size, device: torch.zeros(size))
+    original = images(4)
+    assert torch.allclose(scale(original), original)
 
 
 def test_translation_moves_what_is_there():
@@ -184,7 +211,10 @@ def test_each_transform_is_applied_to_each_example_with_the_probability(probabil
 
 def test_gradients_reach_examples_with_and_without_their_transforms_twice():
     """R1 and R2 take the gradient at the examples before the transforms, and differentiate it again."""
-    augment, batch = Adaptive(tuple(TRANSFORMS), target=0.6, ramp=1), images(32).requires_grad_(True)
+    augment, batch = (
+        Adaptive(tuple(TRANSFORMS), target=0.6, ramp=1),
+        images(32)[..., :16].requires_grad_(True),
+    )
     augment.probability.fill_(0.5)
     (gradient,) = torch.autograd.grad(augment(batch).square().sum(), batch, create_graph=True)
     (again,) = torch.autograd.grad(gradient.square().sum(), batch)
