@@ -76,7 +76,7 @@ class TwoPlayerEntry(Entry):
     scores of real images is this value, such as 0.6 (Karras 2020); 0 applies them always. Without --augment,
     the transforms are colour, translation and cutout."""
 
-    augment_ramp: float = 50.0
+    augment_ramp: float = 25.0
     """Thousands of real images in which that probability can rise from 0 to 1; 500 in the paper."""
 
     discriminator_steps: int = 1

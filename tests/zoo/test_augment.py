@@ -221,3 +221,20 @@ def test_gradients_reach_examples_with_and_without_their_transforms_twice():
     for each in (gradient, again):
         assert torch.isfinite(each).all()
         assert (each.flatten(1).abs().sum(1) > 0).all()
+
+
+def test_compiled_transforms_follow_the_probability_without_compiling_again():
+    augment, batch = Adaptive(("colour", "translation"), target=0.6, ramp=16), images(64)
+    compilations = []
+
+    def backend(graph, inputs):
+        compilations.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(augment.forward, backend=backend, dynamic=False)
+    assert torch.equal(compiled(batch), batch)
+    after(augment, torch.ones(4), INTERVAL)
+    changed = (compiled(batch) != batch).flatten(1).any(1).float().mean().item()
+    assert augment.probability == pytest.approx(MOST)
+    assert changed > 0.8
+    assert len(compilations) == 1
