@@ -18,7 +18,7 @@ import shutil
 import statistics
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from serving.system.files import write_file
 from tests.bench.machine import describe_machine
 from training.evaluation.samples import Scorer, open_scorer
 from training.loop.averaged import open_averaged
@@ -53,7 +54,9 @@ CLASS, FEW = "horse", 500
 SMILEYS, HELD_OUT = "Smileys & Emotion", 4
 """Category of the emoji, and one of how many of its pictures is held out."""
 
-SCORES = ("kernel", "frechet", "memorised", "authenticity")
+QUALITY, COPIES = ("kernel", "frechet"), ("memorised", "authenticity")
+"""Scores against the other pictures, and against the training pictures."""
+
 PICTURES, MOST_DRAWS = 1000, 8
 """Samples of a generator that are scored, in draws of as many as there are real pictures to compare with."""
 
@@ -102,8 +105,12 @@ def write_pictures(name: str, root: Path, folder: Path) -> None:
 
 
 def measure(asked: argparse.Namespace, name: str, method: str, seed: int) -> dict[str, Any]:
-    """Train one run to its end and score it; return a cell of the table."""
+    """Train one run to its end and score it, unless that is done already; return a cell of the table."""
     pictures, folder = asked.runs / "data" / name, asked.runs / f"{name}-{method}-{seed}"
+    finished = folder.with_suffix(".json")
+    if finished.exists():
+        known: dict[str, Any] = json.loads(finished.read_text())
+        return known
     run = TrainConfig(
         data=f"folder:{pictures / 'few'}",
         steps=asked.steps,
@@ -119,16 +126,17 @@ def measure(asked: argparse.Namespace, name: str, method: str, seed: int) -> dic
     followed = {key: last[key] for key in ("augment_probability", "real_sign") if key in last}
     others, few = (scorer_of(pictures / part, asked.features) for part in ("others", "few"))
     draws = min(MOST_DRAWS, math.ceil(PICTURES / others.samples))
-    copies = {key: value for key, value in scores(few, folder, 1).items() if key in SCORES[2:]}
-    return {
+    cell = {
         "data": name,
         "method": method,
         "seed": seed,
-        "scores": scores(others, folder, draws) | copies,
+        "scores": scores(others, folder, draws, QUALITY) | scores(few, folder, draws, COPIES),
         "followed": followed,
         "reference": others.reference,
         "compared": others.samples * draws,
     }
+    write_file(finished, json.dumps(cell).encode())
+    return cell
 
 
 def scorer_of(pictures: Path, features: str) -> Scorer:
@@ -136,31 +144,31 @@ def scorer_of(pictures: Path, features: str) -> Scorer:
     return open_scorer(f"folder:{pictures}", ENTRY.sample_shape, PICTURES, features, torch.device("cpu"))
 
 
-def scores(scorer: Scorer, folder: Path, draws: int) -> dict[str, float]:
-    """Return the mean scores of a run's averaged generator over several draws of samples."""
+def scores(scorer: Scorer, folder: Path, draws: int, names: tuple[str, ...]) -> dict[str, float]:
+    """Return the means of some scores of a run's averaged generator over several draws of samples."""
     pipeline, count = open_averaged(folder).pipeline, scorer.samples
     every = [
         scorer.score(some.values for some in pipeline.samples(range(draw * count, (draw + 1) * count)))
         for draw in range(draws)
     ]
-    return {name: statistics.fmean(each[name] for each in every) for name in every[0] if name in SCORES}
+    return {name: statistics.fmean(each[name] for each in every) for name in names if name in every[0]}
 
 
 def table(cells: list[dict[str, Any]]) -> str:
     """Return a Markdown table: mean and standard deviation of every score over the seeds."""
-    heads = ["data", "augmentation", "seeds", *SCORES, "probability at the end"]
+    heads = ["data", "augmentation", "seeds", *QUALITY, *COPIES, "probability at the end"]
     lines = [heads, ["---"] * len(heads)]
     for name in DATA:
         for method in METHODS:
             found = [cell for cell in cells if (cell["data"], cell["method"]) == (name, method)]
             if not found:
                 continue
-            columns = [spread([cell["scores"].get(score) for cell in found]) for score in SCORES]
+            columns = [spread([cell["scores"].get(score) for cell in found]) for score in (*QUALITY, *COPIES)]
             ends = spread([cell["followed"].get("augment_probability") for cell in found])
             lines.append([name, method, str(len(found)), *columns, ends])
         copied = [cell["reference"] for cell in cells if cell["data"] == name][:1]
         for reference in copied:
-            columns = [spread([reference.get(score)]) for score in SCORES[:2]]
+            columns = [spread([reference.get(score)]) for score in QUALITY]
             lines.append([name, "(the training pictures)", "", *columns, "", "", ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -191,7 +199,7 @@ def prepare() -> None:
 
 
 def main() -> None:
-    """Run every cell that has no results yet, two at a time, and write the table and the figures."""
+    """Run all cells, two at a time, and write the table and the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANZOO_TEST_DATA", "data")))
     parser.add_argument("--steps", type=int, default=1800)
@@ -199,28 +207,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--features", default="efficientnet")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--runs", type=Path, default=Path("runs/few_images"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/few_images"), help="one for each setting")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/few_images"))
     asked = parser.parse_args()
 
     for name in DATA:
         (asked.runs / "data").mkdir(parents=True, exist_ok=True)
         write_pictures(name, asked.data, asked.runs / "data" / name)
-    finished = asked.runs / f"finished-{asked.steps}-{asked.width}.json"
-    cells: list[dict[str, Any]] = json.loads(finished.read_text()) if finished.exists() else []
-    known = {(cell["data"], cell["method"], cell["seed"]) for cell in cells}
-    # Seeds outermost: an unfinished benchmark compares all methods, with fewer seeds.
+    # Seeds outermost, so that what an interrupted benchmark has finished can be reported with fewer seeds.
     wanted = [(name, method, seed) for seed in range(asked.seeds) for name in DATA for method in METHODS]
     with ProcessPoolExecutor(asked.processes, get_context("spawn"), prepare) as pool:
-        works = [pool.submit(measure, asked, *cell) for cell in wanted if cell not in known]
-        for work in as_completed(works):
-            cells.append(work.result())
-            finished.write_text(json.dumps(cells))
-    cells.sort(key=lambda cell: (cell["data"], cell["method"], cell["seed"]))
-    of = (
-        f"{asked.steps * ENTRY.batch_size:,} examples per run, {asked.seeds} seeds, {asked.features} features"
-    )
-    report(cells, f"DCGAN, 32x32 pixels, width {asked.width}, on few images: {of}", asked.out)
+        works = [pool.submit(measure, asked, *cell) for cell in wanted]
+        try:
+            cells = [work.result() for work in works]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    examples = f"{asked.steps * ENTRY.batch_size:,} examples per run, {asked.seeds} seeds"
+    title = f"DCGAN, 32x32 pixels, width {asked.width}, on few images: {examples}, {asked.features} features"
+    report(cells, title, asked.out)
 
 
 if __name__ == "__main__":
