@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
+.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-few-images bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
 
 # For Python 3.11 to 3.13 on Linux (x86-64) or macOS (arm64). On other platforms: pip install -e .
 install: .venv/installed
@@ -57,6 +57,11 @@ readers: install
 # Ablation of DCGAN's settings on MNIST: the same CPU time for every run, three seeds per cell. Takes about an hour.
 bench-ablation: install
 	$(BIN)/python -m tests.bench.ablation --data mnist:data
+
+# No, fixed and adaptive augmentation on few images: the same number of examples for every run, three seeds.
+# Takes an hour and a half. Continues where it was interrupted. GANZOO_TEST_DATA has cifar10-jpeg.zip and emoji.
+bench-few-images: install
+	$(BIN)/python -m tests.bench.few_images
 
 # Images per second, compared with PyTorch, OpenVINO and plain ONNX Runtime.
 # Takes half an hour. Run nothing else at the same time.

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.augment import Augmented
+from zoo.augment import Augmented, must_be_transforms, open_augment
 from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
@@ -21,7 +21,7 @@ ObjectiveName = Literal[
     "non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
 ]
 RegularizerName = Literal["none", "gradient_penalty", "r1", "r2", "r1+r2"]
-TransformName = Literal["colour", "translation", "cutout", "flip"]
+TransformName = Literal["colour", "translation", "cutout", "flip", "rotation", "scale"]
 ScheduleName = Literal["constant", "linear", "cosine"]
 OptimizerName = Literal["adam", "sgd"]
 
@@ -71,6 +71,14 @@ class TwoPlayerEntry(Entry):
     augment: tuple[TransformName, ...] = ()
     """Random differentiable transforms of the discriminator's input images (Zhao 2020)."""
 
+    augment_target: float = 0.0
+    """Apply each transform with a probability that is steered so that the mean sign of the discriminator's
+    scores of real images is this value, such as 0.6 (Karras 2020); 0 applies them always. Without --augment,
+    the transforms are colour, translation and cutout."""
+
+    augment_ramp: float = 25.0
+    """Thousands of real images in which that probability can rise from 0 to 1; 500 in the paper."""
+
     discriminator_steps: int = 1
     """Discriminator updates for each generator update, each on its own batch."""
 
@@ -91,6 +99,7 @@ class TwoPlayerEntry(Entry):
 
     def __post_init__(self) -> None:
         must_be_positive(self, "batch_size", "latent_size", "learning_rate", "discriminator_steps")
+        must_be_positive(self, "augment_ramp")
         if self.discriminator_learning_rate is not None:
             must_be_positive(self, "discriminator_learning_rate")
         must_be_decays(self, "betas")
@@ -118,10 +127,7 @@ class TwoPlayerEntry(Entry):
             )
         if self.classes < 0:
             raise ConfigError(f"classes must be at least 0; got {self.classes}")
-        if self.augment and len(self.sample_shape) != 3:
-            raise ConfigError(
-                f"augment must be empty for vectors of shape {self.sample_shape}; got {self.augment}"
-            )
+        must_be_transforms(self.augment, self.augment_target, self.sample_shape)
 
     @property
     def score_size(self) -> int:
@@ -183,7 +189,8 @@ class TwoPlayer(Trainer):
             )
         self.entry, self.device = entry, device
         self.generator = generator.to(device)
-        self.discriminator = Augmented(discriminator, entry.augment).to(device)
+        self.augment = open_augment(entry.augment, entry.augment_target, 1000 * entry.augment_ramp)
+        self.discriminator = Augmented(discriminator, self.augment).to(device)
         self.generators = nn.ModuleDict({"generator": self.generator})
         self.discriminators = nn.ModuleDict({"discriminator": self.discriminator})
         self.objective: Objective = OBJECTIVES[entry.objective]
@@ -219,13 +226,14 @@ class TwoPlayer(Trainer):
         with frozen(self.discriminator):
             generator_loss = self.objective.generator(discriminator(fake), lambda: discriminator(real))
             descend(generator_loss, self.optimizers["generator"])
-        return {"generator_loss": generator_loss.detach(), **scalars}
+        return {"generator_loss": generator_loss.detach(), **scalars, **self.augment.adapt()}
 
     def _update_discriminator(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         # Two forward passes: batch normalisation must not mix real and fake examples.
         real_scores, fake_scores = discriminator(real), discriminator(fake)
+        self.augment.observe(self.objective.margins(real_scores, fake_scores))
         loss = self.objective.discriminator(real_scores, fake_scores)
         # Cross-entropy with target 1 - s equals cross-entropy with target 1, plus s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()

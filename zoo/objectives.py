@@ -2,7 +2,8 @@
 
 The discriminator's loss takes the scores of real and fake examples. The generator's loss takes the scores of
 fake examples and a function that returns the scores of real examples. Only objectives that compare the two
-call that function. Scores are (N, score_size). Losses are means over the batch.
+call that function. Scores are (N, score_size). Losses are means over the batch. The margins of real examples,
+(N,), are above 0 where the discriminator takes them for real.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def _above_zero(real: Tensor, fake: Tensor) -> Tensor:
+    return real[:, 0]
+
+
+def _above_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """Compare real and fake examples in pairs, because adding a constant to all scores changes no loss."""
+    return (real - fake)[:, 0]
+
+
 class Objective(NamedTuple):
-    """The losses of both players, and the number of scores that the discriminator returns per example."""
+    """The losses of both players, the number of scores per example, and the margins of real examples."""
 
     generator: Callable[[Tensor, Callable[[], Tensor]], Tensor]
     discriminator: Callable[[Tensor, Tensor], Tensor]
     score_size: int = 1
+    margins: Callable[[Tensor, Tensor], Tensor] = _above_zero
 
     @property
     def undecided(self) -> float:
@@ -51,6 +62,7 @@ OBJECTIVES: dict[str, Objective] = {
     "least_squares": Objective(
         generator=lambda fake, real: (fake - 1).square().mean() / 2,
         discriminator=lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
+        margins=lambda real, fake: real[:, 0] - 0.5,
     ),
     # Lim and Ye 2017.
     "hinge": Objective(
@@ -61,16 +73,19 @@ OBJECTIVES: dict[str, Objective] = {
     "wasserstein": Objective(
         generator=lambda fake, real: -fake.mean(),
         discriminator=lambda real, fake: fake.mean() - real.mean(),
+        margins=_above_fake,
     ),
     # Jolicoeur-Martineau 2018, RpGAN: real and fake examples are compared in pairs.
     "relativistic": Objective(
         generator=lambda fake, real: F.softplus(real() - fake).mean(),
         discriminator=lambda real, fake: F.softplus(fake - real).mean(),
+        margins=_above_fake,
     ),
     # Two-class softmax cross-entropy: real is class 1.
     "softmax": Objective(
         generator=lambda fake, real: _two_class(fake, 1),
         discriminator=lambda real, fake: (_two_class(real, 1) + _two_class(fake, 0)) / 2,
         score_size=2,
+        margins=lambda real, fake: real[:, 1] - real[:, 0],
     ),
 }

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from zoo.adversarial import DISTRIBUTIONS, SCHEDULES, ScheduleName, TwoPlayer, descend, frozen, split
+from zoo.augment import TRANSFORMS
 from zoo.models.dcgan import DCGAN
 from zoo.models.mlp_gan import MLPGAN
 from zoo.objectives import OBJECTIVES
@@ -107,6 +108,9 @@ def test_both_players_move_and_scalars_are_detached():
         ("latent_distribution", "cauchy"),
         ("augment", ("blur",)),
         ("label_smoothing", 0.5),
+        ("augment_target", 1.0),
+        ("augment_target", -0.1),
+        ("augment_ramp", 0.0),
     ],
 )
 def test_impossible_hyperparameters_are_refused_by_name(field, value):
@@ -121,6 +125,8 @@ def test_impossible_hyperparameters_are_refused_by_name(field, value):
         ({"objective": "softmax", "regularizer": "r1"}, "softmax, which has 2 scores .* got r1"),
         ({"objective": "wasserstein"}, "bounded gradients"),
         ({"shape": (2,), "augment": ("flip",)}, "vectors"),
+        ({"shape": (2,), "augment_target": 0.6}, "vectors"),
+        ({"shape": (1, 4, 6), "augment": ("rotation",)}, r"square images; got the shape \(1, 4, 6\)"),
     ],
 )
 def test_combinations_that_mean_nothing_are_refused_with_the_reason(fields, reason):
@@ -138,7 +144,7 @@ def test_gradient_penalty_and_batch_normalisation_do_not_go_together():
 OBJECTIVE_GRID = [name for name in OBJECTIVES if name not in ("softmax", "wasserstein")]
 
 
-@pytest.mark.parametrize("augment", [(), ("colour", "translation", "cutout", "flip")])
+@pytest.mark.parametrize("augment", [(), tuple(TRANSFORMS)])
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 @pytest.mark.parametrize("objective", OBJECTIVE_GRID)
 def test_the_grid_trains(objective, regularizer, augment):
@@ -265,3 +271,44 @@ def test_saturation_is_how_far_the_loss_is_from_an_undecided_discriminators():
     assert trainer._update_discriminator(judge, real, real + 100)["saturation"] == 0, "never below"
     critic = small(objective="wasserstein", regularizer="r1")
     assert critic._update_discriminator(judge, real + 100, real)["saturation"] == 0, "a critic has no end"
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_augmentation_adapts_to_every_objective(objective):
+    """Every objective trains with a target, and its discriminator's certainty raises the probability."""
+    torch.manual_seed(0)
+    entry = DCGAN(
+        image_size=16,
+        channels=1,
+        width=4,
+        batch_size=4,
+        objective=objective,
+        regularizer="none",
+        spectral_norm=True,
+        discriminator_norm="none",
+        discriminator_steps=2,
+        learning_rate=1e-6,
+        discriminator_learning_rate=5e-3,
+        augment_target=0.6,
+        augment_ramp=0.1,
+    )
+    trainer, real = entry.build(), torch.ones(8, 1, 16, 16)
+    for _ in range(40):
+        scalars = trainer.step({"real": real})
+    assert scalars["augment_probability"] == trainer.augment.probability > 0
+    assert scalars["real_sign"] > 0.5
+
+
+def test_both_players_see_the_same_probability_in_a_step():
+    trainer, seen = small(shape=(1, 4, 4), augment_target=0.6, augment_ramp=0.01), []
+    forward = trainer.augment.forward
+    trainer.augment.forward = lambda examples: (
+        seen.append(trainer.augment.probability.item()),
+        forward(examples),
+    )[1]
+    for _ in range(8):
+        trainer.step({"real": torch.ones(4, 1, 4, 4)})
+    steps = [set(seen[3 * step : 3 * step + 3]) for step in range(8)]
+    assert len(seen) == 24, "real and fake for the discriminator, fake for the generator"
+    assert all(len(probabilities) == 1 for probabilities in steps)
+    assert len(set(seen)) > 1

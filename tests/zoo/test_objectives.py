@@ -77,3 +77,28 @@ def test_extreme_scores_give_finite_losses(name):
     real, fake = torch.full((2, 1), -1e4), torch.full((2, 1), 1e4)
     assert torch.isfinite(OBJECTIVES[name].discriminator(real, fake))
     assert torch.isfinite(OBJECTIVES[name].generator(-fake, lambda: -real))
+
+
+UNDECIDED = {"least_squares": [[0.5]], "softmax": [[0.7, 0.7]]}
+"""Scores of an undecided discriminator; 0 for the other objectives."""
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_margins_are_zero_where_the_discriminator_has_no_reason_to_decide(name):
+    """If real and fake examples are the same, these scores have the least loss."""
+    scores = torch.tensor(UNDECIDED.get(name, [[0.0]]), requires_grad=True)
+    objective = OBJECTIVES[name]
+    assert objective.margins(scores, scores).tolist() == [0]
+    (gradient,) = torch.autograd.grad(objective.discriminator(scores, scores), scores)
+    assert gradient.abs().max() == 0
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_margins_rise_as_the_discriminator_learns_to_tell_real_examples(name):
+    objective = OBJECTIVES[name]
+    undecided = torch.tensor(UNDECIDED.get(name, [[0.0]])).repeat(3, 1)
+    real = undecided.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(objective.discriminator(real, undecided), real)
+    for sign, step in ((1, -0.1), (-1, 0.1)):
+        margins = objective.margins(undecided + step * gradient, undecided)
+        assert margins.sign().tolist() == [sign] * 3

@@ -19,7 +19,7 @@ WORSE = 2.0
 
 REMEDIES = {
     "saturation": "the discriminator is saturated: it separates real and fake examples, and the generator no "
-    "longer improves; try --regularizer r1, --augment translation or a lower --discriminator-learning-rate",
+    "longer improves; try --regularizer r1, --augment-target 0.6 or a lower --discriminator-learning-rate",
     "diversity": "the generator has lost diversity: its samples are similar to each other; try a lower "
     "--learning-rate or, if the entry has them, --objective relativistic --regularizer r1+r2",
     "score": "the score is more than twice its best value; try a lower --learning-rate or, if the entry has "

@@ -22,11 +22,22 @@ from zoo.translation import TranslationEntry
 NARROW = ["--width", "8", "--image-size", "16", "--channels", "1", "--latent-size", "8", "--batch-size", "8"]
 # Adam makes a step of what is nothing but rounding, as the gradient of a bias before a normalisation.
 PLAIN = ["--optimizer", "sgd", "--learning-rate", "0.01", "--steps", "20"]
+ADAPTIVE = [
+    "--augment",
+    "translation",
+    "cutout",
+    "colour",
+    "--augment-target",
+    "0.1",
+    "--augment-ramp",
+    "0.2",
+]
 GAMES = {
     # Gradients of gradients, real and fake in pairs.
     "mlp-gan-vector": ["--data", "ring8", "--batch-size", "8", *PLAIN],
-    # Several updates a step; random points between real and fake; transforms drawn within a player.
-    "wgan-gp": [*NARROW, *PLAIN, "--augment", "translation", "cutout", "colour", "--sync-batch-norm"],
+    # Several updates a step; random points between real and fake; transforms drawn within a player, which
+    # adapt to the scores of all.
+    "wgan-gp": [*NARROW, *PLAIN, *ADAPTIVE, "--sync-batch-norm"],
     "dcgan": [*NARROW, *PLAIN, "--sync-batch-norm"],
     # A label beside the input, and a power iteration in the discriminator.
     "cdcgan": [*NARROW, *PLAIN, "--sync-batch-norm", "--spectral-norm"],
@@ -93,6 +104,8 @@ def test_two_processes_learn_what_one_learns(name, tmp_path):
     alone(tmp_path / "one", tmp_path / "two")
     assert distance(tmp_path / "one", tmp_path / "two") < 1e-6
     assert len(losses(tmp_path / "two")) == 20
+    probabilities = [line.get("augment_probability") for line in losses(tmp_path / "two")]
+    assert len(set(probabilities)) > 1 or name != "wgan-gp", "it adapted"
 
 
 CHANGED = """

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import filelock
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.conftest import small_config
 from training.evaluation import features
@@ -263,6 +265,37 @@ def test_a_resume_that_forgets_the_pools_is_not_equal(tmp_path, monkeypatch):
     assert resumed(tmp_path / "remembered") == final(tmp_path / "whole")
     monkeypatch.setattr(CycleTrainer, "load_state_dict", lambda self, state: None)
     assert resumed(tmp_path / "forgotten") != final(tmp_path / "whole")
+
+
+def test_a_resume_between_two_changes_of_the_augmentation_is_equal_to_the_bit(tmp_path, monkeypatch):
+    """The probability, and the signs since its last change, are in the checkpoint."""
+
+    def config(folder: Path) -> RunConfig:
+        made = small_config("dcgan", folder, steps=14, checkpoint_every=7)
+        return dataclasses.replace(
+            made, entry=dataclasses.replace(made.entry, augment_target=0.1, augment_ramp=0.05)
+        )
+
+    def resumed(folder: Path, restore: Callable[..., object] = nn.Module.load_state_dict) -> str:
+        train(config(folder))
+        (folder / "checkpoints" / final(folder)).unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(nn.Module, "load_state_dict", restore)
+            train(config(folder))
+        return final(folder)
+
+    train(config(tmp_path / "whole"))
+    lines = map(json.loads, (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines())
+    assert len({line["augment_probability"] for line in lines}) > 1
+    assert resumed(tmp_path / "remembered") == final(tmp_path / "whole")
+    restore = nn.Module.load_state_dict
+    for name in ("probability", "steps"):
+        key = f"discriminator.augment.{name}"
+
+        def forgetful(module: nn.Module, state: dict[str, torch.Tensor], key: str = key) -> object:
+            return restore(module, state | ({key: torch.zeros(())} if key in state else {}))
+
+        assert resumed(tmp_path / name, forgetful) != final(tmp_path / "whole"), "the control"
 
 
 @pytest.mark.gpu
