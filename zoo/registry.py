@@ -28,6 +28,7 @@ ENTRIES: dict[str, str] = {
     "sngan": "zoo.models.sngan:SNGAN",
     "sngan-cnn": "zoo.models.sngan:SNGANCNN",
     "r3gan": "zoo.models.r3gan:R3GAN",
+    "r3gan-cifar10": "zoo.models.r3gan:R3GANCIFAR10",
     "cyclegan": "zoo.models.cyclegan:CycleGAN",
     "pix2pix": "zoo.models.pix2pix:Pix2Pix",
 }
