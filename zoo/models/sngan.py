@@ -145,14 +145,17 @@ class Block(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw weights by Glorot and Bengio 2010, with gain sqrt(2) in residuals, as in the authors' code."""
+    """Draw weights by Glorot and Bengio 2010, with gain sqrt(2) in residuals, as in the authors' code.
+
+    A residual is what a module names so.
+    """
     match module:
         case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        case Block():  # after its layers
-            for layer in module.residual:
+        case nn.Module(residual=nn.Sequential() | nn.ModuleList() as layers):  # after its layers
+            for layer in layers:
                 if isinstance(layer, nn.Conv2d):
                     layer.weight.data.mul_(math.sqrt(2))
 
