@@ -222,6 +222,10 @@ class TwoPlayer(Trainer):
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars}
 
+    def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the weighted regularizer of the discriminator, which is added to its loss."""
+        return self.regularizer_weight * self.regularizer(discriminator, real, fake)
+
     def _update_discriminator(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
@@ -230,7 +234,7 @@ class TwoPlayer(Trainer):
         loss = self.objective.discriminator(real_scores, fake_scores)
         # Cross-entropy with target 1 - s equals cross-entropy with target 1, plus s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()
-        penalty = self.regularizer_weight * self.regularizer(discriminator, real, fake)
+        penalty = self.penalty(discriminator, real, fake)
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
         return {
             "discriminator_loss": loss.detach(),
