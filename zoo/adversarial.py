@@ -197,6 +197,7 @@ class TwoPlayer(Trainer):
         # A loss of 0 at zero scores belongs to an unbounded objective, which can't saturate.
         self.undecided = self.objective.undecided or math.inf
         self.regularizer: Regularizer = REGULARIZERS[entry.regularizer]
+        self.regularizer_weight = entry.regularizer_weight
         rates = {
             "generator": entry.learning_rate,
             "discriminator": entry.discriminator_learning_rate or entry.learning_rate,
@@ -228,6 +229,10 @@ class TwoPlayer(Trainer):
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars, **self.augment.adapt()}
 
+    def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the weighted regularizer of the discriminator, which is added to its loss."""
+        return self.regularizer_weight * self.regularizer(discriminator, real, fake)
+
     def _update_discriminator(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
@@ -237,7 +242,7 @@ class TwoPlayer(Trainer):
         loss = self.objective.discriminator(real_scores, fake_scores)
         # Cross-entropy with target 1 - s equals cross-entropy with target 1, plus s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()
-        penalty = self.entry.regularizer_weight * self.regularizer(discriminator, real, fake)
+        penalty = self.penalty(discriminator, real, fake)
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
         return {
             "discriminator_loss": loss.detach(),
@@ -256,9 +261,13 @@ def split(batch: Batch, parts: int) -> Iterator[Batch]:
 
 
 def normalise_spectrally(player: nn.Module) -> None:
-    """Apply spectral normalisation to every linear, convolutional and embedding layer."""
+    """Apply spectral normalisation to every linear and convolutional layer.
+
+    Embeddings of classes are left out: the bound is on the slope with respect to the image, and an embedding
+    that fills an image plane would become 1 / image_size of its size.
+    """
     for module in list(player.modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+        if isinstance(module, nn.Linear | nn.Conv2d):
             nn.utils.parametrizations.spectral_norm(module)
 
 

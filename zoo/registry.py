@@ -27,7 +27,10 @@ ENTRIES: dict[str, str] = {
     "wgan-gp-resnet": "zoo.models.wgan_gp:WGANGPResNet",
     "sngan": "zoo.models.sngan:SNGAN",
     "sngan-cnn": "zoo.models.sngan:SNGANCNN",
+    "sngan-projection": "zoo.models.sngan_projection:SNGANProjection",
+    "fastgan": "zoo.models.fastgan:FastGAN",
     "r3gan": "zoo.models.r3gan:R3GAN",
+    "r3gan-cifar10": "zoo.models.r3gan:R3GANCIFAR10",
     "cyclegan": "zoo.models.cyclegan:CycleGAN",
     "pix2pix": "zoo.models.pix2pix:Pix2Pix",
 }

@@ -48,6 +48,8 @@ class Goodfellow2014(TwoPlayerEntry):
     latent_distribution: DistributionName = "uniform"
     optimizer: OptimizerName = "sgd"
     learning_rate: float = 0.1
+    # The published loss of the discriminator is half of ours, so its rate of 0.1 is 0.05 here.
+    discriminator_learning_rate: float | None = 0.05
     betas: tuple[float, float] = (0.5, 0.999)
 
     final_momentum: float = 0.7

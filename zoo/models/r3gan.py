@@ -1,25 +1,34 @@
 """R3GAN (Huang et al. 2024): relativistic objective, R1 and R2, residual networks without normalisation."""
 
+import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import ImageGANEntry, ObjectiveName, RegularizerName, ScheduleName, TwoPlayer
-from zoo.entry import doublings
+from zoo.entry import Batch, doublings
 from zoo.errors import ConfigError
-from zoo.fields import must_be_positive
+from zoo.fields import must_be_decays, must_be_positive
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+SLOPE = 0.2
+"""Slope of the leaky ReLUs below 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class R3GAN(ImageGANEntry):
     """Regularised relativistic GAN on residual networks without normalisation (Huang et al. 2024).
 
-    Written from the paper's formulas. Every resolution has residual blocks of grouped convolutions, which are
-    initialised to the identity, and resampling is bilinear. The learning rate decays to 0 by a cosine. Gamma
-    and Adam's second beta, which the paper also anneals, are constant.
+    Every resolution has residual blocks of grouped convolutions, which are initialised to the identity, and
+    resampling is bilinear. The defaults are for short runs on one machine: narrower networks, a larger
+    constant gamma, and a learning rate that decays to 0 by a cosine. `R3GANCIFAR10` has the paper's settings.
     """
 
     width: int = 64
@@ -56,6 +65,81 @@ class R3GAN(ImageGANEntry):
         return TwoPlayer(self, Generator(self), Discriminator(self), device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class R3GANCIFAR10(R3GAN):
+    """R3GAN in the configuration of its CIFAR-10 run, without its augmentation (Huang et al. 2024).
+
+    The learning rate, gamma and Adam's second beta are annealed by a cosine over the first images.
+    """
+
+    width: int = 768
+    batch_size: int = 512
+    learning_rate: float = 2e-4
+    regularizer_weight: float = 0.05
+    betas: tuple[float, float] = (0.0, 0.9)
+    schedule: ScheduleName = "constant"
+
+    annealing_images: int = 20_000_000
+    """Number of real images after which the final values are reached."""
+
+    final_learning_rate: float = 5e-5
+    """Learning rate of both networks after the annealing."""
+
+    final_regularizer_weight: float = 0.005
+    """Weight of the gradient penalty after the annealing."""
+
+    final_betas: tuple[float, float] = (0.0, 0.99)
+    """Adam's decay rates of the first and second moments after the annealing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        must_be_positive(self, "annealing_images", "final_learning_rate")
+        must_be_decays(self, "final_betas")
+
+    def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
+        """Build the trainer of both players."""
+        return Annealed(self, Generator(self), Discriminator(self), device)
+
+
+class Annealed(TwoPlayer):
+    """Trainer of two players that anneals the learning rate, gamma and Adam's second beta."""
+
+    entry: R3GANCIFAR10
+
+    def __init__(
+        self,
+        entry: R3GANCIFAR10,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        device: torch.device | str,
+    ) -> None:
+        super().__init__(entry, generator, discriminator, device)
+        self.images = 0
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Set the annealed values, the learning rate on top of the run's schedule; then run the step."""
+        entry = self.entry
+        done = (1 - math.cos(math.pi * min(1.0, self.images / entry.annealing_images))) / 2
+        rate = _between(1.0, entry.final_learning_rate / entry.learning_rate, done)
+        betas = tuple(_between(*ends, done) for ends in zip(entry.betas, entry.final_betas, strict=True))
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] *= rate
+                group["betas"] = betas
+        self.regularizer_weight = _between(entry.regularizer_weight, entry.final_regularizer_weight, done)
+        self.images += entry.examples_per_step
+        return super().step(batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of real images."""
+        return super().state_dict() | {"images": self.images}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the number of real images."""
+        super().load_state_dict(state)
+        self.images = operator.index(state["images"])
+
+
 class Generator(nn.Module):
     """R3GAN generator: latents (N, latent_size) to images (N, C, H, W), approximately in [-1, 1].
 
@@ -69,8 +153,9 @@ class Generator(nn.Module):
         self.gains = linear(entry.latent_size, widths[0])
         stages = blocks(entry, widths[0])
         for before, after in pairwise(widths):
-            stages += [Resize(2.0), *widen(before, after), *blocks(entry, after)]
-        self.stages = nn.Sequential(*stages, convolution(widths[-1], entry.channels, 1))
+            # The 1x1 convolution commutes with the upsampling and is cheaper before it.
+            stages += [*widen(before, after), Resample("double"), *blocks(entry, after)]
+        self.stages = nn.Sequential(*stages, convolution(widths[-1], entry.channels))
 
     def forward(self, latent: Tensor) -> Tensor:
         """Scale the learned 4x4 feature maps by a projection of the latent and upsample them."""
@@ -84,13 +169,14 @@ class Discriminator(nn.Module):
     def __init__(self, entry: R3GAN) -> None:
         super().__init__()
         widths = entry.widths
-        stages = [convolution(entry.channels, widths[0], 1), *blocks(entry, widths[0])]
+        stages = [convolution(entry.channels, widths[0]), *blocks(entry, widths[0])]
         for before, after in pairwise(widths):
-            stages += [*widen(before, after), Resize(0.5), *blocks(entry, after)]
+            stages += [Resample("half"), *widen(before, after), *blocks(entry, after)]
         # A depthwise 4x4 convolution reduces each of the last feature maps to one number.
+        basis = nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
         self.stages = nn.Sequential(
             *stages,
-            nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False),
+            scaled(basis),
             nn.Flatten(),
             linear(widths[-1], entry.score_size),
         )
@@ -110,12 +196,13 @@ class Block(nn.Module):
     def __init__(self, width: int, group_width: int, gain: float) -> None:
         super().__init__()
         inner = 2 * width
+        grouped = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group_width)
         self.residual = nn.Sequential(
-            convolution(width, inner, 1, gain=gain),
-            nn.LeakyReLU(0.2),
-            convolution(inner, inner, 3, groups=inner // group_width, gain=gain),
-            nn.LeakyReLU(0.2),
-            convolution(inner, width, 1, gain=0.0),
+            scaled(nn.Conv2d(width, inner, 1), gain),
+            nn.LeakyReLU(SLOPE),
+            scaled(grouped, gain),
+            nn.LeakyReLU(SLOPE),
+            convolution(inner, width, gain=0.0),
         )
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -124,41 +211,63 @@ class Block(nn.Module):
         return total
 
 
-class Resize(nn.Module):
-    """Bilinear resampling of feature maps (N, C, H, W) by a factor."""
+class Resample(nn.Module):
+    """Resampling of feature maps (N, C, H, W) by 2 with the low-pass filter (1, 3, 3, 1) / 8 in both axes.
 
-    def __init__(self, factor: float) -> None:
+    Upsampling with it is bilinear. Zeros are assumed beyond the border.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, to: Literal["double", "half"]) -> None:
         super().__init__()
-        self.factor = factor
+        self.resample, gain = RESAMPLINGS[to]
+        weights = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("kernel", gain * torch.outer(weights, weights)[None, None], persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the feature maps at the new size."""
-        return F.interpolate(maps, scale_factor=self.factor, mode="bilinear", align_corners=False)
+        channels = maps.shape[1]
+        kernel = self.kernel.to(maps.dtype).expand(channels, -1, -1, -1)
+        return self.resample(maps, kernel, stride=2, padding=1, groups=channels)
+
+
+RESAMPLINGS: dict[str, tuple[Callable[..., Tensor], float]] = {
+    "double": (F.conv_transpose2d, 4.0),
+    "half": (F.conv2d, 1.0),
+}
+"""Function and gain of each resampling."""
+
+
+def _between(first: float, last: float, share: float) -> float:
+    return first + share * (last - first)
 
 
 def blocks(entry: R3GAN, width: int) -> list[nn.Module]:
     """Build the residual blocks of one resolution; the gain falls with their number (Zhang et al. 2019)."""
     number = entry.blocks * len(entry.widths)
-    return [Block(width, entry.group_width, number**-0.25) for _ in range(entry.blocks)]
+    gain = nn.init.calculate_gain("leaky_relu", SLOPE) * number**-0.25
+    return [Block(width, entry.group_width, gain) for _ in range(entry.blocks)]
 
 
 def widen(before: int, after: int) -> list[nn.Module]:
     """Return a 1x1 convolution that changes the number of channels, or nothing if it is the same."""
-    return [] if before == after else [convolution(before, after, 1)]
+    return [] if before == after else [convolution(before, after)]
 
 
-def convolution(before: int, after: int, size: int, groups: int = 1, gain: float = 1.0) -> nn.Conv2d:
-    """Build a size-preserving convolution; weights follow He et al. 2015, times the gain."""
-    made = nn.Conv2d(before, after, size, padding=size // 2, groups=groups)
-    nn.init.kaiming_normal_(made.weight, a=0.2)
-    with torch.no_grad():
-        made.weight.mul_(gain)
-    nn.init.zeros_(made.bias)  # type: ignore[arg-type]
-    return made
+def convolution(before: int, after: int, gain: float = 1.0) -> nn.Conv2d:
+    """Build a 1x1 convolution without bias."""
+    return scaled(nn.Conv2d(before, after, 1, bias=False), gain)
 
 
 def linear(before: int, after: int) -> nn.Linear:
-    """Build a linear layer with weights of variance 1 / before and without bias."""
-    made = nn.Linear(before, after, bias=False)
-    nn.init.normal_(made.weight, std=before**-0.5)
-    return made
+    """Build a linear layer without bias."""
+    return scaled(nn.Linear(before, after, bias=False))
+
+
+def scaled(layer: Layer, gain: float = 1.0) -> Layer:
+    """Draw a layer's weights from N(0, gain^2 / inputs of a unit) and set its bias to 0 (He et al. 2015)."""
+    nn.init.normal_(layer.weight, std=gain * layer.weight[0].numel() ** -0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

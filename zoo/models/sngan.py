@@ -1,5 +1,6 @@
 """SNGAN (Miyato et al. 2018): spectral normalisation in the discriminator, hinge objective."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -35,11 +36,8 @@ class SNGAN(ImageGANEntry):
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
         """Build the trainer; weights follow Glorot and Bengio 2010, biases are 0."""
         generator, discriminator = self.networks()
-        for module in (*generator.modules(), *discriminator.modules()):
-            if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        generator.apply(initialise)
+        discriminator.apply(initialise)
         return TwoPlayer(self, generator, discriminator, device)
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
@@ -144,6 +142,22 @@ class Block(nn.Module):
         """Return the sum of the shortcut and the residual."""
         total: Tensor = self.shortcut(maps) + self.residual(maps)
         return total
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw weights by Glorot and Bengio 2010, with gain sqrt(2) in residuals, as in the authors' code.
+
+    A residual is what a module names so.
+    """
+    match module:
+        case nn.Linear() | nn.Conv2d() | nn.ConvTranspose2d():
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        case nn.Module(residual=nn.Sequential() | nn.ModuleList() as layers):  # after its layers
+            for layer in layers:
+                if isinstance(layer, nn.Conv2d):
+                    layer.weight.data.mul_(math.sqrt(2))
 
 
 class Activation(nn.Sequential):

@@ -85,6 +85,24 @@ def test_likeness_is_of_each_image():
     assert metrics.likeness(truth.flip(3), truth)["ssim"].max() < 0.3
 
 
+def test_ssim_is_of_the_windows_within_the_image():
+    """The formula of Wang et al. 2004 with a convolution that pads nothing."""
+    draws = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 3, 32, 40, generator=draws)
+    images = (truth + 0.2 * torch.randn(truth.shape, generator=draws)).clamp(0, 1)
+    line = torch.exp(-(((torch.arange(11) - 5) / 1.5) ** 2) / 2)
+    window = torch.outer(line, line).div(line.sum() ** 2).expand(3, 1, 11, 11)
+
+    def mean(values):
+        return torch.nn.functional.conv2d(values, window, groups=3)
+
+    one, other = mean(images), mean(truth)
+    spread = mean(images**2) - one**2 + mean(truth**2) - other**2
+    joint = mean(images * truth) - one * other
+    similar = (2 * one * other + 1e-4) * (2 * joint + 9e-4) / ((one**2 + other**2 + 1e-4) * (spread + 9e-4))
+    torch.testing.assert_close(metrics.likeness(images, truth)["ssim"], similar.mean((1, 2, 3)))
+
+
 def test_the_best_recolouring_finds_any_change_of_colours_and_no_other():
     draws = torch.Generator().manual_seed(0)
     images = torch.rand(4, 3, 8, 8, generator=draws)

@@ -2,7 +2,6 @@ import dataclasses
 
 import pytest
 import torch
-from torch import nn
 
 from zoo.models.cdcgan import CDCGAN
 
@@ -49,8 +48,14 @@ def test_labels_are_part_of_the_probe_and_of_every_remedy():
         )  # fmt: skip
         trainer = entry.build()
         assert torch.isfinite(trainer.step(batch())["penalty"])
-        embedding = trainer.discriminator.discriminator.embedding
-        assert nn.utils.parametrize.is_parametrized(embedding, "weight")
+
+
+def test_spectral_norm_keeps_the_label_plane_as_large_as_a_pixel():
+    entry = CDCGAN(image_size=32, width=4, classes=10, discriminator_norm="none", spectral_norm=True)
+    body, planes = entry.build().discriminator.discriminator, []
+    body.body.register_forward_pre_hook(lambda module, given: planes.append(given[0][:, -1]))
+    body(torch.zeros(10, 3, 32, 32), label=torch.arange(10))
+    assert planes[0].square().mean().sqrt().item() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("field", [{"classes": -1}, {"label_size": 0}, {"image_size": 20}])

@@ -56,6 +56,13 @@ def test_the_rate_falls_and_the_momentum_grows_with_every_update_and_survive_a_r
     assert group["lr"] == pytest.approx(1e-6), "the decay stops"
 
 
+def test_the_discriminator_steps_as_far_as_by_half_the_loss():
+    """The published discriminator descends half of the sum of both cross-entropies with a rate of 0.1."""
+    trainer = Goodfellow2014().build()
+    rates = {name: each.param_groups[0]["lr"] for name, each in trainer.optimizers.items()}
+    assert rates == {"generator": 0.1, "discriminator": 0.1 / 2}
+
+
 @pytest.mark.parametrize("field", [{"decay": 0.9}, {"width": 0}, {"maxout_pieces": 0}])
 def test_impossible_fields_are_refused(field):
     with pytest.raises(ValueError, match=next(iter(field))):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.models.sngan import SNGAN, SNGANCNN
+from zoo.models.sngan import SNGAN, SNGANCNN, Block, initialise
 
 
 def count(player: nn.Module) -> int:
@@ -41,6 +41,17 @@ def test_the_plain_discriminator_is_table_3():
     convolutions = [m for m in SNGANCNN().build().discriminator.modules() if isinstance(m, nn.Conv2d)]
     shapes = [(m.kernel_size[0], m.stride[0], m.out_channels) for m in convolutions]
     assert shapes == [(3, 1, 64), (4, 2, 64), (3, 1, 128), (4, 2, 128), (3, 1, 256), (4, 2, 256), (3, 1, 512)]
+
+
+def test_residual_convolutions_have_the_gain_of_the_authors():
+    """Glorot: a uniform distribution of variance 2 / (inputs + outputs), which a gain of sqrt(2) doubles."""
+    torch.manual_seed(0)
+    generator = SNGAN().networks()[0].apply(initialise)
+    block = next(m for m in generator.modules() if isinstance(m, Block))
+    within = [m.weight.var().item() for m in block.residual if isinstance(m, nn.Conv2d)]
+    glorot = 2 / (256 * 9 + 256 * 9)
+    assert within == pytest.approx([2 * glorot] * 2, rel=0.01)
+    assert block.shortcut[1].weight.var().item() == pytest.approx(2 / (256 + 256), rel=0.05)
 
 
 @pytest.mark.parametrize(
