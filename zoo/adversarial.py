@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.augment import Augmented, must_be_transforms, open_augment
+from zoo.bounds import must_be_bounded, normalise_spectrally
 from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
@@ -182,11 +183,7 @@ class TwoPlayer(Trainer):
     ) -> None:
         if entry.spectral_norm:
             normalise_spectrally(discriminator)
-        if entry.regularizer == "gradient_penalty" and _ties_examples(discriminator):
-            raise ConfigError(
-                "gradient_penalty needs a discriminator without batch normalisation, because it takes the "
-                "gradient of each example; use --regularizer r1 or another discriminator"
-            )
+        must_be_bounded(discriminator, entry.objective, entry.regularizer)
         self.entry, self.device = entry, device
         self.generator = generator.to(device)
         self.augment = open_augment(entry.augment, entry.augment_target, 1000 * entry.augment_ramp)
@@ -258,22 +255,6 @@ def split(batch: Batch, parts: int) -> Iterator[Batch]:
     chunks = {name: value.chunk(parts) for name, value in batch.items()}
     for index in range(parts):
         yield {name: value[index] for name, value in chunks.items()}
-
-
-def normalise_spectrally(player: nn.Module) -> None:
-    """Apply spectral normalisation to every linear and convolutional layer.
-
-    Embeddings of classes are left out: the bound is on the slope with respect to the image, and an embedding
-    that fills an image plane would become 1 / image_size of its size.
-    """
-    for module in list(player.modules()):
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.utils.parametrizations.spectral_norm(module)
-
-
-def _ties_examples(player: nn.Module) -> bool:
-    """Return whether the scores of an example depend on the other examples of its batch."""
-    return any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in player.modules())
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

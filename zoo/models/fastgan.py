@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,8 @@ class SelfSupervised(TwoPlayer):
 
     def penalty(self, discriminator: Bound, real: Tensor, fake: Tensor) -> Tensor:
         """Return the weighted gradient penalty plus the weighted error of the decoded real images."""
-        error: Tensor = self.discriminator.discriminator.reconstruction(self.discriminator.augment(real))
+        network: Any = self.discriminator.discriminator
+        error: Tensor = network.reconstruction(self.augment(real))
         return super().penalty(discriminator, real, fake) + self.entry.reconstruction_weight * error
 
 
@@ -176,9 +178,7 @@ class Halve(nn.Module):
             *activated(nn.Conv2d(before, after, 4, 2, 1, bias=False)),
             *activated(nn.Conv2d(after, after, 3, padding=1, bias=False)),
         )
-        self.direct = nn.Sequential(
-            nn.AvgPool2d(2), *activated(nn.Conv2d(before, after, 1, bias=False))
-        )
+        self.direct = nn.Sequential(nn.AvgPool2d(2), *activated(nn.Conv2d(before, after, 1, bias=False)))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return the mean of both paths."""
