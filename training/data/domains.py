@@ -1,19 +1,20 @@
-"""Datasets of two image domains: a folder for each domain, or files with a pair side by side."""
+"""Datasets of two image domains, unpaired or in pairs."""
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from serving.errors import UserError
 from training.data.dataset import Dataset, ShuffledDataset
-from training.data.image_folder import find_folder, read_dataset
-from training.data.image_source import Folder, ImageSource
-from training.data.splits import Part, split
+from training.data.image_folder import find_place, read_dataset, read_images
+from training.data.image_source import ImageSource, open_source
+from training.data.pairs import PairFiles, doubts, pairs_of
+from training.data.splits import DomainParts, Part, folders_of, split, split_domains
 from training.data.transforms import image_shape
-from zoo.entry import Batch, DataKind
+from zoo.entry import Batch, DataKind, DomainShapes, SampleShape
 
 
 class Domains(Dataset):
@@ -56,14 +57,26 @@ class Domains(Dataset):
 
 
 class Pairs(Dataset):
-    """Paired images. The images at the same index of `a` and `b` form a pair."""
+    """Paired images. The images at the same index of `a` and `b` form a pair.
+
+    Args:
+        both: the images of each pair, concatenated along the channels.
+        shapes: shapes of the images of both domains.
+        name: name of the dataset.
+        held_out: function that opens the held-out data.
+    """
 
     kind: DataKind = "pairs"
 
     def __init__(
-        self, both: ShuffledDataset, name: str, held_out: Callable[[], Dataset | None] | None = None
+        self,
+        both: ShuffledDataset,
+        shapes: DomainShapes,
+        name: str,
+        held_out: Callable[[], Dataset | None] | None = None,
     ) -> None:
         self.both, self.name, self._open_held_out = both, name, held_out
+        self._channels = [shape[0] for shape in shapes]
 
     @property
     def size(self) -> float:
@@ -77,7 +90,7 @@ class Pairs(Dataset):
 
     def batch(self, step: int, size: int) -> Batch:
         """Return `size` pairs: `a` and `b`, (N, C, H, W) each."""
-        a, b = self.both.batch(step, size)["real"].chunk(2, 1)
+        a, b = torch.split(self.both.batch(step, size)["real"], self._channels, 1)
         return {"a": a, "b": b}
 
     def to(self, device: torch.device) -> "Pairs":
@@ -87,7 +100,10 @@ class Pairs(Dataset):
 
 
 class ByDomain(Dataset):
-    """Labelled examples from a dataset of two domains. The domain is the class."""
+    """Labelled examples from a dataset of two domains. The domain is the class.
+
+    Where one domain is grey and the other one is not, grey is repeated over the channels.
+    """
 
     labels = ("a", "b")
 
@@ -115,7 +131,10 @@ class ByDomain(Dataset):
         `real` is (N, C, H, W). `label` is (N,), with 0 for a and 1 for b.
         """
         half = self.data.batch(step, math.ceil(size / 2))
-        real = torch.stack([half["a"], half["b"]], 1).flatten(0, 1)[:size]
+        a, b = half["a"], half["b"]
+        channels = max(a.shape[1], b.shape[1])
+        both = [images.expand(-1, channels, -1, -1) for images in (a, b)]
+        real = torch.stack(both, 1).flatten(0, 1)[:size]
         return {"real": real, "label": torch.arange(len(real), device=real.device) % 2}
 
     def to(self, device: torch.device) -> "ByDomain":
@@ -124,67 +143,100 @@ class ByDomain(Dataset):
         return self
 
 
-def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
-    """Read the folders `trainA` and `trainB`. If `testA` and `testB` exist, they are the held-out data.
+def unpaired(path: str, sample_shape: SampleShape, seed: int) -> Domains:
+    """Read the images of two domains, each in a folder, such as `trainA` and `trainB`, or `A` and `B`.
+
+    If there are held-out folders too, such as `testA` and `testB`, they are the held-out data.
 
     Raises:
-        UserError: a folder is missing or empty, or an image can't be read. The message names it.
+        UserError: a domain is missing, or an image can't be read. The message names it.
+        OSError: the data can't be read.
     """
-    shape = image_shape(sample_shape)
-    root = find_folder("unpaired", path)
-
-    train, test = domain_folders(root)
-    name = f"unpaired:{root.resolve().name}"
-    held_out = partial(_read_domains, test, shape, f"{name}/test", seed) if test else None
-    return _read_domains(train, shape, name, seed, held_out)
+    shapes = DomainShapes.of(sample_shape)
+    place = find_place("unpaired", path)
+    source, name = open_source(place), f"unpaired:{place.resolve().name}"
+    train, held_out = domain_parts(source)
+    return _read_domains(
+        source,
+        train,
+        shapes,
+        name,
+        seed,
+        held_out and partial(_read_domains, source, held_out, shapes, f"{name}/{held_out.name}", seed),
+    )
 
 
 def _read_domains(
-    folders: list[Path],
-    shape: tuple[int, int, int],
+    source: ImageSource,
+    parts: DomainParts,
+    shapes: DomainShapes,
     name: str,
     seed: int,
     held_out: Callable[[], Dataset | None] | None = None,
 ) -> Domains:
     # Use a different seed for each domain. Otherwise, domains of equal size would have the same order.
     a, b = (
-        read_dataset(Folder(folder), shape, f"{name}/{folder.name}", 2 * seed + number)
-        for number, folder in enumerate(folders)
+        read_dataset(source, image_shape(shape), f"{name}/{part.root}", 2 * seed + number, part=part)
+        for number, (part, shape) in enumerate(zip((parts.a, parts.b), shapes, strict=True))
     )
     return Domains(a, b, name, held_out)
 
 
-def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the training folders of both domains, and the held-out folders if both exist.
+def domain_parts(source: ImageSource) -> tuple[DomainParts, DomainParts | None]:
+    """Return the images of both domains to train on, and those that are held out, if there are any.
 
     Raises:
-        UserError: a training folder is missing.
+        UserError: a domain is missing.
     """
-    train, test = ([root / f"{part}{domain}" for domain in "AB"] for part in ("train", "test"))
-    if missing := [folder.name for folder in train if not folder.is_dir()]:
-        raise UserError(f"unpaired needs the folders trainA and trainB in {root}; {missing[0]} is missing")
-    return train, test if all(folder.is_dir() for folder in test) else []
+    train, held_out = split_domains(source.images)
+    if train is None:
+        raise UserError(
+            "unpaired needs images of both domains, in folders such as trainA and trainB, A and B, or "
+            f"A/train and B/train, in {source.place}; got "
+            f"{', '.join(folders_of(source.images)[:10]) or 'no folder'}"
+        )
+    return train, held_out
 
 
-def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
-    """Read image files that contain a pair side by side, with a on the left and b on the right.
+def paired(path: str, sample_shape: SampleShape, seed: int) -> Pairs:
+    """Read pairs of images: of equal names in two folders, as for `unpaired`, or side by side in one file.
 
-    If the folder has the subfolders `train` and `test` (or `val` and the like), `train` is the training set
-    and the other is the held-out data.
+    In one file, a is on the left and b on the right. Folders such as `train` and `test` are the training set
+    and the held-out data.
 
     Raises:
-        UserError: there are no images, or a file can't be read or halved. The message names the file.
+        UserError: there are no pairs, or a file can't be read or halved. The message names the file.
+        OSError: the data can't be read.
     """
-    shape = image_shape(sample_shape)
-    root = find_folder("paired", path)
-    name = f"paired:{root.resolve().name}"
+    place = find_place("paired", path)
+    source, name, shapes = open_source(place), f"paired:{place.resolve().name}", DomainShapes.of(sample_shape)
+    train, held_out = pair_parts(source)
+    return _read_pairs(
+        source,
+        train,
+        shapes,
+        name,
+        seed,
+        held_out and partial(_read_pairs, source, held_out, shapes, f"{name}/{held_out.name}", seed),
+    )
 
-    source = Folder(root)
-    train, held_out = split(source.images)
-    both = read_dataset(source, shape, name, seed, part=train, abreast=2)
-    return Pairs(both, name, held_out and partial(_read_pairs, source, held_out, shape, name, seed))
+
+def _read_pairs(
+    source: ImageSource,
+    part: Part | DomainParts,
+    shapes: DomainShapes,
+    name: str,
+    seed: int,
+    held_out: Callable[[], Dataset | None] | None = None,
+) -> Pairs:
+    found = pairs_of(source, part)
+    for doubt in doubts(source, found):
+        print(f"warning: {name}: {doubt}", file=sys.stderr)
+    both = ShuffledDataset(read_images(PairFiles(source, found, shapes)), name=name, seed=seed)
+    return Pairs(both, shapes, name, held_out)
 
 
-def _read_pairs(source: ImageSource, part: Part, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
-    name = f"{name}/{part.name}"
-    return Pairs(read_dataset(source, shape, name, seed, part=part, abreast=2), name)
+def pair_parts(source: ImageSource) -> tuple[Part | DomainParts, Part | DomainParts | None]:
+    """Return the pairs to train on, and those that are held out: of two domains' folders, if there are."""
+    train, held_out = split_domains(source.images)
+    return split(source.images) if train is None else (train, held_out)

@@ -22,7 +22,7 @@ def test_both_images_of_a_pair_are_cropped_alike():
         told.append(given[0])
         return given[0] + 0 * output
 
-    game.a2b.register_forward_hook(tell)
+    game.translator.register_forward_hook(tell)
     images = torch.rand(4, 3, 48, 48) * 2 - 1
     scalars = game.step({"a": images, "b": images})
     assert scalars["distance"] == 0
@@ -50,7 +50,7 @@ def test_without_the_distance_it_learns_less():
 def test_every_forward_is_computed_once():
     game = trainer()
     calls = []
-    game.a2b.register_forward_hook(lambda *_: calls.append("a2b"))
+    game.translator.register_forward_hook(lambda *_: calls.append("a2b"))
     game.discriminator.register_forward_hook(lambda *_: calls.append("discriminator"))
     game.step(open_data("glyphs-pairs", (3, 32, 32), 0).batch(0, 4))
     assert calls == ["a2b", "discriminator", "discriminator", "discriminator"]
