@@ -77,10 +77,15 @@ class Entry(ABC):
     """Names of the batch's tensors that are passed to the networks as conditions, such as `label`."""
 
     former: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Former names of fields, and the present fields that each stood for, to read older `run.json` files."""
+    """Former names of fields, and the present fields that each stood for, to read older runs and artifacts."""
 
     batch_size: int = 64
     """Examples in a batch."""
+
+    @classmethod
+    def present(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return hyperparameters of any version by the present names of their fields."""
+        return {now: value for name, value in fields.items() for now in cls.former.get(name, (name,))}
 
     @property
     @abstractmethod
