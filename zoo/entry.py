@@ -77,7 +77,7 @@ class Entry(ABC):
     """Names of the batch's tensors that are passed to the networks as conditions, such as `label`."""
 
     former: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Former names of fields, and the present fields that each stood for, to read older runs and artifacts."""
+    """Former names of fields, and the present fields that each stood for, to read older runs."""
 
     batch_size: int = 64
     """Examples in a batch."""
