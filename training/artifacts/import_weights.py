@@ -51,21 +51,7 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
     must_be_replaceable(artifact)
     files = dict(zip(("a2b", "b2a"), weights, strict=False))
     read = {name: _read(file) for name, file in files.items()}
-    kinds = {(*each.channels, each.width, each.blocks) for each in (read["a2b"], *_reversed(read))}
-    if len(kinds) > 1:
-        raise UserError(
-            "both files must have the same width and blocks, and the channels of opposite directions; got "
-            f"{', '.join(f'{name} of {each}' for name, each in read.items())}"
-        )
-    ((channels_a, channels_b, width, blocks),) = kinds
-    # Nothing is trained. The entry only describes the architecture of the weights.
-    entry = CycleGAN(
-        channels_a=channels_a,
-        channels_b=channels_b,
-        width=width,
-        translator=_NAMES[blocks],
-        image_size=(SIZE, SIZE),
-    )
+    entry = _entry_of(read)
     return write_artifact(
         artifact,
         Exportable(
@@ -103,9 +89,30 @@ class Found(NamedTuple):
         return f"{before} to {after} channels, width {self.width} and {self.blocks} blocks"
 
 
-def _reversed(read: dict[str, Found]) -> list[Found]:
-    """Return the generator from b to a, if there is one, with its channels in the order of the other's."""
-    return [found._replace(channels=found.channels[::-1]) for name, found in read.items() if name == "b2a"]
+def _entry_of(read: dict[str, Found]) -> CycleGAN:
+    """Return the entry of these generators; it describes their architecture, as nothing is trained.
+
+    Raises:
+        UserError: the generators do not fit each other.
+    """
+    # The generator from b to a has the channels of the other one in the opposite order.
+    kinds = {
+        (*found.channels[:: 1 if name == "a2b" else -1], found.width, found.blocks)
+        for name, found in read.items()
+    }
+    if len(kinds) > 1:
+        raise UserError(
+            "both files must have the same width and blocks, and the channels of opposite directions; got "
+            f"{', '.join(f'{name} of {found}' for name, found in read.items())}"
+        )
+    ((channels_a, channels_b, width, blocks),) = kinds
+    return CycleGAN(
+        channels_a=channels_a,
+        channels_b=channels_b,
+        width=width,
+        translator=_NAMES[blocks],
+        image_size=(SIZE, SIZE),
+    )
 
 
 def _read(file: Path) -> Found:

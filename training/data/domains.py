@@ -2,8 +2,9 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -12,7 +13,7 @@ from training.data.dataset import Dataset, ShuffledDataset
 from training.data.image_folder import find_place, read_dataset, read_images
 from training.data.image_source import ImageSource, open_source
 from training.data.pairs import PairFiles, doubts, pairs_of
-from training.data.splits import DomainParts, Part, folders_of, split, split_domains
+from training.data.splits import Part, folders_of, split, split_domains
 from training.data.transforms import image_shape
 from zoo.entry import Batch, DataKind, DomainShapes, SampleShape
 
@@ -143,6 +144,45 @@ class ByDomain(Dataset):
         return self
 
 
+class Parts(NamedTuple):
+    """Parts of data of image files."""
+
+    train: list[Part]
+    """The part to train on, or one for each domain."""
+
+    held_out: list[Part]
+    """Those that are held out; empty if there are none."""
+
+    name: str
+    """Name of what is held out, such as `test`."""
+
+    abreast: int
+    """Number of images side by side in a file."""
+
+
+def parts_of(kind: DataKind, source: ImageSource) -> Parts:
+    """Return the parts of a source of examples, domains or pairs, by the folders of the images.
+
+    Pairs are in a folder for each domain, as domains are, or else side by side in each file.
+
+    Raises:
+        UserError: the images of a domain are missing.
+    """
+    if kind != "examples":
+        train, held_out = split_domains(source.images)
+        if train is not None:
+            held = [held_out.a, held_out.b] if held_out else []
+            return Parts([train.a, train.b], held, held_out.name if held_out else "", 1)
+    if kind == "domains":
+        raise UserError(
+            "unpaired needs images of both domains, in folders such as trainA and trainB, A and B, or "
+            f"A/train and B/train, in {source.place}; got "
+            f"{', '.join(folders_of(source.images)[:10]) or 'no folder'}"
+        )
+    part, other = split(source.images)
+    return Parts([part], [other] if other else [], other.name if other else "", 2 if kind == "pairs" else 1)
+
+
 def unpaired(path: str, sample_shape: SampleShape, seed: int) -> Domains:
     """Read the images of two domains, each in a folder, such as `trainA` and `trainB`, or `A` and `B`.
 
@@ -152,50 +192,29 @@ def unpaired(path: str, sample_shape: SampleShape, seed: int) -> Domains:
         UserError: a domain is missing, or an image can't be read. The message names it.
         OSError: the data can't be read.
     """
-    shapes = DomainShapes.of(sample_shape)
     place = find_place("unpaired", path)
     source, name = open_source(place), f"unpaired:{place.resolve().name}"
-    train, held_out = domain_parts(source)
-    return _read_domains(
-        source,
-        train,
-        shapes,
-        name,
-        seed,
-        held_out and partial(_read_domains, source, held_out, shapes, f"{name}/{held_out.name}", seed),
-    )
+    parts = parts_of("domains", source)
+    read = partial(_read_domains, source, shapes=DomainShapes.of(sample_shape), seed=seed)
+    held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
+    return read(parts.train, name, held_out)
 
 
 def _read_domains(
     source: ImageSource,
-    parts: DomainParts,
-    shapes: DomainShapes,
+    parts: Sequence[Part],
     name: str,
-    seed: int,
     held_out: Callable[[], Dataset | None] | None = None,
+    *,
+    shapes: DomainShapes,
+    seed: int,
 ) -> Domains:
     # Use a different seed for each domain. Otherwise, domains of equal size would have the same order.
     a, b = (
-        read_dataset(source, image_shape(shape), f"{name}/{part.root}", 2 * seed + number, part=part)
-        for number, (part, shape) in enumerate(zip((parts.a, parts.b), shapes, strict=True))
+        read_dataset(source, image_shape(shape), f"{name}/{part.name}", 2 * seed + number, part=part)
+        for number, (part, shape) in enumerate(zip(parts, shapes, strict=True))
     )
     return Domains(a, b, name, held_out)
-
-
-def domain_parts(source: ImageSource) -> tuple[DomainParts, DomainParts | None]:
-    """Return the images of both domains to train on, and those that are held out, if there are any.
-
-    Raises:
-        UserError: a domain is missing.
-    """
-    train, held_out = split_domains(source.images)
-    if train is None:
-        raise UserError(
-            "unpaired needs images of both domains, in folders such as trainA and trainB, A and B, or "
-            f"A/train and B/train, in {source.place}; got "
-            f"{', '.join(folders_of(source.images)[:10]) or 'no folder'}"
-        )
-    return train, held_out
 
 
 def paired(path: str, sample_shape: SampleShape, seed: int) -> Pairs:
@@ -209,34 +228,24 @@ def paired(path: str, sample_shape: SampleShape, seed: int) -> Pairs:
         OSError: the data can't be read.
     """
     place = find_place("paired", path)
-    source, name, shapes = open_source(place), f"paired:{place.resolve().name}", DomainShapes.of(sample_shape)
-    train, held_out = pair_parts(source)
-    return _read_pairs(
-        source,
-        train,
-        shapes,
-        name,
-        seed,
-        held_out and partial(_read_pairs, source, held_out, shapes, f"{name}/{held_out.name}", seed),
-    )
+    source, name = open_source(place), f"paired:{place.resolve().name}"
+    parts = parts_of("pairs", source)
+    read = partial(_read_pairs, source, shapes=DomainShapes.of(sample_shape), seed=seed)
+    held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
+    return read(parts.train, name, held_out)
 
 
 def _read_pairs(
     source: ImageSource,
-    part: Part | DomainParts,
-    shapes: DomainShapes,
+    parts: Sequence[Part],
     name: str,
-    seed: int,
     held_out: Callable[[], Dataset | None] | None = None,
+    *,
+    shapes: DomainShapes,
+    seed: int,
 ) -> Pairs:
-    found = pairs_of(source, part)
+    found = pairs_of(source, parts)
     for doubt in doubts(source, found):
         print(f"warning: {name}: {doubt}", file=sys.stderr)
     both = ShuffledDataset(read_images(PairFiles(source, found, shapes)), name=name, seed=seed)
     return Pairs(both, shapes, name, held_out)
-
-
-def pair_parts(source: ImageSource) -> tuple[Part | DomainParts, Part | DomainParts | None]:
-    """Return the pairs to train on, and those that are held out: of two domains' folders, if there are."""
-    train, held_out = split_domains(source.images)
-    return split(source.images) if train is None else (train, held_out)

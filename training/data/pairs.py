@@ -3,6 +3,7 @@
 import io
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from serving.errors import UserError
 from serving.imaging.files import FOLDER_FORMATS, decode_file
 from training.data.image_folder import ImageFiles
 from training.data.image_source import ImageSource
-from training.data.splits import DomainParts, Part
+from training.data.splits import Part
 from training.data.transforms import fit, image_shape
 from zoo.entry import DomainShapes
 
@@ -45,18 +46,18 @@ class PairNames(NamedTuple):
     """Names of the images without a partner, which are left out."""
 
 
-def pairs_of(source: ImageSource, part: Part | DomainParts) -> PairNames:
-    """Return the pairs of a part.
+def pairs_of(source: ImageSource, parts: Sequence[Part]) -> PairNames:
+    """Return the pairs of one part, side by side in each file, or of the two domains' parts, by their names.
 
-    The images of two folders are paired by their names, without regard to case and suffix. Names may end in
-    their domain, such as `1_A` and `1_B`.
+    Case and suffix of the names do not matter. They may end in their domain, such as `1_A` and `1_B`.
 
     Raises:
         UserError: there is no pair, or two images of a domain have the same name.
     """
-    if isinstance(part, Part):
-        return PairNames([(image, image) for image in part.images], [])
-    a, b = _by_name(source, part.a), _by_name(source, part.b)
+    if len(parts) < 2:
+        return PairNames([(image, image) for part in parts for image in part.images], [])
+    first, second = parts
+    a, b = _by_name(source, first), _by_name(source, second)
     found = {key: (a[key], b[key]) for key in a if key in b}
     rest_a, rest_b = (
         {re.sub(rf"[ _-]{domain}$", "", key): name for key, name in names.items() if key not in found}
@@ -65,12 +66,12 @@ def pairs_of(source: ImageSource, part: Part | DomainParts) -> PairNames:
     found |= {key: (rest_a[key], rest_b[key]) for key in rest_a if key in rest_b and key not in found}
     if not found:
         raise UserError(
-            f"{source.place} must have images of equal names in {part.a.root} and {part.b.root}; got "
-            f"{part.a.images[0]} and {part.b.images[0]}; rename the images, or use unpaired:PATH"
+            f"{source.place} must have images of equal names in {first.root} and {second.root}; got "
+            f"{first.images[0]} and {second.images[0]}; rename the images, or use unpaired:PATH"
         )
     paired = {name for pair in found.values() for name in pair}
     return PairNames(
-        list(found.values()), [name for name in (*part.a.images, *part.b.images) if name not in paired]
+        list(found.values()), [name for name in (*first.images, *second.images) if name not in paired]
     )
 
 
@@ -101,7 +102,7 @@ def doubts(source: ImageSource, pairs: PairNames) -> list[str]:
             f"{len(pairs.alone)} images have no partner of the same name and are left out, such as "
             f"{', '.join(pairs.alone[:3])}"
         )
-    some = pairs.files[:: -(-len(pairs.files) // EXAMINED)]
+    some = pairs.files[:: max(1, -(-len(pairs.files) // EXAMINED))]
     seen = [(pair, _ratio(source, pair[0]), _ratio(source, pair[1])) for pair in some if pair[0] != pair[1]]
     unlike = [pair for pair, a, b in seen if a and b and abs(a / b - 1) > SAME]
     if unlike:

@@ -3,7 +3,7 @@
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ from serving.imaging.files import decode_file
 from serving.system.progress import progress
 from training.data.classes import classes_of
 from training.data.dataset import Dataset, open_data, read
-from training.data.domains import domain_parts, pair_parts
+from training.data.domains import parts_of
 from training.data.image_folder import find_place
 from training.data.image_source import ImageSource, open_source
 from training.data.pairs import doubts, halves, pairs_of
-from training.data.splits import DomainParts, Part, split
+from training.data.splits import Part
 from zoo.entry import DataKind
 
 FILES: dict[str, tuple[DataKind, int]] = {
@@ -92,37 +92,21 @@ class Look:
         self.bad: list[str] = []
         self.warnings: list[str] = []
 
-    def of_examples(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Read every image, and return the numbers of usable images to train on and held out, by part."""
-        train, held_out = split(self.source.images)
+    def counts(self, parts: Sequence[Part], abreast: int) -> dict[str, int]:
+        """Read every image of some parts, and return the numbers of usable images, by folder."""
+        place = self.source.place.resolve().name
+        return {part.root.rstrip("/") or place: self._through(part, abreast) for part in parts}
+
+    def look_at_classes(self, part: Part) -> None:
+        """Count the images of each class."""
         with self._noted():
-            if classes := classes_of(self.source, train):
+            if classes := classes_of(self.source, part):
                 self.classes = dict(zip(classes.names, classes.counts(), strict=True))
-        return self._part(train), self._part(held_out) if held_out else {}
 
-    def of_domains(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Read every image of two domains, and return the numbers of usable images, by folder."""
-        train, held_out = domain_parts(self.source)
-        return self._folders(train), self._folders(held_out) if held_out else {}
-
-    def of_pairs(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Read every pair, and return the numbers of usable images by folder, or of usable files by part."""
-        parts = pair_parts(self.source)
-        for part in parts:
-            if part is not None:
-                with self._noted():
-                    self.warnings += doubts(self.source, pairs_of(self.source, part))
-        train, held_out = (self._pairs(part) if part is not None else {} for part in parts)
-        return train, held_out
-
-    def _pairs(self, part: Part | DomainParts) -> dict[str, int]:
-        return self._part(part, halved=True) if isinstance(part, Part) else self._folders(part)
-
-    def _folders(self, parts: DomainParts) -> dict[str, int]:
-        return {part.root.rstrip("/"): self._through(part) for part in (parts.a, parts.b)}
-
-    def _part(self, part: Part, halved: bool = False) -> dict[str, int]:
-        return {part.name or self.source.place.resolve().name: self._through(part, halved)}
+    def look_at_pairs(self, parts: Sequence[Part]) -> None:
+        """Note what is doubtful about pairs."""
+        with self._noted():
+            self.warnings += doubts(self.source, pairs_of(self.source, parts))
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -132,20 +116,20 @@ class Look:
         except (UserError, OSError) as error:
             self.bad.append(str(error))
 
-    def _through(self, part: Part, halved: bool = False) -> int:
+    def _through(self, part: Part, abreast: int) -> int:
         """Read the images of a part and return the number of usable ones."""
         before = self.sizes.total()
         with progress(len(part.images), f"reading {self.source.path(part.root)}", "images") as advance:
             for name in part.images:
                 with self._noted():
-                    self._at(name, halved)
+                    self._at(name, abreast)
                 advance()
         return self.sizes.total() - before
 
-    def _at(self, name: str, halved: bool) -> None:
+    def _at(self, name: str, abreast: int) -> None:
         data, path = self.source.read(name), self.source.path(name)
         pixels = decode_file(data, 3, path)
-        height, width = (halves(pixels, path)[0] if halved else pixels).shape[:2]
+        height, width = (halves(pixels, path)[0] if abreast == 2 else pixels).shape[:2]
         with Image.open(io.BytesIO(data)) as image:
             self.modes[image.mode] += 1
         self.sizes[width, height] += 1
@@ -173,8 +157,12 @@ def _of_files(source: str, path: str, image_size: int | None) -> Findings:
     kind, usual = FILES[source]
     place = find_place(source, path)
     look = Look(open_source(place))
-    by_kind = {"examples": look.of_examples, "domains": look.of_domains, "pairs": look.of_pairs}
-    examples, held_out = by_kind[kind]()
+    parts = parts_of(kind, look.source)
+    if kind == "examples":
+        look.look_at_classes(*parts.train)
+    for pairs in (parts.train, parts.held_out) if kind == "pairs" else ():
+        look.look_at_pairs(pairs)
+    examples, held_out = (look.counts(some, parts.abreast) for some in (parts.train, parts.held_out))
     return Findings(
         data=f"{source}:{place.resolve().name}",
         kind=kind,
