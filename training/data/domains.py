@@ -246,6 +246,7 @@ def _read_pairs(
 ) -> Pairs:
     found = pairs_of(source, parts)
     for doubt in doubts(source, found):
-        print(f"warning: {name}: {doubt}", file=sys.stderr)
+        message = f"{name}: {doubt}"
+        print(f"warning: {message}", file=sys.stderr)
     both = ShuffledDataset(read_images(PairFiles(source, found, shapes)), name=name, seed=seed)
     return Pairs(both, shapes, name, held_out)

@@ -90,18 +90,6 @@ def read_dataset(
     )
 
 
-def find_folder(source: str, path: str) -> Path:
-    """Return the folder named by the argument of a spec.
-
-    Raises:
-        UserError: the argument is empty, or the folder does not exist.
-    """
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise UserError(f"{source} needs an existing folder, {source}:PATH; got {path or 'no path'}")
-    return root
-
-
 def find_place(source: str, path: str) -> Path:
     """Return the folder or the archive named by the argument of a spec.
 
