@@ -127,7 +127,7 @@ def cycle(entry: CycleGAN, folder: Path, device: str) -> Step:
     descent = adam(trainer.generators, entry.learning_rate, entry.betas)
     ascents = [adam(judge, entry.learning_rate, entry.betas) for judge in judges]
     loaded = [
-        batches(folder / part, entry.scored_shape, entry.batch_size, device) for part in ("trainA", "trainB")
+        batches(folder / part, entry.scored_shape.a, entry.batch_size, device) for part in ("trainA", "trainB")
     ]
 
     def against(scores: Tensor, target: float) -> Tensor:
