@@ -1,8 +1,9 @@
 """The interface of the zoo: `Entry` holds a paper's hyperparameters and builds a `Trainer`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,22 @@ DataKind = Literal["examples", "domains", "pairs"]
 
 Inputs = dict[str, dict[str, Tensor]]
 """Arguments of each generator: generator name to argument name to tensor."""
+
+
+SampleShape = tuple[Any, ...]
+"""Shape of an example: (C, H, W) of an image, (D,) of a vector, or `DomainShapes`."""
+
+
+class DomainShapes(NamedTuple):
+    """Shapes of the images of two domains, (C, H, W) each."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shape: SampleShape) -> Self:
+        """Return the shapes of both domains; one shape stands for both."""
+        return shape if isinstance(shape, cls) else cls(shape, shape)
 
 
 class Trainer(Protocol):
@@ -59,16 +76,27 @@ class Entry(ABC):
     conditions: ClassVar[tuple[str, ...]] = ()
     """Names of the batch's tensors that are passed to the networks as conditions, such as `label`."""
 
+    former: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Former names of fields, and the present fields that each stood for, to read older runs."""
+
     batch_size: int = 64
     """Examples in a batch."""
 
-    @property
-    @abstractmethod
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one example, (C, H, W) for images or (D,) for vectors; the data are fitted to it."""
+    @classmethod
+    def present(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return hyperparameters of any version by the present names of their fields."""
+        return {now: value for name, value in fields.items() for now in cls.former.get(name, (name,))}
 
     @property
-    def scored_shape(self) -> tuple[int, ...]:
+    @abstractmethod
+    def sample_shape(self) -> SampleShape:
+        """Shape of one example, (C, H, W) for images or (D,) for vectors; the data are fitted to it.
+
+        A translator may give the `DomainShapes` of its two domains instead.
+        """
+
+    @property
+    def scored_shape(self) -> SampleShape:
         """Shape of the examples that are scored."""
         return self.sample_shape
 

@@ -1,12 +1,13 @@
 """Shared parts of image-to-image translation entries: fields, networks and the random crop."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from zoo.entry import Entry
+from zoo.entry import DomainShapes, Entry
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
 from zoo.translators import TRANSLATORS, PatchDiscriminator, TranslatorName, initialise
@@ -18,11 +19,16 @@ class TranslationEntry(Entry):
 
     task: ClassVar[Literal["sample", "translate"]] = "translate"
 
+    former: ClassVar[Mapping[str, tuple[str, ...]]] = {"channels": ("channels_a", "channels_b")}
+
     batch_size: int = 1
     """Images of each domain in a batch."""
 
-    channels: int = 3
-    """Channels of the images: 1 for greyscale, 3 for RGB."""
+    channels_a: int = 3
+    """Channels of the images of domain a: 1 for greyscale, 3 for RGB."""
+
+    channels_b: int = 3
+    """Channels of the images of domain b: 1 for greyscale, 3 for RGB."""
 
     image_size: tuple[int, int] = (256, 256)
     """Height and width of the training crops: multiples of 4 for a ResNet, of SIZE for a unet-SIZE."""
@@ -52,8 +58,8 @@ class TranslationEntry(Entry):
     """Adam's decay rates of the first and second moments."""
 
     def __post_init__(self) -> None:
-        numbers = ("batch_size", "channels", "width", "discriminator_width", "discriminator_layers")
-        must_be_positive(self, *numbers, "learning_rate")
+        sizes = ("batch_size", "width", "discriminator_width", "discriminator_layers")
+        must_be_positive(self, *sizes, "channels_a", "channels_b", "learning_rate")
         must_be_decays(self, "betas")
         must_be_choices(self)
         if not 1 <= self.resize <= 16:
@@ -71,14 +77,17 @@ class TranslationEntry(Entry):
             )
 
     @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of an image before the random crop."""
-        return (self.channels, *(round(side * self.resize) for side in self.image_size))
+    def sample_shape(self) -> DomainShapes:
+        """Shapes of the images of both domains before the random crop."""
+        return self._shapes(*(round(side * self.resize) for side in self.image_size))
 
     @property
-    def scored_shape(self) -> tuple[int, ...]:
-        """Shape of an image after the crop."""
-        return (self.channels, *self.image_size)
+    def scored_shape(self) -> DomainShapes:
+        """Shapes of the images of both domains after the crop."""
+        return self._shapes(*self.image_size)
+
+    def _shapes(self, height: int, width: int) -> DomainShapes:
+        return DomainShapes((self.channels_a, height, width), (self.channels_b, height, width))
 
     @property
     def multiple(self) -> int:
@@ -90,9 +99,12 @@ class TranslationEntry(Entry):
         """Smallest height and width that the translator accepts."""
         return TRANSLATORS[self.translator].least
 
-    def make_translator(self) -> nn.Module:
-        """Build a generator with weights drawn from N(0, 0.02)."""
-        network = TRANSLATORS[self.translator].make(self.channels, self.width)
+    def make_translator(self, channels: int, translated: int) -> nn.Module:
+        """Build a generator of images of `channels` channels to images of `translated` channels.
+
+        The weights are drawn from N(0, 0.02).
+        """
+        network = TRANSLATORS[self.translator].make(channels, translated, self.width)
         return network.apply(initialise)
 
     def make_discriminator(self, channels: int) -> nn.Module:

@@ -37,13 +37,13 @@ class ReflectionPad(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet translator of images (N, C, H, W) in [-1, 1] to the same shape; H and W are multiples of 4.
+    """ResNet translator of images (N, C, H, W) in [-1, 1] to images (N, C', H, W), H and W multiples of 4.
 
     Two downsampling layers, residual blocks and two upsampling layers. Source: Johnson et al. 2016, with the
     instance normalisation of Ulyanov et al. 2016, as in Zhu et al. 2017, appendix 7.2.
     """
 
-    def __init__(self, channels: int, width: int, blocks: int) -> None:
+    def __init__(self, channels: int, translated: int, width: int, blocks: int) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width)
         layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(channels, width, 7), *_normalised(width)]
@@ -53,7 +53,7 @@ class ResNet(nn.Module):
         for before, after in pairwise(widths[::-1]):
             up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
             layers += [up, *_normalised(after)]
-        layers += [ReflectionPad(3), nn.Conv2d(width, channels, 7), nn.Tanh()]
+        layers += [ReflectionPad(3), nn.Conv2d(width, translated, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Residual(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net translator of images (N, C, H, W) in [-1, 1] to the same shape, H and W multiples of 2^levels.
+    """U-Net translator of images (N, C, H, W) in [-1, 1] to (N, C', H, W), H and W multiples of 2^levels.
 
     An encoder halves the size `levels` times, a decoder doubles it again, and skip connections concatenate
     their feature maps of the same size. The paper trains with a batch size of 1, where batch normalisation
@@ -87,7 +87,7 @@ class UNet(nn.Module):
     active during training only. Source: Isola et al. 2017, appendix 6.1.
     """
 
-    def __init__(self, channels: int, width: int, levels: int) -> None:
+    def __init__(self, channels: int, translated: int, width: int, levels: int) -> None:
         super().__init__()
         widths = [width * min(2**level, 8) for level in range(levels)]
         self.down = nn.ModuleList([nn.Conv2d(channels, width, 4, stride=2, padding=1)])
@@ -102,7 +102,7 @@ class UNet(nn.Module):
             if level > levels - 4:
                 stage.append(nn.Dropout(0.5))
             self.up.append(nn.Sequential(*stage))
-        last = nn.ConvTranspose2d(2 * width, channels, 4, stride=2, padding=1)
+        last = nn.ConvTranspose2d(2 * width, translated, 4, stride=2, padding=1)
         self.last = nn.Sequential(nn.ReLU(), last, nn.Tanh())
 
     def forward(self, image: Tensor) -> Tensor:
@@ -168,8 +168,8 @@ def initialise(module: nn.Module) -> None:
 class Kind:
     """A translator architecture and the image sizes that it accepts."""
 
-    make: Callable[[int, int], nn.Module]
-    """Function of (channels, width) that builds the network."""
+    make: Callable[[int, int, int], nn.Module]
+    """Function of the channels of images, those of their translations, and the width; builds the network."""
 
     multiple: int
     """Number that must divide the height and width of an image."""

@@ -105,8 +105,9 @@ class Protocol:
         if isinstance(image, str | os.PathLike) and Path(image).suffix.lower() in UPLOADED:
             data = Path(image).read_bytes()
         else:
-            channels = next(iter(manifest.graphs.values())).inputs.get("image")
-            data = codec.encode_png(to_pixels(image, channels.size if channels else 3))
+            first = next(iter(manifest.graphs.values()))
+            source = manifest.graphs.get(direction or "", first).inputs.get("image")
+            data = codec.encode_png(to_pixels(image, source.size if source else 3))
         query = {"format": "npy"} | ({"direction": direction} if direction is not None else {})
         return Call(self.path("translate"), data, "application/octet-stream", query)
 

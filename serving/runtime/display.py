@@ -19,15 +19,28 @@ def describe(
         manifest: the artifact's manifest; None for networks in memory.
     """
     name = manifest.name if manifest else "of networks in memory"
-    first = next(iter(inputs.values()))
-    if "image" in first:
-        does = f"translates {', '.join(inputs)}: images (H, W, {first['image'].size}) of any size"
+    if all("image" in each for each in inputs.values()):
+        does = f"translates {_translations(inputs, manifest)} of any size"
     else:
         output = next(iter(manifest.graphs.values())).output if manifest else None
         shape = f" ({', '.join(map(str, output.shape[1:]))})" if output else ""
         does = f"samples {'vectors' if output and output.meaning == 'vector' else 'images'}{shape}"
     classes = [f"{len(labels)} classes: {', '.join(labels)}"] if labels else []
     return [name, does, *classes]
+
+
+def _translations(inputs: Mapping[str, Mapping[str, Tensor]], manifest: Manifest | None) -> str:
+    """Return the directions, with the channels of their images and translations."""
+    forms = {
+        name: (tensors["image"].size, manifest.graphs[name].output.size if manifest else None)
+        for name, tensors in inputs.items()
+    }
+    if len({size for form in forms.values() for size in form if size}) == 1:
+        return f"{', '.join(forms)}: images (H, W, {next(iter(forms.values()))[0]})"
+    return "; ".join(
+        f"{name}: images (H, W, {before})" + (f" to (H, W, {after})" if after else "")
+        for name, (before, after) in forms.items()
+    )
 
 
 def to_html(texts: Sequence[str], png: bytes) -> str:

@@ -138,7 +138,8 @@ class Pipeline:
         Args:
             image: a PIL image, a uint8 array (H, W) or (H, W, C), or the path of an image file, which is
                 translated to uint8 (H, W, C); a list of these, which is translated to a list; or a uint8
-                array (N, H, W, C) with the model's channels, which is translated to one of the same shape.
+                array (N, H, W, C) with the channels of the direction's source, which is translated to one
+                with the channels of its target.
             direction: `a2b` or `b2a`; by default the model's first direction.
 
         Raises:
@@ -227,7 +228,8 @@ class Pipeline:
             limits: for vectors, the values at the edges of the plot.
         """
         seen = self.look(graph, inputs)
-        side_by_side = np.stack(seen, 1).reshape(-1, *seen[0].shape[1:])
+        side_by_side = np.stack(np.broadcast_arrays(*seen), 1)  # grey is repeated beside colour
+        side_by_side = side_by_side.reshape(-1, *side_by_side.shape[2:])
         return sheets.picture(side_by_side, limits, columns * len(seen))
 
     def __enter__(self) -> Self:

@@ -126,9 +126,8 @@ def cycle(entry: CycleGAN, folder: Path, device: str) -> Step:
     judges = trainer.discriminators["a"], trainer.discriminators["b"]
     descent = adam(trainer.generators, entry.learning_rate, entry.betas)
     ascents = [adam(judge, entry.learning_rate, entry.betas) for judge in judges]
-    loaded = [
-        batches(folder / part, entry.scored_shape, entry.batch_size, device) for part in ("trainA", "trainB")
-    ]
+    shape = entry.scored_shape.a
+    loaded = [batches(folder / part, shape, entry.batch_size, device) for part in ("trainA", "trainB")]
 
     def against(scores: Tensor, target: float) -> Tensor:
         return F.mse_loss(scores, torch.full_like(scores, target))

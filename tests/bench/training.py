@@ -91,7 +91,7 @@ def contestants(kind: Kind, folder: Path, device: str, compiled: bool) -> Iterat
     """Yield the step of each loop for a model, on newly written images."""
     if kind.entry.task == "translate":
         for part in ("trainA", "trainB"):
-            write_pictures(folder / part, kind.entry.scored_shape, 16)
+            write_pictures(folder / part, kind.entry.scored_shape.a, 16)
         spec = f"unpaired:{folder}"
     else:
         write_pictures(folder, kind.entry.sample_shape, 512)

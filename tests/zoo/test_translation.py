@@ -12,9 +12,9 @@ def count(module: nn.Module) -> int:
 
 
 def test_sizes_are_the_papers():
-    assert count(ResNet(3, 64, 9)) == 11_378_179
-    assert count(ResNet(3, 64, 6)) == 7_837_699
-    assert count(UNet(3, 64, 8)) == 54_414_019
+    assert count(ResNet(3, 3, 64, 9)) == 11_378_179
+    assert count(ResNet(3, 3, 64, 6)) == 7_837_699
+    assert count(UNet(3, 3, 64, 8)) == 54_414_019
     assert count(PatchDiscriminator(3, 64, 3)) == 2_764_737
 
 
@@ -23,7 +23,7 @@ def test_work_is_the_papers():
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        ResNet(3, 64, 9)(torch.zeros(1, 3, 64, 64))
+        ResNet(3, 3, 64, 9)(torch.zeros(1, 3, 64, 64))
     macs = counter.get_total_flops() / 2 * 16
     assert macs == pytest.approx(49.55e9, rel=1e-3)
     transposed = 9 * (256 * 128 * 64**2 + 128 * 64 * 128**2)
@@ -33,7 +33,7 @@ def test_work_is_the_papers():
 @pytest.mark.parametrize("name", TRANSLATORS)
 def test_a_translator_keeps_the_size(name):
     kind = TRANSLATORS[name]
-    translator = kind.make(3, 4).eval()
+    translator = kind.make(3, 3, 4).eval()
     for height, width in ((kind.least, kind.least), (kind.least, 2 * kind.least + kind.multiple)):
         image = torch.rand(2, 3, height, width) * 2 - 1
         with torch.no_grad():
@@ -43,9 +43,16 @@ def test_a_translator_keeps_the_size(name):
 
 
 @pytest.mark.parametrize("name", ["resnet-6", "unet-32"])
+@pytest.mark.parametrize(("channels", "translated"), [(1, 3), (3, 1)])
+def test_a_translation_may_have_other_channels(name, channels, translated):
+    translator = TRANSLATORS[name].make(channels, translated, 4).eval()
+    assert translator(torch.zeros(2, channels, 32, 64)).shape == (2, translated, 32, 64)
+
+
+@pytest.mark.parametrize("name", ["resnet-6", "unet-32"])
 def test_what_is_beside_an_image_in_its_batch_does_not_change_it(name):
     torch.manual_seed(0)
-    translator = TRANSLATORS[name].make(3, 8).eval()
+    translator = TRANSLATORS[name].make(3, 3, 8).eval()
     images = torch.rand(3, 3, 32, 64) * 2 - 1
     with torch.no_grad():
         assert torch.allclose(translator(images)[1:2], translator(images[1:2]), atol=1e-5)
@@ -82,8 +89,9 @@ def test_a_patch_is_seventy_pixels():
 def test_crops_are_of_the_size_and_mirrored_half_the_time():
     torch.manual_seed(0)
     entry = CycleGAN(image_size=(24, 28), resize=1.25)
-    assert entry.sample_shape == (3, 30, 35)
-    assert entry.scored_shape == (3, 24, 28)
+    assert entry.sample_shape == ((3, 30, 35), (3, 30, 35))
+    assert entry.scored_shape == ((3, 24, 28), (3, 24, 28))
+    assert CycleGAN(channels_a=1).scored_shape == ((1, 256, 256), (3, 256, 256))
     columns = torch.arange(35.0).expand(200, 1, 30, 35)
     crops = entry.crop(columns)
     assert crops.shape == (200, 1, 24, 28)
@@ -107,7 +115,8 @@ def test_crops_are_of_the_size_and_mirrored_half_the_time():
         ("resize", float("nan")),
         ("learning_rate", float("inf")),
         ("width", 0),
-        ("channels", 0),
+        ("channels_a", 0),
+        ("channels_b", 0),
         ("learning_rate", 0.0),
     ],
 )
@@ -126,7 +135,7 @@ def test_a_discriminator_must_see_something():
 def test_weights_start_as_in_the_papers():
     torch.manual_seed(0)
     entry = CycleGAN(width=32)
-    for module in (*entry.make_translator().modules(), *entry.make_discriminator(3).modules()):
+    for module in (*entry.make_translator(3, 3).modules(), *entry.make_discriminator(3).modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
             assert not module.bias.any()

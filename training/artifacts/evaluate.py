@@ -1,6 +1,6 @@
 """Evaluation of an artifact's outputs against data; the scores are stored in its manifest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from serving.arrays import Array
@@ -17,6 +17,7 @@ from training.artifacts.model_card import describe, rows
 from training.evaluation.samples import Scorer, open_scorer
 from training.evaluation.translations import TranslationScorer, open_translation_scorer
 from training.loop.compute import device_named
+from zoo.entry import DomainShapes, SampleShape
 
 
 def evaluate(
@@ -50,7 +51,7 @@ def evaluate(
         raise UserError(f"n must be at least 1; got {n}")
     manifest = read_manifest(artifact)
     must_be_writable(artifact)
-    shape = _scored_shape(next(iter(manifest.graphs.values())))
+    shape = _scored_shape(manifest.graphs)
     pipeline = load(artifact, precision=precision)
     match manifest.task:
         case "sample":
@@ -104,15 +105,20 @@ def _keep(evaluation: Evaluation, artifact: Path, version: str) -> None:
     write_file(artifact / "README.md", card.encode())
 
 
-def _scored_shape(graph: Graph) -> tuple[int, ...]:
-    """Return the shape that the data are fitted to: (C, H, W) for images, (D,) for vectors."""
+def _scored_shape(graphs: Mapping[str, Graph]) -> SampleShape:
+    """Return the shape that the data are fitted to: (C, H, W) for images, (D,) for vectors.
+
+    Translations have the shapes of both domains.
+    """
+    direction, graph = next(iter(graphs.items()))
     match graph.output.shape[1:]:
         case [int(height), int(width), int(channels)]:
             return (channels, height, width)
         case [int(size)]:
             return (size,)
         case [_, _, int(channels)] if (sides := graph.inputs["image"].trained_size) is not None:
-            return (channels, *sides)
+            shapes = DomainShapes((graph.inputs["image"].size, *sides), (channels, *sides))
+            return DomainShapes(*reversed(shapes)) if direction == "b2a" else shapes
         case shape:
             raise UserError(f"outputs to score must be images or vectors of a known size; got {shape}")
 

@@ -51,13 +51,7 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
     must_be_replaceable(artifact)
     files = dict(zip(("a2b", "b2a"), weights, strict=False))
     read = {name: _read(file) for name, file in files.items()}
-    kinds = {(each.channels, each.width, each.blocks) for each in read.values()}
-    if len(kinds) > 1:
-        raise UserError(f"both files must have the same channels, width and blocks; got {sorted(kinds)}")
-    ((channels, width, blocks),) = kinds
-    # Nothing is trained. The entry only describes the architecture of the weights.
-    entry = CycleGAN(channels=channels, width=width, translator=_NAMES[blocks], image_size=(SIZE, SIZE))
-    example = _example(channels)
+    entry = _entry_of(read)
     return write_artifact(
         artifact,
         Exportable(
@@ -65,7 +59,7 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
             entry=entry,
             data="unknown",
             generators=nn.ModuleDict({name: each.network for name, each in read.items()}).eval(),
-            preview={name: {"image": example} for name in read},
+            preview={name: {"image": _example(each.channels[0])} for name, each in read.items()},
             columns=1,
         ),
         {
@@ -83,10 +77,42 @@ class Found(NamedTuple):
     """A generator read from a file."""
 
     network: ResNet
-    channels: int
+    channels: tuple[int, int]
+    """Channels of the images and of their translations."""
+
     width: int
     blocks: int
     sha256: str
+
+    def __str__(self) -> str:
+        before, after = self.channels
+        return f"{before} to {after} channels, width {self.width} and {self.blocks} blocks"
+
+
+def _entry_of(read: dict[str, Found]) -> CycleGAN:
+    """Return the entry of these generators; it describes their architecture, as nothing is trained.
+
+    Raises:
+        UserError: the generators do not fit each other.
+    """
+    # The generator from b to a has the channels of the other one in the opposite order.
+    kinds = {
+        (*found.channels[:: 1 if name == "a2b" else -1], found.width, found.blocks)
+        for name, found in read.items()
+    }
+    if len(kinds) > 1:
+        raise UserError(
+            "both files must have the same width and blocks, and the channels of opposite directions; got "
+            f"{', '.join(f'{name} of {found}' for name, found in read.items())}"
+        )
+    ((channels_a, channels_b, width, blocks),) = kinds
+    return CycleGAN(
+        channels_a=channels_a,
+        channels_b=channels_b,
+        width=width,
+        translator=_NAMES[blocks],
+        image_size=(SIZE, SIZE),
+    )
 
 
 def _read(file: Path) -> Found:
@@ -98,13 +124,15 @@ def _read(file: Path) -> Found:
             f"{file} must contain a resnet_9blocks or resnet_6blocks generator with reflection padding; got "
             f"convolutions at {', '.join(map(_named, layers)) or 'no layer'}"
         )
-    first, *_ = layers.values()
+    first, *_, last = layers.values()
     width, channels = first["weight"].shape[:2]
+    translated = len(last["weight"])
     with torch.device("meta"):
-        _load(file, ResNet(channels, width, blocks), layers)  # checks shapes without allocating memory
-    network = ResNet(channels, width, blocks)
+        # Checks shapes without allocating memory.
+        _load(file, ResNet(channels, translated, width, blocks), layers)
+    network = ResNet(channels, translated, width, blocks)
     _load(file, network, layers)
-    return Found(network, channels, width, blocks, hashlib.sha256(data).hexdigest())
+    return Found(network, (channels, translated), width, blocks, hashlib.sha256(data).hexdigest())
 
 
 def _places(blocks: int, second: int) -> list[Place]:

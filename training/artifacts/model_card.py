@@ -23,7 +23,8 @@ def describe(manifest: Manifest) -> str:
     """Return the artifact's README in Markdown."""
     pictures = "\n".join(f"![outputs of {name}]({name}.png)" for name in manifest.graphs)
     scores = "".join(_describe_scores(evaluation, manifest.task) for evaluation in manifest.metrics)
-    return f"# {manifest.name}\n\n{pictures}\n\n{_origin(manifest)}{scores}\n{_limits(manifest)}"
+    origin = _origin(manifest) + _classes(manifest)
+    return f"# {manifest.name}\n\n{pictures}\n\n{origin}{scores}\n{_limits(manifest)}"
 
 
 def _origin(manifest: Manifest) -> str:
@@ -44,6 +45,11 @@ def _origin(manifest: Manifest) -> str:
                 f"{training.seed}. Licence of the data: {manifest.licence}. {rest} To train a similar model:"
                 f"\n\n    {command(manifest, training)}\n"
             )
+
+
+def _classes(manifest: Manifest) -> str:
+    names = ", ".join(f"`{name}`" for name in manifest.labels)
+    return f"\nThe {len(manifest.labels)} classes are {names}.\n" if names else ""
 
 
 def _limits(manifest: Manifest) -> str:
@@ -69,8 +75,11 @@ def _limits(manifest: Manifest) -> str:
 
 def command(manifest: Manifest, training: Training) -> str:
     """Return the command that trains a similar model; it has only flags that differ from the defaults."""
+    used = manifest.hyperparameters
     try:
-        usual = dataclasses.asdict(registry.load(manifest.entry)().for_classes(len(manifest.labels)))
+        kind = registry.load(manifest.entry)
+        used = kind.present(used)
+        usual = dataclasses.asdict(kind().for_classes(len(manifest.labels)))
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
@@ -81,7 +90,7 @@ def command(manifest: Manifest, training: Training) -> str:
     }
     chosen |= {
         name: _plain(value)
-        for name, value in manifest.hyperparameters.items()
+        for name, value in used.items()
         if name not in usual or _plain(usual[name]) != _plain(value)
     }
     flags = (word for name, value in chosen.items() for word in _flag(name.replace("_", "-"), value))

@@ -19,7 +19,7 @@ from torch import Tensor
 from serving.arrays import Array
 from serving.errors import UserError
 from training.data.transforms import normalise
-from zoo.entry import Batch, DataKind
+from zoo.entry import Batch, DataKind, SampleShape
 
 SOURCES: dict[str, str] = {
     "glyphs": "training.data.glyphs:glyphs",
@@ -120,7 +120,7 @@ class Dataset(ABC):
         return self
 
 
-def open_data(spec: str, sample_shape: tuple[int, ...], seed: int) -> Dataset:
+def open_data(spec: str, sample_shape: SampleShape, seed: int) -> Dataset:
     """Open a dataset by `NAME` or `NAME:ARGUMENT`, with the sample shape of an entry.
 
     Raises:

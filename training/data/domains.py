@@ -1,19 +1,21 @@
-"""Datasets of two image domains: a folder for each domain, or files with a pair side by side."""
+"""Datasets of two image domains, unpaired or in pairs."""
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from serving.errors import UserError
 from training.data.dataset import Dataset, ShuffledDataset
-from training.data.image_folder import find_folder, read_dataset
-from training.data.image_source import Folder, ImageSource
-from training.data.splits import Part, split
+from training.data.image_folder import find_place, read_dataset, read_images
+from training.data.image_source import ImageSource, open_source
+from training.data.pairs import PairFiles, doubts, pairs_of
+from training.data.splits import Part, folders_of, split, split_domains
 from training.data.transforms import image_shape
-from zoo.entry import Batch, DataKind
+from zoo.entry import Batch, DataKind, DomainShapes, SampleShape
 
 
 class Domains(Dataset):
@@ -56,14 +58,26 @@ class Domains(Dataset):
 
 
 class Pairs(Dataset):
-    """Paired images. The images at the same index of `a` and `b` form a pair."""
+    """Paired images. The images at the same index of `a` and `b` form a pair.
+
+    Args:
+        both: the images of each pair, concatenated along the channels.
+        shapes: shapes of the images of both domains.
+        name: name of the dataset.
+        held_out: function that opens the held-out data.
+    """
 
     kind: DataKind = "pairs"
 
     def __init__(
-        self, both: ShuffledDataset, name: str, held_out: Callable[[], Dataset | None] | None = None
+        self,
+        both: ShuffledDataset,
+        shapes: DomainShapes,
+        name: str,
+        held_out: Callable[[], Dataset | None] | None = None,
     ) -> None:
         self.both, self.name, self._open_held_out = both, name, held_out
+        self._channels = [shape[0] for shape in shapes]
 
     @property
     def size(self) -> float:
@@ -77,7 +91,7 @@ class Pairs(Dataset):
 
     def batch(self, step: int, size: int) -> Batch:
         """Return `size` pairs: `a` and `b`, (N, C, H, W) each."""
-        a, b = self.both.batch(step, size)["real"].chunk(2, 1)
+        a, b = torch.split(self.both.batch(step, size)["real"], self._channels, 1)
         return {"a": a, "b": b}
 
     def to(self, device: torch.device) -> "Pairs":
@@ -87,7 +101,10 @@ class Pairs(Dataset):
 
 
 class ByDomain(Dataset):
-    """Labelled examples from a dataset of two domains. The domain is the class."""
+    """Labelled examples from a dataset of two domains. The domain is the class.
+
+    Where one domain is grey and the other one is not, grey is repeated over the channels.
+    """
 
     labels = ("a", "b")
 
@@ -115,7 +132,10 @@ class ByDomain(Dataset):
         `real` is (N, C, H, W). `label` is (N,), with 0 for a and 1 for b.
         """
         half = self.data.batch(step, math.ceil(size / 2))
-        real = torch.stack([half["a"], half["b"]], 1).flatten(0, 1)[:size]
+        a, b = half["a"], half["b"]
+        channels = max(a.shape[1], b.shape[1])
+        both = [images.expand(-1, channels, -1, -1) for images in (a, b)]
+        real = torch.stack(both, 1).flatten(0, 1)[:size]
         return {"real": real, "label": torch.arange(len(real), device=real.device) % 2}
 
     def to(self, device: torch.device) -> "ByDomain":
@@ -124,67 +144,109 @@ class ByDomain(Dataset):
         return self
 
 
-def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
-    """Read the folders `trainA` and `trainB`. If `testA` and `testB` exist, they are the held-out data.
+class Parts(NamedTuple):
+    """Parts of data of image files."""
+
+    train: list[Part]
+    """The part to train on, or one for each domain."""
+
+    held_out: list[Part]
+    """Those that are held out; empty if there are none."""
+
+    name: str
+    """Name of what is held out, such as `test`."""
+
+    abreast: int
+    """Number of images side by side in a file."""
+
+
+def parts_of(kind: DataKind, source: ImageSource) -> Parts:
+    """Return the parts of a source of examples, domains or pairs, by the folders of the images.
+
+    Pairs are in a folder for each domain, as domains are, or else side by side in each file.
 
     Raises:
-        UserError: a folder is missing or empty, or an image can't be read. The message names it.
+        UserError: the images of a domain are missing.
     """
-    shape = image_shape(sample_shape)
-    root = find_folder("unpaired", path)
+    if kind != "examples":
+        train, held_out = split_domains(source.images)
+        if train is not None:
+            held = [held_out.a, held_out.b] if held_out else []
+            return Parts([train.a, train.b], held, held_out.name if held_out else "", 1)
+    if kind == "domains":
+        raise UserError(
+            "unpaired needs images of both domains, in folders such as trainA and trainB, A and B, or "
+            f"A/train and B/train, in {source.place}; got "
+            f"{', '.join(folders_of(source.images)[:10]) or 'no folder'}"
+        )
+    part, other = split(source.images)
+    return Parts([part], [other] if other else [], other.name if other else "", 2 if kind == "pairs" else 1)
 
-    train, test = domain_folders(root)
-    name = f"unpaired:{root.resolve().name}"
-    held_out = partial(_read_domains, test, shape, f"{name}/test", seed) if test else None
-    return _read_domains(train, shape, name, seed, held_out)
+
+def unpaired(path: str, sample_shape: SampleShape, seed: int) -> Domains:
+    """Read the images of two domains, each in a folder, such as `trainA` and `trainB`, or `A` and `B`.
+
+    If there are held-out folders too, such as `testA` and `testB`, they are the held-out data.
+
+    Raises:
+        UserError: a domain is missing, or an image can't be read. The message names it.
+        OSError: the data can't be read.
+    """
+    place = find_place("unpaired", path)
+    source, name = open_source(place), f"unpaired:{place.resolve().name}"
+    parts = parts_of("domains", source)
+    read = partial(_read_domains, source, shapes=DomainShapes.of(sample_shape), seed=seed)
+    held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
+    return read(parts.train, name, held_out)
 
 
 def _read_domains(
-    folders: list[Path],
-    shape: tuple[int, int, int],
+    source: ImageSource,
+    parts: Sequence[Part],
     name: str,
-    seed: int,
     held_out: Callable[[], Dataset | None] | None = None,
+    *,
+    shapes: DomainShapes,
+    seed: int,
 ) -> Domains:
     # Use a different seed for each domain. Otherwise, domains of equal size would have the same order.
     a, b = (
-        read_dataset(Folder(folder), shape, f"{name}/{folder.name}", 2 * seed + number)
-        for number, folder in enumerate(folders)
+        read_dataset(source, image_shape(shape), f"{name}/{part.name}", 2 * seed + number, part=part)
+        for number, (part, shape) in enumerate(zip(parts, shapes, strict=True))
     )
     return Domains(a, b, name, held_out)
 
 
-def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the training folders of both domains, and the held-out folders if both exist.
+def paired(path: str, sample_shape: SampleShape, seed: int) -> Pairs:
+    """Read pairs of images: of equal names in two folders, as for `unpaired`, or side by side in one file.
+
+    In one file, a is on the left and b on the right. Folders such as `train` and `test` are the training set
+    and the held-out data.
 
     Raises:
-        UserError: a training folder is missing.
+        UserError: there are no pairs, or a file can't be read or halved. The message names the file.
+        OSError: the data can't be read.
     """
-    train, test = ([root / f"{part}{domain}" for domain in "AB"] for part in ("train", "test"))
-    if missing := [folder.name for folder in train if not folder.is_dir()]:
-        raise UserError(f"unpaired needs the folders trainA and trainB in {root}; {missing[0]} is missing")
-    return train, test if all(folder.is_dir() for folder in test) else []
+    place = find_place("paired", path)
+    source, name = open_source(place), f"paired:{place.resolve().name}"
+    parts = parts_of("pairs", source)
+    read = partial(_read_pairs, source, shapes=DomainShapes.of(sample_shape), seed=seed)
+    held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
+    return read(parts.train, name, held_out)
 
 
-def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
-    """Read image files that contain a pair side by side, with a on the left and b on the right.
-
-    If the folder has the subfolders `train` and `test` (or `val` and the like), `train` is the training set
-    and the other is the held-out data.
-
-    Raises:
-        UserError: there are no images, or a file can't be read or halved. The message names the file.
-    """
-    shape = image_shape(sample_shape)
-    root = find_folder("paired", path)
-    name = f"paired:{root.resolve().name}"
-
-    source = Folder(root)
-    train, held_out = split(source.images)
-    both = read_dataset(source, shape, name, seed, part=train, abreast=2)
-    return Pairs(both, name, held_out and partial(_read_pairs, source, held_out, shape, name, seed))
-
-
-def _read_pairs(source: ImageSource, part: Part, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
-    name = f"{name}/{part.name}"
-    return Pairs(read_dataset(source, shape, name, seed, part=part, abreast=2), name)
+def _read_pairs(
+    source: ImageSource,
+    parts: Sequence[Part],
+    name: str,
+    held_out: Callable[[], Dataset | None] | None = None,
+    *,
+    shapes: DomainShapes,
+    seed: int,
+) -> Pairs:
+    found = pairs_of(source, parts)
+    for doubt in doubts(source, found):
+        message = f"{name}: {doubt}"
+        print(f"warning: {message}", file=sys.stderr)
+    both = ShuffledDataset(read_images(PairFiles(source, found, shapes)), name=name, seed=seed)
+    return Pairs(both, shapes, name, held_out)

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from serving.arrays import Pixels
 from serving.errors import UserError
 from serving.imaging.files import decode_file
 from serving.system.cpu import cores
@@ -65,7 +63,6 @@ def read_dataset(
     *,
     part: Part | None = None,
     classes: Classes | None = None,
-    abreast: int = 1,
     held_out: Callable[[], Dataset] | None = None,
 ) -> ShuffledDataset:
     """Return a dataset of the images of a source.
@@ -77,7 +74,6 @@ def read_dataset(
         seed: seed of the order.
         part: the part of the source; by default all of it.
         classes: classes of the images; by default they have none.
-        abreast: number of images of equal width, side by side, in a file.
         held_out: function that opens the held-out data.
 
     Raises:
@@ -85,25 +81,13 @@ def read_dataset(
     """
     images = source.images if part is None else part.images
     return ShuffledDataset(
-        read_images(ImageFiles(source, images, shape, abreast)),
+        read_images(ImageFiles(source, images, shape)),
         None if classes is None else torch.tensor([classes.of[image] for image in images]),
         name=name,
         seed=seed,
         labels=() if classes is None else classes.names,
         held_out=held_out,
     )
-
-
-def find_folder(source: str, path: str) -> Path:
-    """Return the folder named by the argument of a spec.
-
-    Raises:
-        UserError: the argument is empty, or the folder does not exist.
-    """
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise UserError(f"{source} needs an existing folder, {source}:PATH; got {path or 'no path'}")
-    return root
 
 
 def find_place(source: str, path: str) -> Path:
@@ -120,29 +104,15 @@ def find_place(source: str, path: str) -> Path:
     return place
 
 
-def decode_abreast(data: bytes, path: Path, channels: int, abreast: int) -> Pixels:
-    """Decode a file of images of equal width, side by side: pixels (abreast, H, W, channels).
-
-    Raises:
-        UserError: the file can't be decoded, or its width can't be divided. The message has the path.
-    """
-    pixels = decode_file(data, channels, path)
-    if pixels.shape[1] % abreast:
-        text = f"the width must be a multiple of {abreast}; got {pixels.shape[1]} pixels"
-        raise UserError(f"{path}: {text}")
-    return np.stack(np.split(pixels, abreast, 1))
-
-
 def read_images(files: "ImageFiles") -> Examples:
-    """Read image files, cropped and resized: uint8 (N, abreast * C, H, W).
+    """Read image files, cropped and resized: uint8 (N, C, H, W).
 
     If the images do not fit in memory, each file is read on request instead.
 
     Raises:
         UserError: a file can't be read. The message names the file.
     """
-    place, shape = files.source.place, files.shape
-    whole = (len(files), files.abreast * shape[0], *shape[1:])
+    place, whole = files.source.place, (len(files), *files.shape)
     if math.prod(whole) >= available_memory(CPU):
         wanted = math.prod(whole) / 2**30
         message = f"{place}: {wanted:.1f} GiB of images exceed the memory for data; they are read on request"
@@ -164,16 +134,14 @@ class ImageFiles:
     nbytes = math.inf
     device = CPU
 
-    def __init__(
-        self, source: ImageSource, images: Sequence[str], shape: tuple[int, int, int], abreast: int
-    ) -> None:
-        self.source, self.images, self.shape, self.abreast = source, images, shape, abreast
+    def __init__(self, source: ImageSource, images: Sequence[str], shape: tuple[int, int, int]) -> None:
+        self.source, self.images, self.shape = source, images, shape
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, places: Tensor) -> Tensor:
-        """Read images: uint8 (n, abreast * C, H, W).
+        """Read images: uint8 (n, C, H, W).
 
         Raises:
             UserError: a file can't be read. The message names the file.
@@ -181,12 +149,10 @@ class ImageFiles:
         return torch.stack([self.read(int(place)) for place in places])
 
     def read(self, place: int) -> Tensor:
-        """Read one file: uint8 (abreast * C, H, W)."""
+        """Read one file: uint8 (C, H, W)."""
         name = self.images[place]
-        pixels = torch.tensor(
-            decode_abreast(self.source.read(name), self.source.path(name), self.shape[0], self.abreast)
-        )
-        return fit(pixels.permute(0, 3, 1, 2), self.shape).flatten(0, 1)
+        pixels = decode_file(self.source.read(name), self.shape[0], self.source.path(name))
+        return fit(torch.tensor(pixels).permute(2, 0, 1)[None], self.shape)[0]
 
     def to(self, device: torch.device) -> "ImageFiles":
         """Return the object unchanged. The files are always read to the CPU."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from serving.errors import UserError
 from training.data.dataset import Dataset
 from training.data.glyphs import CHARACTERS, Glyphs, glyphs
-from zoo.entry import Batch, DataKind
+from zoo.entry import Batch, DataKind, DomainShapes, SampleShape
 
 PAPER, INK = (0.95, 0.85, 0.70), (0.15, 0.10, 0.40)
 """RGB values, from 0 to 1, that replace black (PAPER) and white (INK)."""
@@ -31,7 +31,7 @@ class StyledGlyphs(Dataset):
         self.licence = a.licence
 
     def batch(self, step: int, size: int) -> Batch:
-        """Generate `size` examples of each domain: `a` and `b`, (N, 3, H, W) in [-1, 1]."""
+        """Generate `size` examples of each domain in [-1, 1]: `a`, (N, C, H, W), and `b`, (N, 3, H, W)."""
         a = self.a.batch(step, size)["real"]
         return {"a": a, "b": restyle(a if self.kind == "pairs" else self.b.batch(step, size)["real"])}
 
@@ -41,7 +41,7 @@ class StyledGlyphs(Dataset):
         return StyledGlyphs(held_out, held_out, f"{self.name}/held-out", "pairs")
 
 
-def glyphs_style(argument: str, sample_shape: tuple[int, ...], seed: int) -> StyledGlyphs:
+def glyphs_style(argument: str, sample_shape: SampleShape, seed: int) -> StyledGlyphs:
     """Open an unpaired dataset of the characters in the argument, plain and restyled.
 
     The default is the ten digits.
@@ -49,7 +49,7 @@ def glyphs_style(argument: str, sample_shape: tuple[int, ...], seed: int) -> Sty
     return _styled_glyphs("glyphs-style", argument, sample_shape, seed, "domains")
 
 
-def glyphs_pairs(argument: str, sample_shape: tuple[int, ...], seed: int) -> StyledGlyphs:
+def glyphs_pairs(argument: str, sample_shape: SampleShape, seed: int) -> StyledGlyphs:
     """Open a paired dataset of the characters in the argument, plain and restyled.
 
     The default is the ten digits.
@@ -58,17 +58,19 @@ def glyphs_pairs(argument: str, sample_shape: tuple[int, ...], seed: int) -> Sty
 
 
 def _styled_glyphs(
-    source: str, argument: str, sample_shape: tuple[int, ...], seed: int, kind: DataKind
+    source: str, argument: str, sample_shape: SampleShape, seed: int, kind: DataKind
 ) -> StyledGlyphs:
-    if sample_shape[:-2] != (3,):
-        raise UserError(f"{source} needs an entry for colour images, (3, H, W); got {sample_shape}")
-    a = glyphs(argument, sample_shape, seed)
+    shapes = DomainShapes.of(sample_shape)
+    if shapes.b[:-2] != (3,):
+        raise UserError(f"{source} needs an entry for colour images in domain b, (3, H, W); got {shapes.b}")
+    a = glyphs(argument, shapes.a, seed)
     b = Glyphs(argument or CHARACTERS, a.shape, seed, stream=(2,))
     return StyledGlyphs(a, b, f"{source}:{argument}" if argument else source, kind)
 
 
 def restyle(images: Tensor) -> Tensor:
-    """Apply the style to images (N, 3, H, W) in [-1, 1]. The result is quantised to 8 bits."""
+    """Apply the style to grey images (N, 1 or 3, H, W) in [-1, 1]: (N, 3, H, W), quantised to 8 bits."""
+    images = images.expand(-1, 3, -1, -1)
     return _levels(_lean(images * _contrast(images) + _ground(images), 1))
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from serving.errors import UserError
+from zoo.entry import DomainShapes, SampleShape
 
 
 def normalise(real: Tensor) -> Tensor:
@@ -17,12 +18,13 @@ def normalise(real: Tensor) -> Tensor:
     return real.float().div_(torch.full((), 127.5, device=real.device)).sub_(1)
 
 
-def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
+def image_shape(sample_shape: SampleShape) -> tuple[int, int, int]:
     """Return a sample shape as (channels, height, width), for images of 1 or 3 channels.
 
     Raises:
         UserError: the shape is not an image's, or has another number of channels.
     """
+    _must_be_one(sample_shape)
     if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
         raise UserError(
             f"the data need an entry for images of 1 or 3 channels; got samples of {sample_shape}"
@@ -31,29 +33,46 @@ def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def vector_size(sample_shape: tuple[int, ...], size: int) -> None:
+def vector_size(sample_shape: SampleShape, size: int) -> None:
     """Check that a sample shape is that of the dataset's vectors.
 
     Raises:
         UserError: the shape is an image's, or has another size.
     """
+    _must_be_one(sample_shape)
     if sample_shape != (size,):
         raise UserError(
             f"the data need an entry for vectors of {size} numbers; got samples of {sample_shape}"
         )
 
 
-def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Crop and resize uint8 images (N, C, H, W) to a shape (channels, height, width).
+def _must_be_one(sample_shape: SampleShape) -> None:
+    if isinstance(sample_shape, DomainShapes):
+        raise UserError(
+            "translators need data of two domains; these are single examples; use data such as "
+            "unpaired:PATH, paired:PATH or glyphs-style"
+        )
 
-    The largest centred crop with the target aspect ratio is resized (bicubic, antialiased). Colour is
-    converted to grey by the luma of ITU-R 601. Grey is repeated over the channels for colour.
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Convert uint8 images (N, C, H, W) to 1 or 3 channels.
+
+    Colour is converted to grey by the luma of ITU-R 601. Grey is repeated over the channels for colour.
     """
-    channels, height, width = shape
     if images.shape[1] == 3 and channels == 1:
         luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
         images = (images * luma).sum(1, keepdim=True).round().to(torch.uint8)
-    images = images.expand(-1, channels, -1, -1)
+    return images.expand(-1, channels, -1, -1)
+
+
+def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Crop and resize uint8 images (N, C, H, W) to a shape (channels, height, width).
+
+    The largest centred crop with the target aspect ratio is resized (bicubic, antialiased), in the channels
+    of `with_channels`.
+    """
+    channels, height, width = shape
+    images = with_channels(images, channels)
     scale = min(images.shape[2] / height, images.shape[3] / width)
     crop = (max(1, math.floor(height * scale)), max(1, math.floor(width * scale)))
     top, left = (images.shape[2] - crop[0]) // 2, (images.shape[3] - crop[1]) // 2

@@ -3,29 +3,31 @@
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
 
 from serving.errors import UserError
+from serving.imaging.files import decode_file
 from serving.system.progress import progress
 from training.data.classes import classes_of
 from training.data.dataset import Dataset, open_data, read
-from training.data.domains import domain_folders
-from training.data.image_folder import decode_abreast, find_folder, find_place
-from training.data.image_source import Folder, ImageSource, open_source
-from training.data.splits import Part, split
+from training.data.domains import parts_of
+from training.data.image_folder import find_place
+from training.data.image_source import ImageSource, open_source
+from training.data.pairs import doubts, halves, pairs_of
+from training.data.splits import Part
 from zoo.entry import DataKind
 
-FILES: dict[str, tuple[DataKind, int, int]] = {
-    "folder": ("examples", 1, 64),
-    "unpaired": ("domains", 1, 256),
-    "paired": ("pairs", 2, 256),
+FILES: dict[str, tuple[DataKind, int]] = {
+    "folder": ("examples", 64),
+    "unpaired": ("domains", 256),
+    "paired": ("pairs", 256),
 }
-"""Datasets of files: kind, number of images in a file, and default image size of the entries."""
+"""Datasets of files: kind, and default image size of the entries."""
 
 VECTORS = {"gaussian2d": 2, "ring8": 2, "grid25": 2, "mixture16": 16}
 """Datasets of vectors, with the size of a vector."""
@@ -79,68 +81,55 @@ class Findings:
             )
 
 
-Open = Callable[[Path], ImageSource]
-
-
 class Look:
-    """Sizes, modes, classes and errors of image files."""
+    """Sizes, modes and errors of the image files of a source."""
 
-    def __init__(self, abreast: int) -> None:
-        self.abreast = abreast
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.modes: Counter[str] = Counter()
-        self.skipped: Counter[str] = Counter()
         self.classes: dict[str, int | None] = {}
         self.bad: list[str] = []
+        self.warnings: list[str] = []
 
-    def split(self, open_: Open, place: Path) -> tuple[dict[str, int], dict[str, int]]:
-        """Read every image of a place, and return the numbers of usable images, by part.
+    def counts(self, parts: Sequence[Part], abreast: int) -> dict[str, int]:
+        """Read every image of some parts, and return the numbers of usable images, by folder."""
+        place = self.source.place.resolve().name
+        return {part.root.rstrip("/") or place: self._through(part, abreast) for part in parts}
 
-        Returns:
-            The numbers of the part to train on, and of the part that is held out.
-        """
-        source = self._open(open_, place)
-        if source is None:
-            return {place.resolve().name: 0}, {}
-        train, held_out = split(source.images)
-        try:
-            if classes := classes_of(source, train):
+    def look_at_classes(self, part: Part) -> None:
+        """Count the images of each class."""
+        with self._noted():
+            if classes := classes_of(self.source, part):
                 self.classes = dict(zip(classes.names, classes.counts(), strict=True))
-        except UserError as error:
-            self.bad.append(str(error))
-        counts = {train.name or place.resolve().name: self._through(source, train)}
-        return counts, {held_out.name: self._through(source, held_out)} if held_out else {}
 
-    def all(self, folder: Path) -> int:
-        """Read every image below a folder and return the number of usable images."""
-        source = self._open(Folder, folder)
-        return 0 if source is None else self._through(source, Part("", source.images))
+    def look_at_pairs(self, parts: Sequence[Part]) -> None:
+        """Note what is doubtful about pairs."""
+        with self._noted():
+            self.warnings += doubts(self.source, pairs_of(self.source, parts))
 
-    def _open(self, open_: Open, place: Path) -> ImageSource | None:
-        """Open a source, or note why it has no images."""
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note an error among the bad files, in place of raising it."""
         try:
-            source = open_(place)
-        except UserError as error:
+            yield
+        except (UserError, OSError) as error:
             self.bad.append(str(error))
-            return None
-        self.skipped += source.skipped
-        return source
 
-    def _through(self, source: ImageSource, part: Part) -> int:
+    def _through(self, part: Part, abreast: int) -> int:
         """Read the images of a part and return the number of usable ones."""
         before = self.sizes.total()
-        with progress(len(part.images), f"reading {source.path(part.root)}", "images") as advance:
+        with progress(len(part.images), f"reading {self.source.path(part.root)}", "images") as advance:
             for name in part.images:
-                try:
-                    self._at(source, name)
-                except (UserError, OSError) as error:
-                    self.bad.append(str(error))
+                with self._noted():
+                    self._at(name, abreast)
                 advance()
         return self.sizes.total() - before
 
-    def _at(self, source: ImageSource, name: str) -> None:
-        data = source.read(name)
-        _, height, width, _ = decode_abreast(data, source.path(name), 3, self.abreast).shape
+    def _at(self, name: str, abreast: int) -> None:
+        data, path = self.source.read(name), self.source.path(name)
+        pixels = decode_file(data, 3, path)
+        height, width = (halves(pixels, path)[0] if abreast == 2 else pixels).shape[:2]
         with Image.open(io.BytesIO(data)) as image:
             self.modes[image.mode] += 1
         self.sizes[width, height] += 1
@@ -165,26 +154,26 @@ def validate(spec: str, image_size: int | None = None) -> Findings:
 
 
 def _of_files(source: str, path: str, image_size: int | None) -> Findings:
-    kind, abreast, usual = FILES[source]
-    look, examples, held_out = Look(abreast), dict[str, int](), dict[str, int]()
-    if source == "unpaired":
-        root = find_folder(source, path)
-        for folders, counts in zip(domain_folders(root), (examples, held_out), strict=True):
-            counts |= {folder.name: look.all(folder) for folder in folders}
-    else:
-        find, open_ = (find_place, open_source) if source == "folder" else (find_folder, Folder)
-        examples, held_out = look.split(open_, root := find(source, path))
+    kind, usual = FILES[source]
+    place = find_place(source, path)
+    look = Look(open_source(place))
+    parts = parts_of(kind, look.source)
+    if kind == "examples":
+        look.look_at_classes(*parts.train)
+    for pairs in (parts.train, parts.held_out) if kind == "pairs" else ():
+        look.look_at_pairs(pairs)
+    examples, held_out = (look.counts(some, parts.abreast) for some in (parts.train, parts.held_out))
     return Findings(
-        data=f"{source}:{root.resolve().name}",
+        data=f"{source}:{place.resolve().name}",
         kind=kind,
         examples=examples,
         held_out=held_out,
         classes=look.classes,
         sizes={f"{width}x{height}": count for (width, height), count in look.sizes.most_common()},
         modes=dict(look.modes.most_common()),
-        skipped=dict(look.skipped.most_common()),
+        skipped=dict(look.source.skipped.most_common()),
         bad=look.bad,
-        warnings=[*_few(examples), *_unlike(look, image_size or usual)],
+        warnings=[*look.warnings, *_few(examples), *_unlike(look, image_size or usual)],
     )
 
 

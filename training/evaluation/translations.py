@@ -18,9 +18,11 @@ from serving.runtime.pipeline import BACK, Pipeline
 from serving.system.progress import progress
 from training.data.dataset import Dataset, open_data, read
 from training.data.domains import ByDomain
+from training.data.transforms import with_channels
 from training.evaluation import metrics
 from training.evaluation.features import Extractor, open_extractor
 from training.graphs.pixels import as_served
+from zoo.entry import DomainShapes, SampleShape
 
 ENDS = {"a2b": ("a", "b"), "b2a": ("b", "a")}
 """Source and target domain of each direction."""
@@ -60,13 +62,13 @@ class TranslationScorer(Protocol):
 
 
 def open_translation_scorer(
-    spec: str, shape: tuple[int, ...], n: int, features: str, device: torch.device
+    spec: str, shape: SampleShape, n: int, features: str, device: torch.device
 ) -> TranslationScorer:
     """Open a scorer of translations between the two domains of a dataset.
 
     Args:
         spec: the dataset, as for a run. Its held-out images are translated, if there are any.
-        shape: shape of an image, (C, H, W).
+        shape: shapes of the images of both domains, or one shape for both, (C, H, W).
         n: maximum number of images of each domain to translate.
         features: the extractor for unpaired data, as in `open_extractor`.
         device: device of the extractor.
@@ -83,14 +85,16 @@ def open_translation_scorer(
     held_out = data.held_out() or data
     if held_out.kind == "pairs":
         return TruthScorer(held_out, n)
-    return DomainScorer(data, open_extractor(features, ByDomain(data), shape, device), n)
+    widest = max(DomainShapes.of(shape))  # by the channels, which come first
+    return DomainScorer(data, open_extractor(features, ByDomain(data), widest, device), n)
 
 
 class TruthScorer:
     """Scorer of translations against the ground truth of paired data.
 
-    The controls are the untranslated source, and the source after the best affine colour transform. The
-    images are read again at each call, in small batches, because they may not fit in memory.
+    The controls are the untranslated source, in the channels of the target, and the source after the best
+    affine colour transform. The images are read again at each call, in small batches, because they may not
+    fit in memory.
     """
 
     headline, reference = "l1", 0.0
@@ -103,7 +107,9 @@ class TruthScorer:
         for direction in ENDS:
             ends = partial(self._ends, direction)
             recolour = metrics.best_recolouring((_unit(source), _unit(truth)) for source, truth in ends())
-            plain = _averaged(metrics.likeness(_unit(source), _unit(truth)) for source, truth in ends())
+            plain = _averaged(
+                metrics.likeness(_unit(_like(source, truth)), _unit(truth)) for source, truth in ends()
+            )
             dyed = _averaged(metrics.likeness(recolour(_unit(it)), _unit(truth)) for it, truth in ends())
             self.controls["untranslated"] |= _named(direction, plain)
             self.controls["recoloured"] |= _named(direction, dyed)
@@ -145,8 +151,9 @@ class TruthScorer:
 class DomainScorer:
     """Scorer of translations against the target domain, in the features of an extractor.
 
-    The controls are the untranslated source and held-out images of the target domain. A useful translation
-    scores better than the untranslated source.
+    The controls are the untranslated source, in the channels of the target, and held-out images of the target
+    domain. A useful translation scores better than the untranslated source. If only one domain is grey, the
+    extractor gets its images repeated over the channels of the other one.
     """
 
     headline = "frechet"
@@ -167,10 +174,12 @@ class DomainScorer:
             both = _images(data, 2 * self.samples)
             known = {domain: images[: self.samples] for domain, images in both.items()}
             self.sources = {domain: images[self.samples :] for domain, images in both.items()}
+        self.channels = max(images.shape[3] for images in known.values())
         self.targets = {"a2b": self._see(known["b"]), "b2a": self._see(known["a"])}
         self.controls: dict[str, Scores] = {"untranslated": {}, "real": {}}
         for direction, (source, target) in ENDS.items():
-            self.controls["untranslated"] |= self._compare(direction, self.sources[source])
+            untranslated = _like(self.sources[source], self.sources[target])
+            self.controls["untranslated"] |= self._compare(direction, untranslated)
             self.controls["real"] |= self._compare(direction, self.sources[target])
         self.reference = _mean(self.controls["real"], self.headline)
 
@@ -209,7 +218,7 @@ class DomainScorer:
 
     def _see(self, images: Array) -> Tensor:
         parts = torch.split(torch.from_numpy(images).permute(0, 3, 1, 2), CHUNK)
-        return torch.cat([self.extractor(part).features for part in parts])
+        return torch.cat([self.extractor(with_channels(part, self.channels)).features for part in parts])
 
 
 CHUNK = 16
@@ -257,6 +266,13 @@ def _images(data: Dataset, n: int) -> dict[str, Array]:
     """Read n images of each domain: `a` and `b`, uint8 (N, H, W, C) each."""
     parts = [{domain: as_served(batch[domain]) for domain in ("a", "b")} for batch in read(data, n)]
     return {domain: np.concatenate([part[domain] for part in parts]) for domain in ("a", "b")}
+
+
+def _like(images: Array, others: Array) -> Array:
+    """Return images, uint8 (N, H, W, C), in the channels of others, as `with_channels` converts them."""
+    converted = with_channels(torch.from_numpy(images).permute(0, 3, 1, 2), others.shape[3])
+    same: Array = converted.permute(0, 2, 3, 1).numpy()
+    return same
 
 
 def _unit(images: Array) -> Tensor:

@@ -244,7 +244,7 @@ def _parse(data: bytes, folder: Path) -> RunConfig:
     known = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     fields = create_model("Fields", __config__=known, hyperparameters=(kind, ...), run=(TrainConfig, ...))
     run = {RENAMED.get(name, name): value for name, value in stored.run.items() if name != "out"}
-    content = json.dumps({"hyperparameters": stored.hyperparameters, "run": run})
+    content = json.dumps({"hyperparameters": kind.present(stored.hyperparameters), "run": run})
     made: Any = fields.model_validate_json(content)
     return RunConfig(
         name=stored.entry,

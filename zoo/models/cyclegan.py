@@ -24,7 +24,7 @@ class CycleGAN(TranslationEntry):
 
     identity_weight: float = 5.0
     """Weight of the identity loss: the L1 distance between an image of the target domain and its translation.
-    0 skips its computation."""
+    0 leaves it out, and so do domains of different channels, as no translator takes images of its target."""
 
     pool_size: int = 50
     """Number of earlier fakes of each domain in the image pool of the discriminators."""
@@ -51,10 +51,10 @@ class CycleTrainer(Trainer):
 
     def __init__(self, entry: CycleGAN, device: torch.device | str) -> None:
         self.entry = entry
-        self.a2b = entry.make_translator().to(device)
-        self.b2a = entry.make_translator().to(device)
-        self.discriminator_a = entry.make_discriminator(entry.channels).to(device)
-        self.discriminator_b = entry.make_discriminator(entry.channels).to(device)
+        self.a2b = entry.make_translator(entry.channels_a, entry.channels_b).to(device)
+        self.b2a = entry.make_translator(entry.channels_b, entry.channels_a).to(device)
+        self.discriminator_a = entry.make_discriminator(entry.channels_a).to(device)
+        self.discriminator_b = entry.make_discriminator(entry.channels_b).to(device)
         self.generators = nn.ModuleDict({"a2b": self.a2b, "b2a": self.b2a})
         self.discriminators = nn.ModuleDict({"a": self.discriminator_a, "b": self.discriminator_b})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
@@ -62,6 +62,8 @@ class CycleTrainer(Trainer):
             "discriminators": entry.make_optimizer(self.discriminators),
         }
         self.pool_a, self.pool_b = ImagePool(entry.pool_size), ImagePool(entry.pool_size)
+        has_identity = entry.identity_weight and entry.channels_a == entry.channels_b
+        self._further_loss = self._identity_loss if has_identity else _no_loss
 
     def inputs(self, batch: Batch) -> Inputs:
         """Return centre crops of each domain as the inputs of its translator."""
@@ -83,12 +85,12 @@ class CycleTrainer(Trainer):
                 self.discriminator_a(fake_a), 1
             )
             cycle = F.l1_loss(self.b2a(fake_b), a) + F.l1_loss(self.a2b(fake_a), b)
-            loss = adversarial + entry.cycle_weight * cycle
-            if entry.identity_weight:
-                identity = F.l1_loss(self.b2a(a), a) + F.l1_loss(self.a2b(b), b)
-                loss = loss + entry.identity_weight * identity
+            loss = adversarial + entry.cycle_weight * cycle + self._further_loss(a, b)
             descend(loss, self.optimizers["generators"])
         return {"generator_loss": adversarial.detach(), "cycle_loss": cycle.detach()}
+
+    def _identity_loss(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.entry.identity_weight * (F.l1_loss(self.b2a(a), a) + F.l1_loss(self.a2b(b), b))
 
     def _update_discriminators(
         self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor
@@ -110,10 +112,15 @@ class CycleTrainer(Trainer):
         Raises:
             ValueError: an image does not have the shape of a crop.
         """
-        for name, pool in (("pool_a", self.pool_a), ("pool_b", self.pool_b)):
+        pools = {"pool_a": self.pool_a, "pool_b": self.pool_b}
+        for (name, pool), shape in zip(pools.items(), self.entry.scored_shape, strict=True):
             pool.images = [image.to(next(self.a2b.parameters())) for image in state[name]]
-            if any(image.shape != self.entry.scored_shape for image in pool.images):
-                raise ValueError(f"images of {name} must have the shape {self.entry.scored_shape}")
+            if any(image.shape != shape for image in pool.images):
+                raise ValueError(f"images of {name} must have the shape {shape}")
+
+
+def _no_loss(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_zeros(())
 
 
 class ImagePool:

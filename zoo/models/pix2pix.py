@@ -14,12 +14,17 @@ from zoo.objectives import OBJECTIVES, Objective
 from zoo.translation import TranslationEntry
 from zoo.translators import TranslatorName
 
+Direction = Literal["a2b", "b2a"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pix2Pix(TranslationEntry):
-    """Paired image-to-image translation from domain a to domain b (Isola et al. 2017)."""
+    """Paired image-to-image translation from one domain to the other (Isola et al. 2017)."""
 
     learns_from: ClassVar[DataKind] = "pairs"
+
+    direction: Direction = "a2b"
+    """Direction to learn: a2b, from the left or first image of a pair to the other, or b2a."""
 
     translator: TranslatorName = "unet-256"
 
@@ -41,39 +46,43 @@ class Pix2Pix(TranslationEntry):
 class PairTrainer(Trainer):
     """Trainer that updates a discriminator of image pairs and then a translator.
 
-    `a2b` maps images of domain a, (N, C, H, W) in [-1, 1], to domain b. The discriminator takes the images of
-    both domains, concatenated along the channels. Source: Isola et al. 2017, section 3.
+    The translator maps images of its source domain, (N, C, H, W) in [-1, 1], to its target domain; its name
+    is the direction. The discriminator takes the images of both domains, concatenated along the channels.
+    Source: Isola et al. 2017, section 3.
     """
 
     def __init__(self, entry: Pix2Pix, device: torch.device | str) -> None:
         self.entry = entry
-        self.a2b = entry.make_translator().to(device)
-        self.discriminator = entry.make_discriminator(2 * entry.channels).to(device)
+        self.source, self.target = entry.direction.split("2")
+        channels = {"a": entry.channels_a, "b": entry.channels_b}
+        self.channels = [channels[self.source], channels[self.target]]
+        self.translator = entry.make_translator(*self.channels).to(device)
+        self.discriminator = entry.make_discriminator(sum(self.channels)).to(device)
         self.objective: Objective = OBJECTIVES[entry.objective]
-        self.generators = nn.ModuleDict({"a2b": self.a2b})
+        self.generators = nn.ModuleDict({entry.direction: self.translator})
         self.discriminators = nn.ModuleDict({"discriminator": self.discriminator})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "generator": entry.make_optimizer(self.a2b),
+            "generator": entry.make_optimizer(self.translator),
             "discriminator": entry.make_optimizer(self.discriminator),
         }
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Return centre crops of domain a as the translator's input."""
-        return {"a2b": {"image": self.entry.center(batch["a"])}}
+        """Return centre crops of the source domain as the translator's input."""
+        return {self.entry.direction: {"image": self.entry.center(batch[self.source])}}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Update the discriminator, then the translator."""
         # The same crop for both images of a pair, which are aligned pixel by pixel.
-        real = self.entry.crop(torch.cat([batch["a"], batch["b"]], 1))
-        a, b = real.chunk(2, 1)
-        translated = self.a2b(a)
-        fake = torch.cat([a, translated], 1)
+        real = self.entry.crop(torch.cat([batch[self.source], batch[self.target]], 1))
+        source, target = torch.split(real, self.channels, 1)
+        translated = self.translator(source)
+        fake = torch.cat([source, translated], 1)
         # Halved to slow the discriminator down relative to the translator (section 3.3).
         loss = self.objective.discriminator(self.discriminator(real), self.discriminator(fake.detach())) / 2
         descend(loss, self.optimizers["discriminator"])
         with frozen(self.discriminator):
             adversarial = self.objective.generator(self.discriminator(fake), lambda: self.discriminator(real))
-            distance = F.l1_loss(translated, b)
+            distance = F.l1_loss(translated, target)
             descend(adversarial + self.entry.distance_weight * distance, self.optimizers["generator"])
         return {
             "generator_loss": adversarial.detach(),

@@ -26,7 +26,8 @@ export function sizeOf(model) {
   const { output, inputs } = generator(model);
   if (drawsVectors(model)) return `${output.shape[1]}-dimensional vectors`;
   const [height, width] = inputs.image?.trained_size ?? output.shape.slice(1, 3);
-  return `${width}×${height} ${output.shape[3] === 1 ? "greyscale" : "RGB"}`;
+  const colours = new Set([inputs.image ?? output, output].map(({ shape }) => (shape[3] === 1 ? "greyscale" : "RGB")));
+  return `${width}×${height} ${[...colours].join(" to ")}`;
 }
 
 /** Return a call to a model, with the version that the page has loaded. */

@@ -47,7 +47,9 @@ function seedOf(said, changed) {
 
 function classOf(model, said, changed) {
   const each = make("option", { value: EACH_IN_TURN }, "all classes in turn");
-  const select = make("select", { onchange: changed }, each, ...model.labels.map((name) => make("option", {}, name)));
+  // Without a value of its own, an option has its text's, in which spaces are collapsed.
+  const labels = model.labels.map((name) => make("option", { value: name }, name));
+  const select = make("select", { onchange: changed }, each, ...labels);
   if (model.labels.includes(said.label)) select.value = said.label;
   return select;
 }

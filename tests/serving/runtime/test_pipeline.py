@@ -170,6 +170,21 @@ def test_closed_it_says_so(artifacts):
         pipeline.sample(2)
 
 
+def test_grey_is_shown_beside_colour(styles):
+    """Also the sheet of a translator whose ends have other channels."""
+    grey = styles.inputs["a2b"]["image"].model_copy(update={"shape": ["batch", "height", "width", 1]})
+    inputs = {"a2b": {"image": grey}, "b2a": styles.inputs["b2a"]}
+    does = {
+        "a2b": lambda pixels: pixels * np.uint8([0, 1, 0]),
+        "b2a": lambda pixels: pixels.max(3, keepdims=True),
+    }
+    pipeline = serving.Pipeline(inputs, lambda name, fed: does[name](fed["image"]))
+    assert "translates a2b: images (H, W, 1); b2a: images (H, W, 3) of any size" in repr(pipeline)
+    assert pipeline.translate(np.full((9, 9, 3), 7, np.uint8)).tolist() == [[[0, 7, 0]] * 9] * 9
+    sheet = pipeline.picture("a2b", {"image": np.full((1, 4, 4, 1), 200, np.uint8)}, 1)
+    assert [sheet[3, 3 + 6 * column].tolist() for column in range(3)] == [[200] * 3, [0, 200, 0], [200] * 3]
+
+
 def test_it_describes_itself(classes, styles, artifacts, runs):
     does = "samples images (16, 16, 1); 3 classes: A, B, C; on cpu"
     assert repr(classes) == f"<Pipeline classes; {does}; version {classes.version}>"

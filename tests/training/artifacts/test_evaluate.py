@@ -122,7 +122,7 @@ def test_translations_are_held_against_their_truth_beside_the_controls(copies):
         ("pictures", "glyphs", {"n": 0}, "n must be"),
         ("pictures", "glyphs", {"features": "taste"}, "features must be"),
         ("nothing", "glyphs", {}, "is not an artifact"),
-        ("styles", "glyphs", {}, "has examples"),
+        ("styles", "glyphs", {}, "data of two domains"),
         ("pictures", "glyphs-style", {}, "1, 16, 16"),
     ],
 )

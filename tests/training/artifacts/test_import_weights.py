@@ -32,9 +32,11 @@ class Block(nn.Module):
 class Original(nn.Module):
     """A generator whose state dict has the original's names."""
 
-    def __init__(self, width: int = 4, blocks: int = 6, dropout: bool = False) -> None:
+    def __init__(
+        self, width: int = 4, blocks: int = 6, dropout: bool = False, ends: tuple[int, int] = (3, 3)
+    ) -> None:
         super().__init__()
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.InstanceNorm2d(width), nn.ReLU()]
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(ends[0], width, 7), nn.InstanceNorm2d(width), nn.ReLU()]
         for factor in (1, 2):
             down = nn.Conv2d(factor * width, 2 * factor * width, 3, stride=2, padding=1)
             layers += [down, nn.InstanceNorm2d(2 * factor * width), nn.ReLU()]
@@ -43,7 +45,7 @@ class Original(nn.Module):
             after = factor * width // 2
             up = nn.ConvTranspose2d(factor * width, after, 3, stride=2, padding=1, output_padding=1)
             layers += [up, nn.InstanceNorm2d(after), nn.ReLU()]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, ends[1], 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, image):
@@ -87,6 +89,22 @@ def test_an_artifact_gives_what_the_original_network_gives(kind, change, tmp_pat
     found = load(tmp_path / "artifact").translate(pixels, "a2b")
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert expected.std() > 1, "the network does something"
+
+
+def test_the_ends_may_have_other_channels(tmp_path):
+    torch.manual_seed(0)
+    there, back = Original(ends=(1, 3)).eval(), Original(ends=(3, 1))
+    files = (saved(tmp_path / "there.pth", there), saved(tmp_path / "back.pth", back))
+    manifest = import_cyclegan(files, tmp_path / "artifact")
+    ends = {name: (graph.inputs["image"].size, graph.output.size) for name, graph in manifest.graphs.items()}
+    assert ends == {"a2b": (1, 3), "b2a": (3, 1)}
+    assert [manifest.hyperparameters[f"channels_{domain}"] for domain in "ab"] == [1, 3]
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 24, 36, 1), dtype=np.uint8)
+    with torch.no_grad():
+        expected = as_served(there(as_fed(torch.from_numpy(pixels))))
+    assert np.abs(load(tmp_path / "artifact").translate(pixels, "a2b").astype(int) - expected).max() <= 1
+    with pytest.raises(ValueError, match=r"opposite directions; got a2b of 1 to 3 channels.* b2a of 1 to 3"):
+        import_cyclegan((files[0], files[0]), tmp_path / "artifact")
 
 
 @pytest.mark.slow
@@ -169,7 +187,7 @@ def test_garbage_is_refused(content, tmp_path):
 
 def test_other_kinds_of_generators_are_refused(tmp_path):
     files = tuple(saved(tmp_path / f"{width}.pth", Original(width)) for width in (4, 2))
-    with pytest.raises(ValueError, match="must have the same"):
+    with pytest.raises(ValueError, match="must have the same width"):
         import_cyclegan(files, tmp_path / "artifact")
     with pytest.raises(ValueError, match="resnet_9blocks or resnet_6blocks"):
         import_cyclegan((saved(tmp_path / "x.pth", Original(blocks=3)),), tmp_path / "artifact")

@@ -3,9 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.training.data.test_image_source import in_tar, in_zip
 from training.data.dataset import open_data, read
 from training.data.domains import ByDomain
 from training.graphs.pixels import to_pixels
+from zoo.entry import DomainShapes
 
 SHAPE = (3, 8, 8)
 
@@ -61,7 +63,7 @@ def test_what_is_held_out_is_read_from_the_test_folders(domains):
 
 def test_what_is_missing_is_named(tmp_path, domains):
     picture(tmp_path / "half" / "trainA" / "0.png", "red")
-    with pytest.raises(ValueError, match="trainB is missing"):
+    with pytest.raises(ValueError, match=r"images of both domains, .*half; got trainA"):
         open_data(f"unpaired:{tmp_path / 'half'}", SHAPE, 0)
     (domains / "trainB" / "1.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"trainB/1\.png"):
@@ -90,6 +92,33 @@ def test_what_cannot_be_halved_is_named(tmp_path):
     picture(tmp_path / "odd.png", "red", (15, 8))
     with pytest.raises(ValueError, match=r"odd\.png: the width .* got 15"):
         open_data(f"paired:{tmp_path}", SHAPE, 0)
+
+
+@pytest.mark.parametrize("write", [in_zip, in_tar])
+def test_archives_and_other_names_of_the_folders_give_the_same(write, domains, tmp_path):
+    wanted = open_data(f"unpaired:{domains}", SHAPE, 0)
+    names = {f"{part}{letter}": f"{letter}/{part}" for part in ("train", "test") for letter in "AB"}
+    files = {
+        f"{name}/{path.name}": path.read_bytes()
+        for folder, name in names.items()
+        for path in (domains / folder).iterdir()
+    }
+    data = open_data(f"unpaired:{write(tmp_path / 'other', files)}", SHAPE, 0)
+    for one, other in ((data, wanted), (data.held_out(), wanted.held_out())):
+        assert all(torch.equal(one.batch(1, 4)[name], other.batch(1, 4)[name]) for name in "ab")
+
+
+def test_domains_may_have_other_channels(domains):
+    batch = open_data(f"unpaired:{domains}", DomainShapes((1, 8, 8), SHAPE), 0).batch(0, 2)
+    assert (batch["a"].shape, batch["b"].shape) == ((2, 1, 8, 8), (2, 3, 8, 8))
+    (both,) = read(ByDomain(open_data(f"unpaired:{domains}", DomainShapes((1, 8, 8), SHAPE), 0)), 4)
+    assert both["real"].shape == (4, 3, 8, 8)
+    assert torch.equal(both["real"][0, 0], both["real"][0, 2]), "grey is repeated"
+
+
+def test_single_examples_are_not_domains(domains):
+    with pytest.raises(ValueError, match="need data of two domains"):
+        open_data(f"folder:{domains}", DomainShapes(SHAPE, SHAPE), 0)
 
 
 def test_domains_are_examples_of_two_classes(domains):

@@ -3,6 +3,7 @@ import torch
 
 from training.data.dataset import open_data
 from training.data.styled_glyphs import LEAN, plain, restyle
+from zoo.entry import DomainShapes
 
 SHAPE = (3, 32, 32)
 
@@ -52,3 +53,7 @@ def test_pairs_may_be_shown_too():
 def test_grey_images_have_no_tint():
     with pytest.raises(ValueError, match="colour images"):
         open_data("glyphs-style", (1, 32, 32), 0)
+    batch = open_data("glyphs-pairs", DomainShapes((1, 32, 32), SHAPE), 0).batch(0, 4)
+    assert batch["a"].shape == (4, 1, 32, 32)
+    assert torch.equal(restyle(batch["a"]), batch["b"]), "grey is restyled in colour"
+    assert torch.equal(batch["b"], open_data("glyphs-pairs", SHAPE, 0).batch(0, 4)["b"])

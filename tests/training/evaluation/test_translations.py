@@ -9,9 +9,11 @@ from serving.runtime.pipeline import Pipeline
 from serving.runtime.tensor import Tensor as TensorSpec
 from training.data.dataset import open_data
 from training.data.styled_glyphs import plain, restyle
+from training.data.transforms import with_channels
 from training.evaluation import features
 from training.evaluation.translations import open_translation_scorer
 from training.graphs.pixels import as_fed, as_served
+from zoo.entry import DomainShapes
 
 SHAPE = (3, 32, 32)
 CPU = torch.device("cpu")
@@ -106,6 +108,46 @@ def test_the_right_change_of_season_scores_as_real_ones_and_none_as_the_control(
         pipeline(a2b=same, b2a=same)
     )
     assert seasons.reference == pytest.approx((real["a2b_frechet"] + real["b2a_frechet"]) / 2)
+
+
+def test_grey_and_colour_are_compared_in_colour(tmp_path, monkeypatch):
+    """The untranslated control is what a conversion alone gives: grey repeated, colour as luma."""
+    seen = []
+
+    class Means:
+        classes = 0
+
+        def __call__(self, images):
+            seen.append(images.shape[1])
+            return features.Seen(images.float().mean((2, 3)) + images.float().std((2, 3)), None)
+
+    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: Means())
+    draws = np.random.default_rng(0)
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        (tmp_path / folder).mkdir()
+        for index in range(20):
+            pixels = draws.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            pixels[..., 2] //= 2
+            image = Image.fromarray(pixels)
+            (image.convert("L") if folder.endswith("A") else image).save(tmp_path / folder / f"{index}.png")
+    shapes = DomainShapes((1, 8, 8), (3, 8, 8))
+    scorer = open_translation_scorer(f"unpaired:{tmp_path}", shapes, 99, "auto", CPU)
+    assert set(seen) == {3}
+
+    def luma(pixels):
+        return with_channels(torch.from_numpy(pixels).permute(0, 3, 1, 2), 1).permute(0, 2, 3, 1).numpy()
+
+    inputs = {
+        "a2b": {"image": IMAGE.model_copy(update={"shape": [*IMAGE.shape[:3], 1]})},
+        "b2a": {"image": IMAGE},
+    }
+    does = {"a2b": lambda pixels: pixels.repeat(3, 3), "b2a": luma}
+    scores = scorer.score(Pipeline(inputs, lambda name, fed: does[name](fed["image"])))
+    untranslated, real = scorer.controls["untranslated"], scorer.controls["real"]
+    assert {name: scores[name] for name in untranslated} == pytest.approx(untranslated)
+    assert scores["b2a_frechet"] < 3 * real["b2a_frechet"], "the luma is what domain a has"
+    assert scores["a2b_frechet"] > 10 * real["a2b_frechet"], "grey repeated has no colour"
+    assert scores["a2b_cycle"] == 0
 
 
 def test_without_held_out_images_there_are_two_halves(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from training.loop.compute import device_named
 from training.run.config import RunConfig, TrainConfig, software
 from zoo.models.dcgan import DCGAN
+from zoo.models.pix2pix import Pix2Pix
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,19 @@ def test_a_config_of_before_is_read(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(path.read_text().replace('"keep_checkpoints": 7', '"keep": 7'))
     assert RunConfig.read(tmp_path) == config
+
+
+def test_one_number_of_channels_of_before_is_that_of_both_domains(tmp_path):
+    entry = Pix2Pix(channels_a=1, channels_b=1)
+    config = RunConfig(name="pix2pix", entry=entry, train=TrainConfig(out=tmp_path))
+    config.write()
+    path = tmp_path / "run.json"
+    content = json.loads(path.read_text())
+    former = content["hyperparameters"]
+    del former["channels_a"], former["channels_b"], former["direction"]
+    path.write_text(json.dumps(content | {"hyperparameters": former | {"channels": 1}}))
+    assert RunConfig.read(tmp_path) == config
+    assert RunConfig.read(tmp_path).differences(config) == []
 
 
 def test_differences_are_those_that_matter(tmp_path):

@@ -40,10 +40,10 @@ def test_a_pool_of_nothing_gives_what_it_gets():
     assert torch.equal(ImagePool(0).exchange(fakes), fakes)
 
 
-@pytest.mark.parametrize(("weight", "forwards"), [(5.0, 3), (0.0, 2)])
-def test_every_forward_is_computed_once(weight, forwards):
-    """A translator's are its fake, the way back, and the identity, which is left out at weight 0."""
-    game = trainer(identity_weight=weight)
+@pytest.mark.parametrize(("weight", "grey", "forwards"), [(5.0, 3, 3), (0.0, 3, 2), (5.0, 1, 2)])
+def test_every_forward_is_computed_once(weight, grey, forwards):
+    """A translator's are its fake, the way back, and the identity, if it has a weight and equal channels."""
+    game = trainer(identity_weight=weight, channels_a=grey)
     calls = {"a2b": 0, "b2a": 0, "a": 0, "b": 0}
 
     def counted(name):
@@ -55,7 +55,7 @@ def test_every_forward_is_computed_once(weight, forwards):
     for players in (game.generators, game.discriminators):
         for name, player in players.items():
             player.register_forward_hook(counted(name))
-    game.step(batch())
+    game.step(open_data("glyphs-style", game.entry.sample_shape, 0).batch(0, 2))
     assert calls == {"a2b": forwards, "b2a": forwards, "a": 3, "b": 3}
 
 
@@ -69,11 +69,13 @@ def test_discriminators_learn_nothing_from_the_translators_update():
     assert all(parameter.grad is not None for parameter in game.generators.parameters())
 
 
-def test_the_pools_are_part_of_the_state():
-    game = trainer(pool_size=3)
+@pytest.mark.parametrize("channels", [3, 1])
+def test_the_pools_are_part_of_the_state(channels):
+    game = trainer(pool_size=3, channels_a=channels)
     for step in range(3):
-        game.step(batch(step))
-    other = trainer(pool_size=3)
+        given = batch(step)
+        game.step(given | {"a": given["a"][:, :channels]})
+    other = trainer(pool_size=3, channels_a=channels)
     other.load_state_dict(game.state_dict())
     for mine, theirs in ((game.pool_a, other.pool_a), (game.pool_b, other.pool_b)):
         assert len(mine.images) == 3
