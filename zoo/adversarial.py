@@ -16,7 +16,7 @@ from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
-from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer
+from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer, Scored
 
 ObjectiveName = Literal[
     "non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
@@ -226,20 +226,25 @@ class TwoPlayer(Trainer):
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars, **self.augment.adapt()}
 
-    def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, discriminator: Discriminator, real: Scored, fake: Scored) -> Tensor:
         """Return the weighted regularizer of the discriminator, which is added to its loss."""
-        return self.regularizer_weight * self.regularizer(discriminator, real, fake)
+        return self.regularizer_weight * self.regularizer.penalty(discriminator, real, fake)
 
     def _update_discriminator(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         # Two forward passes: batch normalisation must not mix real and fake examples.
-        real_scores, fake_scores = discriminator(real), discriminator(fake)
+        examples = {"real": real.detach(), "fake": fake.detach()}
+        for name in self.regularizer.at if self.double_backward else ():
+            examples[name].requires_grad_(True)
+        real_scores, fake_scores = discriminator(examples["real"]), discriminator(examples["fake"])
         self.augment.observe(self.objective.margins(real_scores, fake_scores))
         loss = self.objective.discriminator(real_scores, fake_scores)
         # Cross-entropy with target 1 - s equals cross-entropy with target 1, plus s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()
-        penalty = self.penalty(discriminator, real, fake)
+        penalty = self.penalty(
+            discriminator, Scored(examples["real"], real_scores), Scored(examples["fake"], fake_scores)
+        )
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
         return {
             "discriminator_loss": loss.detach(),

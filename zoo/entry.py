@@ -47,6 +47,9 @@ class Trainer(Protocol):
     discriminators: nn.ModuleDict
     optimizers: dict[str, torch.optim.Optimizer]
 
+    double_backward: bool = True
+    """Whether the networks can be differentiated twice without loss of speed; compiled ones can't."""
+
     def inputs(self, batch: Batch) -> Inputs:
         """Return the inputs of each generator for a batch; latents are drawn at every call."""
         ...
