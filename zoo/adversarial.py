@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.augment import Augmented
 from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
-from zoo.fields import must_be_choices, must_be_decays, must_be_positive
+from zoo.fields import must_be_at_least, must_be_choices, must_be_decays, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
 from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer
 
@@ -145,13 +145,13 @@ class ImageGANEntry(TwoPlayerEntry):
     image_size: int = 32
     """Height and width of the images: a power of two, at least 16."""
 
-    channels: int = 3
-    """Channels of the images: 1 for greyscale, 3 for RGB."""
+    channels: int = 0
+    """Channels of the images: 1 for greyscale, 3 for RGB. 0 means as many as the data have."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         doublings(self.image_size)
-        must_be_positive(self, "channels")
+        must_be_at_least(self, 0, "channels")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -174,6 +174,11 @@ class TwoPlayer(Trainer):
         discriminator: nn.Module,
         device: torch.device | str,
     ) -> None:
+        if 0 in entry.sample_shape:
+            raise ConfigError(
+                "channels must be set before the networks are built; got 0, as many as the data have; use "
+                "entry.for_data(channels=1) or (channels=3)"
+            )
         if entry.spectral_norm:
             normalise_spectrally(discriminator)
         if entry.regularizer == "gradient_penalty" and _ties_examples(discriminator):

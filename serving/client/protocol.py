@@ -105,8 +105,9 @@ class Protocol:
         if isinstance(image, str | os.PathLike) and Path(image).suffix.lower() in UPLOADED:
             data = Path(image).read_bytes()
         else:
-            channels = next(iter(manifest.graphs.values())).inputs.get("image")
-            data = codec.encode_png(to_pixels(image, channels.size if channels else 3))
+            spec = next(iter(manifest.graphs.values())).inputs.get("image")
+            channels, values = (spec.size, spec.value_range) if spec else (3, None)
+            data = codec.encode_png(to_pixels(image, channels, values))
         query = {"format": "npy"} | ({"direction": direction} if direction is not None else {})
         return Call(self.path("translate"), data, "application/octet-stream", query)
 

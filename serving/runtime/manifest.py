@@ -170,6 +170,12 @@ class Training(Part):
     steps: int
     seed: int
     ema: float
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How images of another aspect ratio were fitted."""
+
+    value_range: tuple[float, float] | None = None
+    """Values that became 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
     software: dict[str, str]
 
 

@@ -70,13 +70,13 @@ def _limits(manifest: Manifest) -> str:
 def command(manifest: Manifest, training: Training) -> str:
     """Return the command that trains a similar model; it has only flags that differ from the defaults."""
     try:
-        usual = dataclasses.asdict(registry.load(manifest.entry)().for_classes(len(manifest.labels)))
+        usual = dataclasses.asdict(registry.load(manifest.entry)().for_data(classes=len(manifest.labels)))
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
     chosen |= {
-        name: value
-        for name in ("seed", "ema")
+        name: _plain(value)
+        for name in ("seed", "ema", "fit", "value_range")
         if (value := getattr(training, name)) != getattr(TrainConfig(), name)
     }
     chosen |= {

@@ -9,10 +9,10 @@ import torch
 
 from serving.errors import UserError
 from training.data.dataset import Dataset, ShuffledDataset
-from training.data.image_folder import find_folder, read_dataset
+from training.data.image_folder import find_place, read_dataset
 from training.data.image_source import Folder, ImageSource
 from training.data.splits import Part, split
-from training.data.transforms import image_shape
+from training.data.transforms import AS_USUAL, Conversion, image_shape
 from zoo.entry import Batch, DataKind
 
 
@@ -124,19 +124,21 @@ class ByDomain(Dataset):
         return self
 
 
-def unpaired(path: str, sample_shape: tuple[int, ...], seed: int) -> Domains:
+def unpaired(
+    path: str, sample_shape: tuple[int, ...], seed: int, conversion: Conversion = AS_USUAL
+) -> Domains:
     """Read the folders `trainA` and `trainB`. If `testA` and `testB` exist, they are the held-out data.
 
     Raises:
         UserError: a folder is missing or empty, or an image can't be read. The message names it.
     """
     shape = image_shape(sample_shape)
-    root = find_folder("unpaired", path)
+    root = find_place("unpaired", path, archives=False)
 
     train, test = domain_folders(root)
     name = f"unpaired:{root.resolve().name}"
-    held_out = partial(_read_domains, test, shape, f"{name}/test", seed) if test else None
-    return _read_domains(train, shape, name, seed, held_out)
+    held_out = partial(_read_domains, test, shape, f"{name}/test", seed, conversion) if test else None
+    return _read_domains(train, shape, name, seed, conversion, held_out)
 
 
 def _read_domains(
@@ -144,11 +146,12 @@ def _read_domains(
     shape: tuple[int, int, int],
     name: str,
     seed: int,
+    conversion: Conversion,
     held_out: Callable[[], Dataset | None] | None = None,
 ) -> Domains:
     # Use a different seed for each domain. Otherwise, domains of equal size would have the same order.
     a, b = (
-        read_dataset(Folder(folder), shape, f"{name}/{folder.name}", 2 * seed + number)
+        read_dataset(Folder(folder), shape, f"{name}/{folder.name}", 2 * seed + number, conversion=conversion)
         for number, folder in enumerate(folders)
     )
     return Domains(a, b, name, held_out)
@@ -166,7 +169,7 @@ def domain_folders(root: Path) -> tuple[list[Path], list[Path]]:
     return train, test if all(folder.is_dir() for folder in test) else []
 
 
-def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
+def paired(path: str, sample_shape: tuple[int, ...], seed: int, conversion: Conversion = AS_USUAL) -> Pairs:
     """Read image files that contain a pair side by side, with a on the left and b on the right.
 
     If the folder has the subfolders `train` and `test` (or `val` and the like), `train` is the training set
@@ -176,15 +179,25 @@ def paired(path: str, sample_shape: tuple[int, ...], seed: int) -> Pairs:
         UserError: there are no images, or a file can't be read or halved. The message names the file.
     """
     shape = image_shape(sample_shape)
-    root = find_folder("paired", path)
+    root = find_place("paired", path, archives=False)
     name = f"paired:{root.resolve().name}"
 
     source = Folder(root)
     train, held_out = split(source.images)
-    both = read_dataset(source, shape, name, seed, part=train, abreast=2)
-    return Pairs(both, name, held_out and partial(_read_pairs, source, held_out, shape, name, seed))
+    read = partial(_read_pairs, source, shape=shape, seed=seed, conversion=conversion)
+    return read(
+        train, name=name, held_out=held_out and partial(read, held_out, name=f"{name}/{held_out.name}")
+    )
 
 
-def _read_pairs(source: ImageSource, part: Part, shape: tuple[int, int, int], name: str, seed: int) -> Pairs:
-    name = f"{name}/{part.name}"
-    return Pairs(read_dataset(source, shape, name, seed, part=part, abreast=2), name)
+def _read_pairs(
+    source: ImageSource,
+    part: Part,
+    shape: tuple[int, int, int],
+    name: str,
+    seed: int,
+    conversion: Conversion,
+    held_out: Callable[[], Dataset | None] | None = None,
+) -> Pairs:
+    both = read_dataset(source, shape, name, seed, part=part, abreast=2, conversion=conversion)
+    return Pairs(both, name, held_out)

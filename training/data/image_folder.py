@@ -13,6 +13,7 @@ from torch import Tensor
 from serving.arrays import Pixels
 from serving.errors import UserError
 from serving.imaging.files import decode_file
+from serving.imaging.values import ValueRange
 from serving.system.cpu import cores
 from serving.system.progress import progress
 from training.data.classes import Classes, classes_of
@@ -20,13 +21,15 @@ from training.data.dataset import Dataset, Examples, ShuffledDataset
 from training.data.image_source import ImageSource, open_source
 from training.data.loader import available_memory, local_world_size, map_in_order
 from training.data.splits import Part, split
-from training.data.transforms import fit, image_shape
+from training.data.transforms import AS_USUAL, Conversion, fit, image_shape
 
 CPU = torch.device("cpu")
 
 
-def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Read every image of a folder, a zip file or tar files. Each image is cropped and resized to the shape.
+def folder(
+    path: str, sample_shape: tuple[int, ...], seed: int, conversion: Conversion = AS_USUAL
+) -> ShuffledDataset:
+    """Read every image of a folder, a zip file or tar files. Each image is fitted to the shape.
 
     The classes are those of a list beside the images, or the subfolders that they are in. If there is a
     folder for training and one that is held out, such as `train` and `test`, the latter is the held-out data.
@@ -41,20 +44,23 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDatas
     source, name = open_source(place), f"folder:{place.resolve().name}"
     train, held_out = split(source.images)
     classes = classes_of(source, train)
-    open_held_out = held_out and partial(_held_out, source, held_out, classes, shape, name, seed)
-    return read_dataset(source, shape, name, seed, part=train, classes=classes, held_out=open_held_out)
 
+    def open_held_out(part: Part) -> ShuffledDataset:
+        known = None if classes is None else classes_of(source, part, classes.names)
+        return read_dataset(
+            source, shape, f"{name}/{part.name}", seed, part=part, classes=known, conversion=conversion
+        )
 
-def _held_out(
-    source: ImageSource,
-    part: Part,
-    trained: Classes | None,
-    shape: tuple[int, int, int],
-    name: str,
-    seed: int,
-) -> ShuffledDataset:
-    classes = None if trained is None else classes_of(source, part, trained.names)
-    return read_dataset(source, shape, f"{name}/{part.name}", seed, part=part, classes=classes)
+    return read_dataset(
+        source,
+        shape,
+        name,
+        seed,
+        part=train,
+        classes=classes,
+        conversion=conversion,
+        held_out=partial(open_held_out, held_out) if held_out else None,
+    )
 
 
 def read_dataset(
@@ -66,6 +72,7 @@ def read_dataset(
     part: Part | None = None,
     classes: Classes | None = None,
     abreast: int = 1,
+    conversion: Conversion = AS_USUAL,
     held_out: Callable[[], Dataset] | None = None,
 ) -> ShuffledDataset:
     """Return a dataset of the images of a source.
@@ -78,6 +85,7 @@ def read_dataset(
         part: the part of the source; by default all of it.
         classes: classes of the images; by default they have none.
         abreast: number of images of equal width, side by side, in a file.
+        conversion: how the images become examples.
         held_out: function that opens the held-out data.
 
     Raises:
@@ -85,7 +93,7 @@ def read_dataset(
     """
     images = source.images if part is None else part.images
     return ShuffledDataset(
-        read_images(ImageFiles(source, images, shape, abreast)),
+        read_images(ImageFiles(source, images, shape, abreast, conversion)),
         None if classes is None else torch.tensor([classes.of[image] for image in images]),
         name=name,
         seed=seed,
@@ -94,39 +102,33 @@ def read_dataset(
     )
 
 
-def find_folder(source: str, path: str) -> Path:
-    """Return the folder named by the argument of a spec.
+def find_place(source: str, path: str, archives: bool = True) -> Path:
+    """Return the folder, or the archive, named by the argument of a spec.
 
-    Raises:
-        UserError: the argument is empty, or the folder does not exist.
-    """
-    root = Path(path).expanduser()
-    if not path or not root.is_dir():
-        raise UserError(f"{source} needs an existing folder, {source}:PATH; got {path or 'no path'}")
-    return root
-
-
-def find_place(source: str, path: str) -> Path:
-    """Return the folder or the archive named by the argument of a spec.
+    Args:
+        source: name of the spec, for messages.
+        path: the argument.
+        archives: whether it may be an archive.
 
     Raises:
         UserError: the argument is empty, or there is no such folder or file.
     """
     place = Path(path).expanduser()
-    if not path or not (place.is_dir() or place.is_file()):
-        raise UserError(
-            f"{source} needs an existing folder, zip or tar file, {source}:PATH; got {path or 'no path'}"
-        )
+    if not path or not (place.is_dir() or (archives and place.is_file())):
+        what = "folder, zip or tar file" if archives else "folder"
+        raise UserError(f"{source} needs an existing {what}, {source}:PATH; got {path or 'no path'}")
     return place
 
 
-def decode_abreast(data: bytes, path: Path, channels: int, abreast: int) -> Pixels:
+def decode_abreast(
+    data: bytes, path: Path, channels: int, abreast: int, value_range: ValueRange | None = None
+) -> Pixels:
     """Decode a file of images of equal width, side by side: pixels (abreast, H, W, channels).
 
     Raises:
         UserError: the file can't be decoded, or its width can't be divided. The message has the path.
     """
-    pixels = decode_file(data, channels, path)
+    pixels = decode_file(data, channels, path, value_range)
     if pixels.shape[1] % abreast:
         text = f"the width must be a multiple of {abreast}; got {pixels.shape[1]} pixels"
         raise UserError(f"{path}: {text}")
@@ -134,7 +136,7 @@ def decode_abreast(data: bytes, path: Path, channels: int, abreast: int) -> Pixe
 
 
 def read_images(files: "ImageFiles") -> Examples:
-    """Read image files, cropped and resized: uint8 (N, abreast * C, H, W).
+    """Read image files, fitted to a shape: uint8 (N, abreast * C, H, W).
 
     If the images do not fit in memory, each file is read on request instead.
 
@@ -165,9 +167,15 @@ class ImageFiles:
     device = CPU
 
     def __init__(
-        self, source: ImageSource, images: Sequence[str], shape: tuple[int, int, int], abreast: int
+        self,
+        source: ImageSource,
+        images: Sequence[str],
+        shape: tuple[int, int, int],
+        abreast: int,
+        conversion: Conversion,
     ) -> None:
         self.source, self.images, self.shape, self.abreast = source, images, shape, abreast
+        self.conversion = conversion
 
     def __len__(self) -> int:
         return len(self.images)
@@ -182,11 +190,10 @@ class ImageFiles:
 
     def read(self, place: int) -> Tensor:
         """Read one file: uint8 (abreast * C, H, W)."""
-        name = self.images[place]
-        pixels = torch.tensor(
-            decode_abreast(self.source.read(name), self.source.path(name), self.shape[0], self.abreast)
-        )
-        return fit(pixels.permute(0, 3, 1, 2), self.shape).flatten(0, 1)
+        name, (how, value_range) = self.images[place], self.conversion
+        data, path = self.source.read(name), self.source.path(name)
+        pixels = torch.tensor(decode_abreast(data, path, self.shape[0], self.abreast, value_range))
+        return fit(pixels.permute(0, 3, 1, 2), self.shape, how).flatten(0, 1)
 
     def to(self, device: torch.device) -> "ImageFiles":
         """Return the object unchanged. The files are always read to the CPU."""

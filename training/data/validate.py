@@ -1,31 +1,39 @@
 """Dataset checks before a training run: contents, errors and warnings."""
 
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from PIL import Image
 
 from serving.errors import UserError
+from serving.imaging.values import ValueRange
 from serving.system.progress import progress
 from training.data.classes import classes_of
 from training.data.dataset import Dataset, open_data, read
 from training.data.domains import domain_folders
-from training.data.image_folder import decode_abreast, find_folder, find_place
+from training.data.image_folder import decode_abreast, find_place
 from training.data.image_source import Folder, ImageSource, open_source
 from training.data.splits import Part, split
+from training.data.survey import ABREAST, Survey, look
+from training.data.transforms import Fit
 from zoo.entry import DataKind
 
-FILES: dict[str, tuple[DataKind, int, int]] = {
-    "folder": ("examples", 1, 64),
-    "unpaired": ("domains", 1, 256),
-    "paired": ("pairs", 2, 256),
+FILES: dict[str, tuple[DataKind, int]] = {
+    "folder": ("examples", 64),
+    "unpaired": ("domains", 256),
+    "paired": ("pairs", 256),
 }
-"""Datasets of files: kind, number of images in a file, and default image size of the entries."""
+"""Datasets of files: kind, and default image size of the entries."""
+
+ANY_RANGE = (0.0, 1.0)
+"""A value range to decode with; the values themselves are checked together, not file by file."""
+
+FITTED = {"crop": "cropped at the centre", "pad": "padded with black", "squash": "squashed"}
+"""What is done to images of another aspect ratio, by the way to fit them."""
 
 VECTORS = {"gaussian2d": 2, "ring8": 2, "grid25": 2, "mixture16": 16}
 """Datasets of vectors, with the size of a vector."""
@@ -83,12 +91,10 @@ Open = Callable[[Path], ImageSource]
 
 
 class Look:
-    """Sizes, modes, classes and errors of image files."""
+    """Survey, classes and errors of image files."""
 
     def __init__(self, abreast: int) -> None:
-        self.abreast = abreast
-        self.sizes: Counter[tuple[int, int]] = Counter()
-        self.modes: Counter[str] = Counter()
+        self.abreast, self.survey = abreast, Survey()
         self.skipped: Counter[str] = Counter()
         self.classes: dict[str, int | None] = {}
         self.bad: list[str] = []
@@ -128,7 +134,7 @@ class Look:
 
     def _through(self, source: ImageSource, part: Part) -> int:
         """Read the images of a part and return the number of usable ones."""
-        before = self.sizes.total()
+        before = self.survey.sizes.total()
         with progress(len(part.images), f"reading {source.path(part.root)}", "images") as advance:
             for name in part.images:
                 try:
@@ -136,22 +142,27 @@ class Look:
                 except (UserError, OSError) as error:
                     self.bad.append(str(error))
                 advance()
-        return self.sizes.total() - before
+        return self.survey.sizes.total() - before
 
     def _at(self, source: ImageSource, name: str) -> None:
         data = source.read(name)
-        _, height, width, _ = decode_abreast(data, source.path(name), 3, self.abreast).shape
-        with Image.open(io.BytesIO(data)) as image:
-            self.modes[image.mode] += 1
-        self.sizes[width, height] += 1
+        decode_abreast(data, source.path(name), 3, self.abreast, ANY_RANGE)
+        self.survey.add(look(source, name, self.abreast))
 
 
-def validate(spec: str, image_size: int | None = None) -> Findings:
+def validate(
+    spec: str,
+    image_size: int | None = None,
+    fit: Fit = "crop",
+    value_range: ValueRange | Literal["percentile"] | None = None,
+) -> Findings:
     """Check a dataset, including its held-out data.
 
     Args:
         spec: the dataset, as for a run.
         image_size: height and width of the training images, in pixels.
+        fit: how images of another aspect ratio are fitted.
+        value_range: the value range of images with more than 8 bits, or how it is found.
 
     Raises:
         UserError: the dataset does not exist.
@@ -159,32 +170,43 @@ def validate(spec: str, image_size: int | None = None) -> Findings:
     """
     source, _, argument = spec.partition(":")
     if source in FILES:
-        return _of_files(source, argument, image_size)
+        return _of_files(source, argument, image_size, fit, value_range)
     shape = (VECTORS[source],) if source in VECTORS else (3, 32, 32)
     return _of_data(open_data(spec, shape, 0))
 
 
-def _of_files(source: str, path: str, image_size: int | None) -> Findings:
-    kind, abreast, usual = FILES[source]
-    look, examples, held_out = Look(abreast), dict[str, int](), dict[str, int]()
+def _of_files(
+    source: str,
+    path: str,
+    image_size: int | None,
+    fit: Fit,
+    value_range: ValueRange | Literal["percentile"] | None,
+) -> Findings:
+    kind, usual = FILES[source]
+    look, examples, held_out = Look(ABREAST[source]), dict[str, int](), dict[str, int]()
+    root = find_place(source, path, archives=source == "folder")
     if source == "unpaired":
-        root = find_folder(source, path)
         for folders, counts in zip(domain_folders(root), (examples, held_out), strict=True):
             counts |= {folder.name: look.all(folder) for folder in folders}
     else:
-        find, open_ = (find_place, open_source) if source == "folder" else (find_folder, Folder)
-        examples, held_out = look.split(open_, root := find(source, path))
+        examples, held_out = look.split(open_source if source == "folder" else Folder, root)
+    survey, name = look.survey, f"{source}:{root.resolve().name}"
+    told = list[str]()
+    try:
+        told += [survey.clipped(found)] if (found := survey.value_range(value_range, name)) else []
+    except UserError as error:
+        look.bad.append(str(error))
     return Findings(
-        data=f"{source}:{root.resolve().name}",
+        data=name,
         kind=kind,
         examples=examples,
         held_out=held_out,
         classes=look.classes,
-        sizes={f"{width}x{height}": count for (width, height), count in look.sizes.most_common()},
-        modes=dict(look.modes.most_common()),
+        sizes={f"{width}x{height}": count for (width, height), count in survey.sizes.most_common()},
+        modes=dict(survey.modes.most_common()),
         skipped=dict(look.skipped.most_common()),
         bad=look.bad,
-        warnings=[*_few(examples), *_unlike(look, image_size or usual)],
+        warnings=[*_few(examples), *_unlike(survey, image_size or usual, fit), *told],
     )
 
 
@@ -228,18 +250,20 @@ def _few(examples: dict[str, int]) -> Iterator[str]:
         yield f"{most} is {ratio:.1f} times as large as {least}; images of {least} are repeated more often"
 
 
-def _unlike(look: Look, image_size: int) -> Iterator[str]:
+def _unlike(survey: Survey, image_size: int, fit: Fit) -> Iterator[str]:
     """Yield warnings about small images and about differing sizes and modes."""
-    if small := [size for size in look.sizes.elements() if min(size) < image_size]:
+    if small := [size for size in survey.sizes.elements() if min(size) < image_size]:
         width, height = min(small, key=min)
         yield (
-            f"{len(small)} of {look.sizes.total()} images are smaller than {image_size}x{image_size} and "
+            f"{len(small)} of {survey.sizes.total()} images are smaller than {image_size}x{image_size} and "
             f"will be upscaled; the smallest is {width}x{height}"
         )
-    if len(look.sizes) > 1:
-        yield f"the images have {len(look.sizes)} sizes; each is cropped at the centre and resized"
-    if len(look.modes) > 1:
-        yield f"the images have {len(look.modes)} modes; each is converted to grey or RGB, on white"
+    if len(survey.sizes) > 1:
+        yield f"the images have {len(survey.sizes)} sizes; each is {FITTED[fit]} and resized"
+    if fit == "crop":
+        yield from survey.lost(image_size, image_size)
+    if len(survey.modes) > 1:
+        yield f"the images have {len(survey.modes)} modes; each is converted to grey or RGB, on white"
 
 
 def table(findings: Findings) -> str:
