@@ -49,7 +49,7 @@ def deep_image(image: Image.Image) -> DeepImage:
     Raises:
         APIError: `unsupported_image` (415), a value is not a finite number.
     """
-    unsigned = _raw_mode(image) == "I;32N"
+    unsigned = raw_mode(image) == "I;32N"
     deep = _of_two_bytes(image) if _has_two_bytes(image) else DeepImage(np.asarray(image)[..., None], None)
     if _is_signed(image):
         deep = deep._replace(values=deep.values.view(np.int8))
@@ -110,7 +110,7 @@ def must_be_a_range(given: ValueRange) -> None:
         raise UserError(f"value_range must be two finite numbers, the lower one first; got {low} {high}")
 
 
-def _raw_mode(image: Image.Image) -> str:
+def raw_mode(image: Image.Image) -> str:
     """Return Pillow's name of the layout of a file's values; empty if the image is loaded."""
     tiles = getattr(image, "tile", None)
     args = tiles[0][3] if tiles else ""
@@ -120,7 +120,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 def _has_two_bytes(image: Image.Image) -> bool:
     """Return whether the image has 16 bits per channel, of which Pillow would drop 8."""
-    return image.mode in ("RGB", "RGBA") and ";16" in _raw_mode(image)
+    return image.mode in ("RGB", "RGBA") and ";16" in raw_mode(image)
 
 
 def _is_signed(image: Image.Image) -> bool:
@@ -131,23 +131,23 @@ def _is_signed(image: Image.Image) -> bool:
 
 def _of_two_bytes(image: Any) -> DeepImage:
     """Load 16 bits per channel: the higher bytes, and in the other byte order the lower ones."""
-    raw = _raw_mode(image)
+    raw = raw_mode(image)
     place = image.fp.tell()
     image.fp.seek(0)
     again: Any = Image.open(io.BytesIO(image.fp.read()), formats=[image.format])
     image.fp.seek(place)
     kind, _, order = raw.partition(";16")
     if kind == "LA":  # four bytes, of which Pillow knows no other order
-        _set_raw_mode(again, "RGBA")
+        _setraw_mode(again, "RGBA")
         high, low, alpha, _ = np.moveaxis(np.asarray(again), 2, 0).astype(np.uint16)
         return DeepImage((high * 256 + low)[..., None], alpha.astype(np.uint8))
     little = order == "L" or (order == "N" and sys.byteorder == "little")
-    _set_raw_mode(again, f"{kind};16{'B' if little else 'L'}")
+    _setraw_mode(again, f"{kind};16{'B' if little else 'L'}")
     values = np.asarray(image).astype(np.uint16) * 256 + np.asarray(again)
     return DeepImage(values[..., :3], np.asarray(image)[..., 3] if image.mode == "RGBA" else None)
 
 
-def _set_raw_mode(image: Any, raw: str) -> None:
+def _setraw_mode(image: Any, raw: str) -> None:
     image.tile = [
         (*tile[:3], (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw) for tile in image.tile
     ]

@@ -13,7 +13,7 @@ from PIL import Image
 from serving.errors import UserError
 from serving.imaging.codec import ORIENTATION
 from serving.imaging.files import FOLDER_FORMATS
-from serving.imaging.values import MOST_INTEGER, ValueRange, deep_image, default_range, is_deep
+from serving.imaging.values import MOST_INTEGER, ValueRange, deep_image, default_range, is_deep, raw_mode
 from serving.system.cpu import cores
 from serving.system.progress import progress
 from training.data.image_source import ImageSource
@@ -101,7 +101,7 @@ class Survey:
         low, high = self.ends
         whole = all(each.kind.kind != "f" for each in self.values)
         wide = whole and all(each.kind.itemsize > 1 for each in self.values)
-        if any(default_range(each.kind, low, high) is None for each in self.values):
+        if any(default_range(each.kind, each.least, each.most) is None for each in self.values):
             reason = (
                 f"integers must be from 0 to {MOST_INTEGER}"
                 if whole
@@ -170,10 +170,12 @@ def _lost(width: int, height: int, target_height: int, target_width: int) -> flo
 
 
 def _usual_range(low: float, high: float, whole: bool) -> tuple[float, float]:
-    """Return a value range for values that were found: of so many bits, from 0 to 1, or themselves."""
+    """Return a value range for values that were found: of so many bits, to 1 or 255, or themselves."""
     if low < 0:
         return low, high
-    return 0, (max(2 ** int(high).bit_length() - 1, 1) if whole else 1 if high <= 1 else high)
+    if whole:
+        return 0, max(2 ** int(high).bit_length() - 1, 1)
+    return 0, next((usual for usual in (1, 255) if high <= usual), high)
 
 
 def survey(places: Iterable[tuple[ImageSource, Part]], abreast: int = 1) -> Survey:
@@ -239,7 +241,7 @@ def _is_grey(image: Image.Image) -> bool:
         colours = np.frombuffer(data, np.uint8)
         table = colours[: len(colours) // len(kind) * len(kind)].reshape(-1, len(kind))[:, :3]
         return bool((table == table[:, :1]).all())
-    return image.mode in GREY or image.mode.startswith("I")
+    return image.mode in GREY or image.mode.startswith("I") or raw_mode(image) == "LA;16B"
 
 
 def _open(data: bytes) -> Image.Image:

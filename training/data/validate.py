@@ -67,6 +67,9 @@ class Findings:
     modes: Mapping[str, int]
     """Number of image files of each Pillow mode."""
 
+    values: str | None
+    """The values of the images with more than 8 bits that become 0 and 255, if a value range is set."""
+
     skipped: Mapping[str, int]
     """Number of the files that are no images, by suffix."""
 
@@ -191,9 +194,10 @@ def _of_files(
     else:
         examples, held_out = look.split(open_source if source == "folder" else Folder, root)
     survey, name = look.survey, f"{source}:{root.resolve().name}"
-    told = list[str]()
+    values = None
     try:
-        told += [survey.clipped(found)] if (found := survey.value_range(value_range, name)) else []
+        if found := survey.value_range(value_range, name):
+            values = survey.clipped(found)
     except UserError as error:
         look.bad.append(str(error))
     return Findings(
@@ -204,9 +208,10 @@ def _of_files(
         classes=look.classes,
         sizes={f"{width}x{height}": count for (width, height), count in survey.sizes.most_common()},
         modes=dict(survey.modes.most_common()),
+        values=values,
         skipped=dict(look.skipped.most_common()),
         bad=look.bad,
-        warnings=[*_few(examples), *_unlike(survey, image_size or usual, fit), *told],
+        warnings=[*_few(examples), *_unlike(survey, image_size or usual, fit)],
     )
 
 
@@ -220,6 +225,7 @@ def _of_data(data: Dataset) -> Findings:
         classes=_classes(data),
         sizes={},
         modes={},
+        values=None,
         skipped={},
         bad=[],
         warnings=[] if count is None else list(_few({"all": count})),
@@ -273,6 +279,7 @@ def table(findings: Findings) -> str:
     rows += [(name, f"{_number(count)}, held out") for name, count in findings.held_out.items()]
     counted = {name: getattr(findings, name) for name in ("classes", "sizes", "modes", "skipped")}
     rows += [(name, _list(counts)) for name, counts in counted.items() if counts]
+    rows += [("values", findings.values)] if findings.values else []
     rows += [("error", each) for each in findings.bad]
     rows += [("warning", each) for each in findings.warnings]
     width = max(len(name) for name, _ in rows)
