@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from serving.imaging.values import must_be_a_range
+from serving.imaging.values import ValueRange, must_be_a_range
 
 Meaning = Literal["latent", "label", "image", "vector"]
 
@@ -22,6 +22,10 @@ class Part(BaseModel):
     """A part of the manifest: typed, frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+OptionalRange = Annotated[ValueRange | None, Field(exclude_if=lambda given: given is None)]
+"""A value range, which is written only if there is one, so that older versions read the other manifests."""
 
 
 class Tensor(Part):
@@ -45,7 +49,7 @@ class Tensor(Part):
     trained_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     """Height and width of the training images, if height and width are variable."""
 
-    value_range: tuple[float, float] | None = None
+    value_range: OptionalRange = None
     """Values that become 0 and 255, for images with more than 8 bits per channel; None for the default."""
 
     @model_validator(mode="after")
