@@ -138,16 +138,16 @@ def _of_two_bytes(image: Any) -> DeepImage:
     image.fp.seek(place)
     kind, _, order = raw.partition(";16")
     if kind == "LA":  # four bytes, of which Pillow knows no other order
-        _setraw_mode(again, "RGBA")
+        _set_raw_mode(again, "RGBA")
         high, low, alpha, _ = np.moveaxis(np.asarray(again), 2, 0).astype(np.uint16)
         return DeepImage((high * 256 + low)[..., None], alpha.astype(np.uint8))
     little = order == "L" or (order == "N" and sys.byteorder == "little")
-    _setraw_mode(again, f"{kind};16{'B' if little else 'L'}")
+    _set_raw_mode(again, f"{kind};16{'B' if little else 'L'}")
     values = np.asarray(image).astype(np.uint16) * 256 + np.asarray(again)
     return DeepImage(values[..., :3], np.asarray(image)[..., 3] if image.mode == "RGBA" else None)
 
 
-def _setraw_mode(image: Any, raw: str) -> None:
+def _set_raw_mode(image: Any, raw: str) -> None:
     image.tile = [
         (*tile[:3], (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw) for tile in image.tile
     ]
