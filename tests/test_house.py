@@ -19,7 +19,7 @@ FLOORS = {
     "zoo": (
         {"zoo.models", "zoo.registry"},
         {"zoo.adversarial", "zoo.translation"},
-        {"zoo.translators", "zoo.objectives", "zoo.regularizers", "zoo.augment"},
+        {"zoo.translators", "zoo.objectives", "zoo.regularizers", "zoo.augment", "zoo.bounds"},
         {"zoo.entry"},
         {"zoo.fields"},
         {"zoo.errors"},

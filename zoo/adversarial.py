@@ -14,7 +14,7 @@ from zoo.augment import Augmented, must_be_transforms, open_augment
 from zoo.bounds import must_be_bounded, normalise_spectrally
 from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
-from zoo.fields import must_be_choices, must_be_decays, must_be_positive
+from zoo.fields import must_be_at_least, must_be_choices, must_be_decays, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
 from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer, Scored
 
@@ -152,13 +152,13 @@ class ImageGANEntry(TwoPlayerEntry):
     image_size: int = 32
     """Height and width of the images: a power of two, at least 16."""
 
-    channels: int = 3
-    """Channels of the images: 1 for greyscale, 3 for RGB."""
+    channels: int = 0
+    """Channels of the images: 1 for greyscale, 3 for RGB. 0 means as many as the data have."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         doublings(self.image_size)
-        must_be_positive(self, "channels")
+        must_be_at_least(self, 0, "channels")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -181,6 +181,11 @@ class TwoPlayer(Trainer):
         discriminator: nn.Module,
         device: torch.device | str,
     ) -> None:
+        if 0 in entry.sample_shape:
+            raise ConfigError(
+                "channels must be set before the networks are built; got 0, as many as the data have; use "
+                "entry.for_data(channels=1) or (channels=3)"
+            )
         if entry.spectral_norm:
             normalise_spectrally(discriminator)
         must_be_bounded(discriminator, entry.objective, entry.regularizer)

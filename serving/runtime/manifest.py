@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from serving.errors import UserError, shown
-from serving.runtime.tensor import Part, Tensor
+from serving.runtime.tensor import OptionalRange, Part, Tensor
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -170,6 +170,12 @@ class Training(Part):
     steps: int
     seed: int
     ema: float
+    fit: Annotated[Literal["crop", "pad", "squash"], Field(exclude_if="crop".__eq__)] = "crop"
+    """How images of another aspect ratio were fitted."""
+
+    value_range: OptionalRange = None
+    """Values that became 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
     software: dict[str, str]
 
 

@@ -8,12 +8,13 @@ from serving.errors import UserError
 from serving.runtime.artifact import read_manifest
 from serving.runtime.latents import draw_inputs
 from serving.runtime.load import load
-from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision, Training
 from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
 from serving.system.folders import must_be_writable
 from serving.system.progress import progress
 from training.artifacts.model_card import describe, rows
+from training.data.transforms import Conversion
 from training.evaluation.samples import Scorer, open_scorer
 from training.evaluation.translations import TranslationScorer, open_translation_scorer
 from training.loop.compute import device_named
@@ -53,15 +54,17 @@ def evaluate(
     must_be_writable(artifact)
     shape = _scored_shape(manifest.graphs)
     pipeline = load(artifact, precision=precision)
+    match manifest.training:
+        case Training(fit=fit, value_range=value_range):
+            conversion = Conversion(fit, value_range)
+        case _:
+            conversion = Conversion()
+    options = (data, shape, n, features, device_named(device), conversion)
     match manifest.task:
         case "sample":
-            evaluation = _score_samples(
-                pipeline, open_scorer(data, shape, n, features, device_named(device)), seed
-            )
+            evaluation = _score_samples(pipeline, open_scorer(*options), seed)
         case "translate":
-            evaluation = _score_translations(
-                pipeline, open_translation_scorer(data, shape, n, features, device_named(device))
-            )
+            evaluation = _score_translations(pipeline, open_translation_scorer(*options))
     evaluation = evaluation.model_copy(update={"precision": precision})
     _keep(evaluation, artifact, manifest.version)
     return evaluation

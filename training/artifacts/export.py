@@ -11,6 +11,7 @@ from serving.errors import UserError
 from serving.runtime.manifest import Manifest, Training
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.data.dataset import Dataset, generator, open_data
+from training.data.transforms import Conversion
 from training.graphs.variants import EXAMPLES, Smaller, SmallPrecision
 from training.loop.averaged import Averaged, open_averaged
 from training.loop.state import preview_columns
@@ -42,6 +43,8 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
         steps=averaged.steps,
         seed=config.train.seed,
         ema=config.train.ema,
+        fit=config.train.fit,
+        value_range=config.value_range,
         software=config.software,
     )
     return write_artifact(
@@ -53,6 +56,7 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
             averaged.generators,
             averaged.preview,
             preview_columns(config.entry),
+            config.value_range,
             Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, averaged, _open(averaged)))
             if precisions
             else None,
@@ -72,7 +76,8 @@ def _open(averaged: Averaged) -> Dataset:
         UserError: there are too few images.
     """
     config = averaged.config
-    data = open_data(config.train.data, config.entry.sample_shape, config.train.seed)
+    conversion = Conversion(config.train.fit, config.value_range)
+    data = open_data(config.train.data, config.entry.sample_shape, config.train.seed, conversion)
     images = max((len(fed["image"]) for fed in averaged.preview.values() if "image" in fed), default=0)
     if data.size < 2 * EXAMPLES * images:
         raise UserError(

@@ -79,13 +79,13 @@ def command(manifest: Manifest, training: Training) -> str:
     try:
         kind = registry.load(manifest.entry)
         used = kind.present(used)
-        usual = dataclasses.asdict(kind().for_classes(len(manifest.labels)))
+        usual = dataclasses.asdict(kind().for_data(classes=len(manifest.labels)))
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
     chosen |= {
-        name: value
-        for name in ("seed", "ema")
+        name: _plain(value)
+        for name in ("seed", "ema", "fit", "value_range")
         if (value := getattr(training, name)) != getattr(TrainConfig(), name)
     }
     chosen |= {

@@ -13,6 +13,7 @@ from torch import Tensor
 from serving.arrays import Array
 from serving.errors import UserError
 from training.data.dataset import Dataset, open_data, read
+from training.data.transforms import AS_USUAL, Conversion
 from training.evaluation import metrics
 from training.evaluation.features import Extractor, Seen, open_extractor
 from training.graphs.pixels import to_pixels
@@ -49,7 +50,14 @@ class Scorer(Protocol):
         ...
 
 
-def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device: torch.device) -> Scorer:
+def open_scorer(
+    spec: str,
+    shape: tuple[int, ...],
+    n: int,
+    features: str,
+    device: torch.device,
+    conversion: Conversion = AS_USUAL,
+) -> Scorer:
     """Open a scorer of samples against a dataset.
 
     Args:
@@ -58,13 +66,14 @@ def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device
         n: maximum number of samples to compare. It is limited by the number of real examples.
         features: the extractor for images, as in `open_extractor`.
         device: device of the extractor.
+        conversion: how the images of files become examples.
 
     Raises:
         UserError: the dataset does not have this shape, or it can't be scored.
         OSError: the data can't be read.
     """
     # Use seed 0 for every run, so that the scores of runs are comparable.
-    data = open_data(spec, shape, 0)
+    data = open_data(spec, shape, 0, conversion)
     if data.kind != "examples":
         raise UserError(f"the data to score samples must be examples; {data.name} has {data.kind}")
     if data.truth is not None:

@@ -79,7 +79,9 @@ class TrainState:
     def pipeline(self) -> Pipeline:
         """Pipeline that runs the averaged generators with torch."""
         config = self.config
-        return pipeline_of_generators(config.entry, self.average.generators, self.preview, config.labels)
+        return pipeline_of_generators(
+            config.entry, self.average.generators, self.preview, config.labels, config.value_range
+        )
 
     def sheets(self) -> Iterator[tuple[str, Pixels]]:
         """Yield the name and the contact sheet of each averaged generator on its preview inputs."""

@@ -1,6 +1,5 @@
 """The training loop, the same for every entry: batch, step, average, log, score, checkpoint."""
 
-import dataclasses
 import signal
 import sys
 from contextlib import closing, nullcontext
@@ -13,9 +12,10 @@ import torch
 from serving.errors import UserError
 from serving.system.progress import progress
 from serving.system.signals import Interrupted, noted
-from training.data.dataset import Dataset, Loader, generator, open_data
+from training.data.dataset import Dataset, Loader, generator
 from training.data.loader import open_loader
 from training.evaluation.validator import Validator, open_validator
+from training.loop.data import open_run_data
 from training.loop.distributed import process_group
 from training.loop.monitor import Diverged, must_be_finite
 from training.loop.state import TrainState
@@ -47,13 +47,7 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
         held(config, restart) if world.is_main else nullcontext(config.folder) as folder,
     ):
         world.must_divide(config.entry.batch_size)
-        data = open_data(config.train.data, config.entry.sample_shape, config.train.seed)
-        if config.train.balance_classes:
-            data = data.balanced()
-        entry = config.entry.for_classes(len(data.labels))
-        config = dataclasses.replace(
-            config, entry=entry, data_name=data.name, labels=data.labels, licence=data.licence
-        )
+        config, data = open_run_data(config, world, folder)
         _must_suit(config, data)
         state = TrainState(config, world)
         found = world.broadcast(world.on_main(lambda: checkpoint.load(folder / "checkpoints")))

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from serving.errors import UserError
+from serving.imaging.values import ValueRange, must_be_a_range
 from serving.runtime.latents import MAX_SEED
 from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import read_regular, write_file
@@ -34,6 +35,15 @@ class TrainConfig:
 
     balance_classes: bool = False
     """Draw all classes equally often, however many examples each of them has."""
+
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How images of files with another aspect ratio are fitted: crop cuts the largest centred area, pad keeps
+    the whole image and adds black at two sides, squash changes the aspect ratio."""
+
+    value_range: tuple[float, float] | Literal["percentile"] | None = None
+    """Values that become black and white, for image files with more than 8 bits per channel: LOW HIGH, or
+    percentile for the 0.1 and 99.9 percentiles of all images. By default, 0 and 65535; floats are read from 0
+    to 255."""
 
     steps: int = 5000
     """Total number of training steps, including those before a resume."""
@@ -100,6 +110,8 @@ class TrainConfig:
         )
         must_be_at_least(self, 1, *counts)
         must_be_at_least(self, 0, "score_every", *(["workers"] if self.workers is not None else []))
+        if isinstance(self.value_range, tuple):
+            must_be_a_range(self.value_range)
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema must be at least 0 and below 1; got {self.ema}")
         if not 0 <= self.seed <= MAX_SEED:
@@ -109,7 +121,7 @@ class TrainConfig:
 RENAMED = {"keep": "keep_checkpoints"}
 """Former to present names of fields, to read older `run.json` files."""
 
-LASTING = ("data", "balance_classes", "seed", "precision", "ema")
+LASTING = ("data", "balance_classes", "fit", "value_range", "seed", "precision", "ema")
 """Fields of `TrainConfig` that must be the same when a run is resumed; the others may change."""
 
 
@@ -157,6 +169,9 @@ class RunConfig:
     licence: str = "unknown"
     """Licence of the data."""
 
+    value_range: ValueRange | None = None
+    """Values that become 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
     software: dict[str, str] = field(default_factory=software)
     """Versions of the software that trains the run."""
 
@@ -175,6 +190,7 @@ class RunConfig:
             "data_name": self.data_name,
             "labels": self.labels,
             "licence": self.licence,
+            "value_range": self.value_range,
             "software": self.software,
         }
         return json.dumps(content, indent=2)
@@ -193,7 +209,7 @@ class RunConfig:
         """
         path = folder / RUN_FILE
         try:
-            return _parse(read_regular(path), folder)
+            return parse(read_regular(path), folder)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"the folder {folder} holds no run: {RUN_FILE} is missing") from None
         except ConfigError as error:
@@ -206,7 +222,9 @@ class RunConfig:
         """Return the differences to another configuration that prevent resuming its run with this one."""
         mine, theirs = (
             {"entry": config.name}
-            | dataclasses.asdict(config.entry.for_classes(len(other.labels)))
+            | dataclasses.asdict(
+                config.entry.for_data(classes=len(other.labels), channels=other.entry.sample_shape[0])
+            )
             | {field: getattr(config.train, field) for field in LASTING}
             for config in (self, other)
         )
@@ -228,10 +246,11 @@ class _Stored(BaseModel):
     data_name: str
     labels: tuple[str, ...]
     licence: str
+    value_range: ValueRange | None = None
     software: dict[str, str]
 
 
-def _parse(data: bytes, folder: Path) -> RunConfig:
+def parse(data: bytes, folder: Path) -> RunConfig:
     """Parse `run.json`.
 
     Raises:
@@ -253,6 +272,7 @@ def _parse(data: bytes, folder: Path) -> RunConfig:
         data_name=stored.data_name,
         labels=stored.labels,
         licence=stored.licence,
+        value_range=stored.value_range,
         software=stored.software,
     )
 
