@@ -19,7 +19,8 @@ from serving.system.progress import progress
 from training.data.dataset import Dataset, open_data, read
 from training.data.domains import ByDomain
 from training.evaluation import metrics
-from training.evaluation.features import Extractor, open_extractor
+from training.evaluation.extractor import Extractor
+from training.evaluation.features import open_extractor
 from training.graphs.pixels import as_served
 
 ENDS = {"a2b": ("a", "b"), "b2a": ("b", "a")}

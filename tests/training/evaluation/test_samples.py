@@ -21,7 +21,7 @@ def scorer(tmp_path_factory):
 
 def test_fresh_real_images_score_as_the_floor_does(scorer):
     real = to_pixels(open_data("glyphs", SHAPE, 7).batch(0, 1000)["real"]).numpy()
-    scores = scorer.score([real])
+    scores = scorer.score([real]).scores
     assert set(scores) | {"label_accuracy"} == set(scorer.reference)
     assert scores["frechet"] < 3 * scorer.reference["frechet"]
     assert scores["entropy"] > 0.98
@@ -33,7 +33,7 @@ def test_fresh_real_images_score_as_the_floor_does(scorer):
 def test_noise_scores_badly_in_every_metric(scorer):
     """The control: what knows nothing of the data is far from them by each of the scores."""
     noise = np.random.default_rng(0).integers(0, 256, (1000, 16, 16, 1), dtype=np.uint8)
-    bad, reference = scorer.score([noise]), scorer.reference
+    bad, reference = scorer.score([noise]).scores, scorer.reference
     assert bad["frechet"] > 20 * reference["frechet"]
     assert bad["kernel"] > 20 * abs(reference["kernel"])
     for name in ("precision", "recall", "density", "coverage"):
@@ -45,7 +45,7 @@ def test_noise_scores_badly_in_every_metric(scorer):
 def test_one_picture_over_and_over_scores_badly_too(scorer):
     """The control of lost diversity: precise, and of one class."""
     one = to_pixels(open_data("glyphs", SHAPE, 0).batch(0, 1)["real"]).numpy().repeat(1000, 0)
-    bad = scorer.score([one])
+    bad = scorer.score([one]).scores
     assert bad["classes_covered"] == 1
     assert bad["coverage"] < 0.1
     assert bad["frechet"] > 20 * scorer.reference["frechet"]
@@ -54,8 +54,8 @@ def test_one_picture_over_and_over_scores_badly_too(scorer):
 def test_labels_are_held_against_what_was_told(scorer):
     batch = open_data("glyphs", SHAPE, 7).batch(0, 1000)
     pixels, told = to_pixels(batch["real"]).numpy(), batch["label"].numpy()
-    assert scorer.score([pixels], told)["label_accuracy"] > 0.9
-    assert scorer.score([pixels], (told + 1) % 10)["label_accuracy"] < 0.1
+    assert scorer.score([pixels], told).scores["label_accuracy"] > 0.9
+    assert scorer.score([pixels], (told + 1) % 10).scores["label_accuracy"] < 0.1
 
 
 def folder_of_noise(path, count):
