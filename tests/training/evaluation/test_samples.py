@@ -5,7 +5,7 @@ from PIL import Image
 
 from training.data.dataset import open_data
 from training.evaluation import features, metrics
-from training.evaluation.samples import open_scorer
+from training.evaluation.samples import PAIRS, open_scorer
 from training.graphs.pixels import to_pixels
 
 SHAPE = (1, 16, 16)
@@ -91,6 +91,35 @@ def test_a_folder_is_scored_against_its_test_images_or_against_its_other_half(tm
     folder_of_noise(tmp_path / "few", 2 * metrics.NEIGHBOURS)
     with pytest.raises(ValueError, match="at least 10 images; got 5"):
         open_scorer(f"folder:{tmp_path / 'few'}", SHAPE, 1000, "auto", torch.device("cpu"))
+
+
+def folder_of_glyphs(path):
+    """Drawn characters as files: 120 to train with and 60 held out."""
+    for part, step, count in (("train", 0, 120), ("test", 1, 60)):
+        (path / part).mkdir(parents=True)
+        batch = open_data("glyphs", SHAPE, 0).batch(step, count)
+        for index, pixels in enumerate(to_pixels(batch["real"]).numpy()):
+            Image.fromarray(pixels[..., 0]).save(path / part / f"{index}.png")
+    return f"folder:{path}"
+
+
+def test_a_generator_of_training_images_is_caught_and_held_out_images_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    spec = folder_of_glyphs(tmp_path / "data")
+    scorer = open_scorer(spec, SHAPE, 60, "auto", torch.device("cpu"))
+    assert scorer.describe()["name"] == "efficientnet"
+    data = open_data(spec, SHAPE, 0)
+    copied, held_out = (to_pixels(part.batch(0, 60)["real"]).numpy() for part in (data, data.held_out()))
+    scores, pairs = scorer.score([copied])
+    assert scores["memorised"] == 1
+    assert scores["authenticity"] == 0
+    assert len(pairs.samples) == PAIRS
+    assert np.array_equal(pairs.training, copied[pairs.samples])
+    honest = scorer.score([held_out]).scores
+    assert honest["memorised"] < 0.1
+    assert honest["authenticity"] > 0.3
+    assert scorer.reference["memorised"] < 0.1
+    assert list((tmp_path / "cache" / "features").iterdir())
 
 
 @pytest.mark.parametrize(("spec", "shape", "n"), [("glyphs", SHAPE, 5), ("ring8", (2,), 1)])
