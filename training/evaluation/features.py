@@ -17,7 +17,6 @@ from training.data.dataset import Dataset, read
 from training.data.transforms import normalise
 from training.evaluation.efficientnet import EfficientNet
 from training.evaluation.extractor import Extractor, Seen
-from training.evaluation.feature_cache import Cached, cache_folder
 from training.run import checkpoint
 
 STEPS, BATCH, TEST = 600, 128, 10_000
@@ -34,8 +33,7 @@ Features = Literal["auto", "efficientnet", "classifier", "inception"]
 def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: torch.device) -> Extractor:
     """Open an extractor by name: `efficientnet`, `classifier`, `inception` or `auto`.
 
-    `auto` selects the features that suit the dataset. The features of the two networks of natural images are
-    cached.
+    `auto` selects the features that suit the dataset.
 
     Raises:
         UserError: the name is unknown, a package is not installed, or the dataset has no labels.
@@ -44,16 +42,11 @@ def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: tor
         case "classifier":
             return Classifier.of(data, shape, device)
         case "efficientnet":
-            return _cached(EfficientNet(device))
+            return EfficientNet(device)
         case "inception":
-            return _cached(Inception(device))
+            return Inception(device)
         case _:
             raise UserError(f"features must be one of {', '.join(get_args(Features))}; got {name}")
-
-
-def _cached(extractor: Extractor) -> Extractor:
-    folder = cache_folder()
-    return Cached(extractor, folder / "features") if folder else extractor
 
 
 class Network(nn.Module):

@@ -18,6 +18,7 @@ from training.data.dataset import READ, Dataset, open_data, read
 from training.evaluation import metrics
 from training.evaluation.copies import Copies
 from training.evaluation.extractor import Extractor, Seen
+from training.evaluation.feature_cache import cached
 from training.evaluation.features import open_extractor
 from training.graphs.pixels import to_pixels
 
@@ -143,7 +144,7 @@ class ImageScorer:
 
     def __init__(self, data: Dataset, extractor: Extractor, n: int) -> None:
         self.data, self.labels, self.extractor, self._training = data.name, data.labels, extractor, data
-        self.described = extractor.describe()
+        self._cached, self.described = cached(extractor), extractor.describe()
         self.real, self._others, self._held_out = self._look_at(data, n)
         self.samples = len(self.real.features)
         self.reference = self._compare(self._others)
@@ -157,9 +158,9 @@ class ImageScorer:
         """
         if (held_out := data.held_out()) is not None:
             count = _enough(data, min(n, data.size, held_out.size))
-            return Split(self._see(_pixels(data, count)), self._see(_pixels(held_out, count)), True)
+            return Split(self._see_data(data, count), self._see_data(held_out, count), True)
         count = _enough(data, min(n, data.size // 2))
-        both = self._see(_pixels(data, 2 * count))
+        both = self._see_data(data, 2 * count)
         return Split(_part(both, slice(count)), _part(both, slice(count, None)), False)
 
     def describe(self) -> dict[str, str | float]:
@@ -168,7 +169,7 @@ class ImageScorer:
 
     def headline_score(self, samples: Iterable[Array]) -> float:
         """Return the Fréchet distance."""
-        return metrics.frechet(self.real.features, self._see(map(_nchw, samples)).features)
+        return metrics.frechet(self.real.features, _see(self.extractor, map(_nchw, samples)).features)
 
     def score(self, samples: Iterable[Array], told: Array | None = None) -> Scored:
         """Return every score.
@@ -177,7 +178,7 @@ class ImageScorer:
         that classifies adds the class histogram and, for conditional generators, the label accuracy. A finite
         dataset adds the shares of memorised and of authentic samples.
         """
-        fake = self._see(map(_nchw, samples))
+        fake = _see(self.extractor, map(_nchw, samples))
         scores = self._compare(fake)
         if told is not None and fake.classes is not None:
             scores["label_accuracy"] = (fake.classes == torch.from_numpy(told)).float().mean().item()
@@ -192,7 +193,7 @@ class ImageScorer:
     def _copies(self) -> Copies:
         """Return the detector of copies. It extracts the features of the training images."""
         count = int(min(self._training.size, MOST_TRAINING))
-        training = self._see(_pixels(self._training, count)).features
+        training = self._see_data(self._training, count).features
         return Copies(training, self._others.features if self._held_out else None)
 
     def _compare(self, fake: Seen) -> dict[str, float]:
@@ -206,10 +207,14 @@ class ImageScorer:
             scores |= metrics.histogram(fake.classes, self.extractor.classes)
         return scores
 
-    def _see(self, images: Iterable[Tensor]) -> Seen:
-        seen = [self.extractor(part) for part in images]
-        classes = [part.classes for part in seen if part.classes is not None]
-        return Seen(torch.cat([part.features for part in seen]), torch.cat(classes) if classes else None)
+    def _see_data(self, data: Dataset, count: int) -> Seen:
+        return _see(self._cached, _pixels(data, count))
+
+
+def _see(extractor: Extractor, images: Iterable[Tensor]) -> Seen:
+    seen = [extractor(part) for part in images]
+    classes = [part.classes for part in seen if part.classes is not None]
+    return Seen(torch.cat([part.features for part in seen]), torch.cat(classes) if classes else None)
 
 
 def _part(seen: Seen, places: slice) -> Seen:

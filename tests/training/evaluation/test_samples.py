@@ -79,6 +79,7 @@ class Means:
 
 
 def test_a_folder_is_scored_against_its_test_images_or_against_its_other_half(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("training.evaluation.samples.open_extractor", lambda *arguments: Means())
     folder_of_noise(tmp_path / "whole", 30)
     assert open_scorer(f"folder:{tmp_path / 'whole'}", SHAPE, 1000, "auto", torch.device("cpu")).samples == 15
@@ -123,7 +124,8 @@ def test_a_generator_of_training_images_is_caught_and_held_out_images_are_not(tm
 
 
 @pytest.mark.parametrize(("spec", "shape", "n"), [("glyphs", SHAPE, 5), ("ring8", (2,), 1)])
-def test_too_few_samples_are_refused(spec, shape, n, monkeypatch):
+def test_too_few_samples_are_refused(spec, shape, n, monkeypatch, tmp_path):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("training.evaluation.samples.open_extractor", lambda *arguments: Means())
     with pytest.raises(ValueError, match=r"at least 10 images; got 5|at least 2; got 1"):
         open_scorer(spec, shape, n, "auto", torch.device("cpu"))
