@@ -114,8 +114,8 @@ def _warn_of_few(evaluation: Evaluation) -> None:
     size = int((evaluation.features or {}).get("size", 0))
     if evaluation.samples < size:
         print(
-            f"warning: the Fréchet distance needs at least {size} samples, as many as there are features; got "
-            f"{evaluation.samples}, with which it is too large; use more samples or more data",
+            f"warning: the Fréchet distance needs at least {size} samples, as many as there are features; "
+            f"got {evaluation.samples}, with which it is too large; use more samples or more data",
             file=sys.stderr,
         )
 
