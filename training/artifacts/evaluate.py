@@ -57,17 +57,15 @@ def evaluate(
     must_be_writable(artifact)
     shape = _scored_shape(next(iter(manifest.graphs.values())))
     pipeline = load(artifact, precision=precision)
+    nearest = None
     match manifest.task:
         case "sample":
             evaluation, nearest = _score_samples(
                 pipeline, open_scorer(data, shape, n, features, device_named(device)), seed
             )
         case "translate":
-            evaluation, nearest = (
-                _score_translations(
-                    pipeline, open_translation_scorer(data, shape, n, features, device_named(device))
-                ),
-                None,
+            evaluation = _score_translations(
+                pipeline, open_translation_scorer(data, shape, n, features, device_named(device))
             )
     evaluation = evaluation.model_copy(update={"precision": precision})
     _warn_of_few(evaluation)
