@@ -213,8 +213,12 @@ class Evaluation(Part):
     translations also `untranslated` and `recoloured`."""
 
     def replaces(self, other: "Evaluation") -> bool:
-        """Return whether both evaluate the same data, precision and extractor, so that this one is newer."""
-        return self._subject == other._subject
+        """Return whether both evaluate the same data, precision and extractor, this one no fewer samples."""
+        return self._subject == other._subject and self.samples >= other.samples
+
+    def yields_to(self, other: "Evaluation") -> bool:
+        """Return whether both evaluate the same data, precision and extractor, and this one fewer samples."""
+        return self._subject == other._subject and self.samples < other.samples
 
     @property
     def _subject(self) -> object:

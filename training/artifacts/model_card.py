@@ -18,6 +18,16 @@ from serving.runtime.manifest import (
 from training.run.config import TrainConfig
 from zoo import registry
 
+NEAREST_FILE = "nearest.png"
+"""Sheet of the samples that are nearest to training images, written by the evaluation."""
+
+
+COPIES = f"""
+The samples that are nearest to training images, each above its training image:
+
+![samples above their nearest training images]({NEAREST_FILE})
+"""
+
 
 def describe(manifest: Manifest) -> str:
     """Return the artifact's README in Markdown."""
@@ -137,4 +147,5 @@ def _describe_scores(evaluation: Evaluation, task: str) -> str:
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     by += "" if evaluation.precision == "fp32" else f", in {evaluation.precision}"
     what = {"sample": "samples", "translate": "translations per direction"}[task]
-    return f"\nScores of {evaluation.samples} {what} against `{evaluation.data}`{by}:\n\n{table}"
+    copies = COPIES if "memorised" in evaluation.scores else ""
+    return f"\nScores of {evaluation.samples} {what} against `{evaluation.data}`{by}:\n\n{table}{copies}"

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -84,6 +84,10 @@ class Dataset(ABC):
 
     truth: Truth | None = None
     """Distribution of the examples, or None if it is unknown."""
+
+    features: Literal["efficientnet", "classifier"] = "efficientnet"
+    """Features that scores of its images use by default: those of natural images, or those of a classifier of
+    this dataset, which suit drawn characters and other simple images better."""
 
     _open_held_out: "Callable[[], Dataset | None] | None" = None
 

@@ -110,6 +110,7 @@ class ByDomain(Dataset):
 
     def __init__(self, data: Dataset) -> None:
         self.data, self.name, self.licence = data, f"{data.name} by domain", data.licence
+        self.features = data.features
 
     @property
     def size(self) -> float:

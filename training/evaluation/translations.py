@@ -20,7 +20,8 @@ from training.data.dataset import Dataset, open_data, read
 from training.data.domains import ByDomain
 from training.data.transforms import AS_USUAL, Conversion, with_channels
 from training.evaluation import metrics
-from training.evaluation.features import Extractor, open_extractor
+from training.evaluation.extractor import Extractor
+from training.evaluation.features import open_extractor
 from training.graphs.pixels import as_served
 from zoo.entry import DomainShapes, SampleShape
 
