@@ -37,6 +37,7 @@ from zoo.augment import DEFAULTS
 from zoo.models.dcgan import DCGAN
 
 ENTRY = DCGAN(
+    channels=3,
     image_size=32,
     width=32,
     objective="non_saturating",
@@ -148,7 +149,7 @@ def scores(scorer: Scorer, folder: Path, draws: int, names: tuple[str, ...]) -> 
     """Return the means of some scores of a run's averaged generator over several draws of samples."""
     pipeline, count = open_averaged(folder).pipeline, scorer.samples
     every = [
-        scorer.score(some.values for some in pipeline.samples(range(draw * count, (draw + 1) * count)))
+        scorer.score(some.values for some in pipeline.samples(range(draw * count, (draw + 1) * count))).scores
         for draw in range(draws)
     ]
     return {name: statistics.fmean(each[name] for each in every) for name in names if name in every[0]}

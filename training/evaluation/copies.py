@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from training.evaluation.metrics import SUBSET
 
@@ -28,6 +29,9 @@ class Copies:
     theirs: the comparison of Meehan et al. 2020 at the tail, where copies are. It is authentic if its nearest
     training image is nearer to another training image than to the sample (Alaa et al. 2022).
 
+    Distances are between features of unit length. Images without content have features near 0, which are
+    nearer to all others than real images are to each other.
+
     Args:
         training: features of the training images, float32 (M, D), M at least 3.
         held_out: features of held-out images, float32 (N, D), N at least 2; without them, the distances of
@@ -35,18 +39,18 @@ class Copies:
     """
 
     def __init__(self, training: Tensor, held_out: Tensor | None) -> None:
-        self.training = training
+        self.training = F.normalize(training)
         if held_out is None:
-            real = nearest(training, training, torch.arange(len(training)))
+            real = nearest(self.training, self.training, torch.arange(len(training)))
         else:
-            real = nearest(held_out, training)
+            real = nearest(F.normalize(held_out), self.training)
         # The bound comes from one half of the images, and the control from the other half.
         self.bound = real.distance[::2].quantile(SHARE).item()
         self.control = self._scores(Nearest(real.distance[1::2], real.place[1::2]))
 
     def find(self, samples: Tensor) -> tuple[dict[str, float], Nearest]:
         """Return the scores of samples, from their features (N, D), and the nearest training images."""
-        found = nearest(samples, self.training)
+        found = nearest(F.normalize(samples), self.training)
         return self._scores(found), found
 
     def _scores(self, found: Nearest) -> dict[str, float]:
