@@ -277,8 +277,10 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
 @contextmanager
 def frozen(player: nn.Module) -> Iterator[None]:
     """Disable gradients of a player's parameters within the block; gradients still reach its input."""
+    learnt = [each for each in player.parameters() if each.requires_grad]
     player.requires_grad_(False)
     try:
         yield
     finally:
-        player.requires_grad_(True)
+        for each in learnt:
+            each.requires_grad_(True)

@@ -163,6 +163,21 @@ class Graph(Part):
         return next(kinds[kind] for kind in wanted if kind in kinds)
 
 
+class Ancestor(Part):
+    """A run that another one started from."""
+
+    run: str
+    """Name of its folder."""
+
+    entry: str
+    data: str
+    steps: int
+    """Step of the checkpoint that was used."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    """First half of the SHA-256 of that checkpoint."""
+
+
 class Training(Part):
     """Origin of weights that were trained with this package."""
 
@@ -175,6 +190,9 @@ class Training(Part):
 
     value_range: OptionalRange = None
     """Values that became 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
+    lineage: Annotated[tuple[Ancestor, ...], Field(exclude_if=().__eq__)] = ()
+    """The run that this one started from, the run that that one started from, and so on."""
 
     software: dict[str, str]
 

@@ -45,6 +45,7 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
         ema=config.train.ema,
         fit=config.train.fit,
         value_range=config.value_range,
+        lineage=config.lineage,
         software=config.software,
     )
     return write_artifact(

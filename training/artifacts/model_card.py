@@ -52,9 +52,16 @@ def _origin(manifest: Manifest) -> str:
         case training:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}. Licence of the data: {manifest.licence}. {rest} To train a similar model:"
-                f"\n\n    {command(manifest, training)}\n"
+                f"{training.seed}{_started_from(training)}. Licence of the data: {manifest.licence}. "
+                f"{rest} To train a similar model:\n\n    {command(manifest, training)}\n"
             )
+
+
+def _started_from(training: Training) -> str:
+    return "".join(
+        f", started from `{each.run}` (`{each.entry}` trained on `{each.data}` for {each.steps} steps)"
+        for each in training.lineage
+    )
 
 
 def _classes(manifest: Manifest) -> str:

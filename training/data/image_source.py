@@ -1,5 +1,6 @@
 """Sources of image files: folders, zip files and tar files, which are read without being unpacked."""
 
+import hashlib
 import os
 import tarfile
 import weakref
@@ -55,6 +56,15 @@ class ImageSource(ABC):
             OSError: it can't be read.
         """
 
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+
+    def fingerprint(self) -> str:
+        """Return the number of images, and a hash of their names and sizes."""
+        told = "".join(f"{name}\0{self.size(name)}\n" for name in self.images)
+        return f"{len(self.images)} images, {hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
     def path(self, name: str) -> Path:
         """Return the place and the name of a file, for messages."""
         return self.place / name
@@ -71,6 +81,10 @@ class Folder(ImageSource):
     def read(self, name: str, most: int = -1) -> bytes:
         """Return the content of a file, or its first bytes."""
         return read_regular(self.place / name, most)
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return (self.place / name).stat().st_size
 
 
 class Zip(ImageSource):
@@ -94,6 +108,10 @@ class Zip(ImageSource):
                 return file.read(most)
         except Exception as error:  # of the formats of compression, each has errors of its own
             raise UserError(f"{self.path(name)} can't be read: {error}") from error
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return self._file.getinfo(name).file_size
 
 
 class Tar(ImageSource):
@@ -121,6 +139,10 @@ class Tar(ImageSource):
         if len(data) < size:
             raise UserError(f"{self.path(name)} can't be read: the archive ends before it")
         return data
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return self._members[name][2]
 
 
 def open_source(path: Path) -> ImageSource:

@@ -55,7 +55,18 @@ def _earlier(config: RunConfig, world: World, folder: Path) -> RunConfig | None:
     if sent is None:
         return None
     known = parse(sent[1]["run"].encode(), folder)
-    return dataclasses.replace(config, entry=known.entry, value_range=known.value_range)
+    if known.fingerprint and (now := _fingerprint_of(config.train.data)) != known.fingerprint:
+        raise UserError(
+            f"the folder {folder} holds another run (it learns from {known.fingerprint}; {config.train.data} "
+            f"has {now}); choose another --out, or restore the images"
+        )
+    return dataclasses.replace(
+        config,
+        entry=known.entry,
+        value_range=known.value_range,
+        fingerprint=known.fingerprint,
+        lineage=known.lineage,
+    )
 
 
 def _after_a_look(config: RunConfig, world: World) -> RunConfig:
@@ -64,7 +75,9 @@ def _after_a_look(config: RunConfig, world: World) -> RunConfig:
         for text in facts.told:
             print(text, file=sys.stderr)
     entry = config.entry.for_data(channels=facts.channels)
-    return dataclasses.replace(config, entry=entry, value_range=facts.value_range)
+    return dataclasses.replace(
+        config, entry=entry, value_range=facts.value_range, fingerprint=facts.fingerprint
+    )
 
 
 class Facts(NamedTuple):
@@ -75,6 +88,7 @@ class Facts(NamedTuple):
 
     value_range: ValueRange | None = None
     told: tuple[str, ...] = ()
+    fingerprint: str | None = None
 
 
 def facts_of(run: TrainConfig, shape: SampleShape) -> Facts:
@@ -104,7 +118,12 @@ def facts_of(run: TrainConfig, shape: SampleShape) -> Facts:
     told += [found.clipped(value_range)] if value_range else []
     for height, width in {each[1:] for each in DomainShapes.of(shape)} if run.fit == "crop" else ():
         told += [f"warning: {text}" for text in found.lost(height, width)]
-    return Facts(found.channels, value_range, tuple(told))
+    return Facts(found.channels, value_range, tuple(told), source.fingerprint())
+
+
+def _fingerprint_of(spec: str) -> str:
+    kind, _, path = spec.partition(":")
+    return open_source(find_place(kind, path)).fingerprint()
 
 
 def _told(name: str, source: ImageSource, parts: Parts) -> str:

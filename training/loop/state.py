@@ -59,7 +59,7 @@ class TrainState:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
         scalars = self.trainer.step(data.batch(self.done, self.config.entry.examples_per_step))
-        self.average.update(self.trainer.generators, self.done)
+        self.average.update(self.trainer.generators, self.config.steps_before + self.done)
         self.done += 1
         return scalars
 

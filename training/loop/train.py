@@ -17,6 +17,7 @@ from training.data.loader import open_loader
 from training.evaluation.validator import Validator, open_validator
 from training.loop.data import open_run_data
 from training.loop.distributed import process_group
+from training.loop.fine_tune import freeze, start
 from training.loop.monitor import Diverged, must_be_finite
 from training.loop.state import TrainState
 from training.run import checkpoint
@@ -49,13 +50,14 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
         world.must_divide(config.entry.batch_size)
         config, data = open_run_data(config, world, folder)
         _must_suit(config, data)
-        state = TrainState(config, world)
         found = world.broadcast(world.on_main(lambda: checkpoint.load(folder / "checkpoints")))
         if found is None:
-            state.draw_preview(data)
+            state = start(config, world, data)
         else:
+            state = TrainState(config, world)
             state.load_state_dict(*found)
-        world.on_main(config.write)
+        freeze(state.trainer.discriminators, config.train.freeze_discriminator)
+        world.on_main(state.config.write)
         if state.done < config.train.steps:
             # Only deterministic cuDNN algorithms.
             same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)

@@ -7,14 +7,16 @@ import subprocess
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from tyro.conf import arg
 
 from serving.errors import UserError
 from serving.imaging.values import ValueRange, must_be_a_range
 from serving.runtime.latents import MAX_SEED
+from serving.runtime.manifest import Ancestor
 from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import read_regular, write_file
 from serving.validation import validation_message
@@ -44,6 +46,13 @@ class TrainConfig:
     """Values that become black and white, for image files with more than 8 bits per channel: LOW HIGH, or
     percentile for the 0.1 and 99.9 percentiles of all images. By default, 0 and 65535; floats are read from 0
     to 255."""
+
+    start_from: Annotated[str | None, arg(name="from")] = None
+    """Folder of a run whose networks this run starts from, or FOLDER@STEP for one of its checkpoints. Weights
+    whose shapes differ start anew."""
+
+    freeze_discriminator: int = 0
+    """Number of first layers of the discriminators that keep the weights of the other run (Mo 2020)."""
 
     steps: int = 5000
     """Total number of training steps, including those before a resume."""
@@ -109,9 +118,13 @@ class TrainConfig:
             "keep_checkpoints",
         )
         must_be_at_least(self, 1, *counts)
-        must_be_at_least(self, 0, "score_every", *(["workers"] if self.workers is not None else []))
+        must_be_at_least(
+            self, 0, "freeze_discriminator", "score_every", *(["workers"] if self.workers is not None else [])
+        )
         if isinstance(self.value_range, tuple):
             must_be_a_range(self.value_range)
+        if self.freeze_discriminator and self.start_from is None:
+            raise ConfigError("freeze_discriminator needs a run to start from; add --from RUN")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema must be at least 0 and below 1; got {self.ema}")
         if not 0 <= self.seed <= MAX_SEED:
@@ -121,7 +134,10 @@ class TrainConfig:
 RENAMED = {"keep": "keep_checkpoints"}
 """Former to present names of fields, to read older `run.json` files."""
 
-LASTING = ("data", "balance_classes", "fit", "value_range", "seed", "precision", "ema")
+LASTING = (
+    *("data", "balance_classes", "fit", "value_range", "seed", "precision", "ema"),
+    *("start_from", "freeze_discriminator"),
+)
 """Fields of `TrainConfig` that must be the same when a run is resumed; the others may change."""
 
 
@@ -172,6 +188,12 @@ class RunConfig:
     value_range: ValueRange | None = None
     """Values that become 0 and 255, for images with more than 8 bits per channel; None for the default."""
 
+    fingerprint: str | None = None
+    """Number of the data's images and a hash of their names and sizes; None for data that are not files."""
+
+    lineage: tuple[Ancestor, ...] = ()
+    """The run that this one started from, the run that that one started from, and so on."""
+
     software: dict[str, str] = field(default_factory=software)
     """Versions of the software that trains the run."""
 
@@ -180,6 +202,11 @@ class RunConfig:
         """Folder of the run."""
         default = f"{self.name}-{self.train.data.partition(':')[0]}".replace(":", "-")
         return self.train.out or Path("runs") / default
+
+    @property
+    def steps_before(self) -> int:
+        """Number of steps of the runs that this one continues."""
+        return sum(each.steps for each in self.lineage)
 
     def to_json(self) -> str:
         """Return the content of `run.json`."""
@@ -191,6 +218,8 @@ class RunConfig:
             "labels": self.labels,
             "licence": self.licence,
             "value_range": self.value_range,
+            "fingerprint": self.fingerprint,
+            "lineage": [each.model_dump() for each in self.lineage],
             "software": self.software,
         }
         return json.dumps(content, indent=2)
@@ -219,13 +248,17 @@ class RunConfig:
             raise UserError(f"{path} is damaged or of an incompatible version: {message}") from error
 
     def differences(self, other: "RunConfig") -> list[str]:
-        """Return the differences to another configuration that prevent resuming its run with this one."""
+        """Return the differences to another configuration that prevent resuming its run with this one.
+
+        Data with a fingerprint may be elsewhere; whether they are the same is found when they are opened.
+        """
         mine, theirs = (
             {"entry": config.name}
             | dataclasses.asdict(
                 config.entry.for_data(classes=len(other.labels), channels=other.entry.sample_shape[0])
             )
             | {field: getattr(config.train, field) for field in LASTING}
+            | ({"data": config.train.data.partition(":")[0]} if other.fingerprint else {})
             for config in (self, other)
         )
         return [
@@ -247,6 +280,8 @@ class _Stored(BaseModel):
     labels: tuple[str, ...]
     licence: str
     value_range: ValueRange | None = None
+    fingerprint: str | None = None
+    lineage: tuple[Ancestor, ...] = ()
     software: dict[str, str]
 
 
@@ -273,6 +308,8 @@ def parse(data: bytes, folder: Path) -> RunConfig:
         labels=stored.labels,
         licence=stored.licence,
         value_range=stored.value_range,
+        fingerprint=stored.fingerprint,
+        lineage=stored.lineage,
         software=stored.software,
     )
 

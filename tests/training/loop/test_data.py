@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,7 +129,7 @@ def test_a_translator_translates_by_the_range_of_its_training(tmp_path):
             put(tmp_path / "data" / folder / f"{number}.png", values)
     entry = CycleGAN(
         image_size=(16, 16), resize=1, width=4, discriminator_width=4, discriminator_layers=1,
-        translator="resnet-6", channels=1,
+        translator="resnet-6", channels_a=1, channels_b=1,
     )  # fmt: skip
     run, artifact = tmp_path / "run", tmp_path / "artifact"
     spec = f"unpaired:{tmp_path / 'data'}"
@@ -212,3 +214,33 @@ def test_the_way_to_fit_changes_the_examples(tmp_path):
 def test_what_is_for_files_is_refused_for_other_data(wrong, tmp_path):
     with pytest.raises(UserError, match="need data of image files"):
         train(config_of("glyphs", tmp_path / "run", **wrong))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_data_are_known_by_their_images_and_not_by_their_path(greys, tmp_path, monkeypatch, kind):
+    def packed(name):
+        if kind == "folder":
+            return shutil.copytree(greys, tmp_path / name)
+        return Path(shutil.make_archive(str(tmp_path / name), kind, greys))
+
+    run, place = tmp_path / "run", packed("first")
+    train(config_of(f"folder:{place}", run))
+    monkeypatch.chdir(tmp_path)
+    train(config_of(f"folder:{Path('greys', '..', place.name)}", run, steps=2))
+    train(config_of(f"folder:{place.rename(place.with_stem('moved'))}", run, steps=3))
+    put(greys / "4.png", noise(16, 16, seed=4))
+    with pytest.raises(UserError, match=r"it learns from 4 images, \w+; folder:.* has 5 images, \w+"):
+        train(config_of(f"folder:{packed('more')}", run, steps=4))
+    with pytest.raises(UserError, match="data is folder"):
+        train(config_of(f"unpaired:{place}", run, steps=4))
+
+
+def test_a_run_without_a_fingerprint_is_known_by_its_path(greys, tmp_path):
+    train(config_of(f"folder:{greys}", tmp_path / "run"))
+    path = tmp_path / "run" / "run.json"
+    content = json.loads(path.read_text())
+    del content["fingerprint"], content["lineage"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="data is folder:"):
+        train(config_of(f"folder:{greys}/../greys", tmp_path / "run", steps=2))
+    train(config_of(f"folder:{greys}", tmp_path / "run", steps=2))
