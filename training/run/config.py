@@ -88,6 +88,18 @@ class TrainConfig:
     keep_checkpoints: int = 2
     """Number of newest checkpoints to keep."""
 
+    keep_best: bool = False
+    """Also keep the checkpoint of the best score, saved at the step of that score. Needs --score-every; `ganzoo
+    export RUN --checkpoint best` exports it."""
+
+    patience: int = 0
+    """Stop after so many scores in a row that are not better than the best one; 0 never stops early. Needs
+    --score-every."""
+
+    schedule_steps: int | None = None
+    """Number of steps over which an entry's schedule changes the learning rates; by default as many as --steps.
+    With a fixed number, a run that is resumed with more steps continues its schedule."""
+
     def __post_init__(self) -> None:
         must_be_choices(self)
         counts = (
@@ -98,8 +110,17 @@ class TrainConfig:
             "score_samples",
             "keep_checkpoints",
         )
-        must_be_at_least(self, 1, *counts)
-        must_be_at_least(self, 0, "score_every", *(["workers"] if self.workers is not None else []))
+        optional = [name for name in ("schedule_steps",) if getattr(self, name) is not None]
+        must_be_at_least(self, 1, *counts, *optional)
+        must_be_at_least(
+            self, 0, "score_every", "patience", *(["workers"] if self.workers is not None else [])
+        )
+        for name in ("keep_best", "patience"):
+            if getattr(self, name) and not self.score_every:
+                raise ConfigError(
+                    f"{name} needs scores during the run; got score_every 0; use --score-every, such as "
+                    f"--score-every {self.checkpoint_every}"
+                )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema must be at least 0 and below 1; got {self.ema}")
         if not 0 <= self.seed <= MAX_SEED:
