@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,7 @@ class Monitor:
         else:
             self.diverse = step
 
-    def score(self, step: int, history: list[tuple[int, float]], reference: float) -> None:
+    def score(self, step: int, history: Sequence[tuple[int, float]], reference: float) -> None:
         """Compare a run's last score with its best; `history` has steps and values, lower is better.
 
         Raises:

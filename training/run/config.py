@@ -89,16 +89,16 @@ class TrainConfig:
     """Number of newest checkpoints to keep."""
 
     keep_best: bool = False
-    """Also keep the checkpoint of the best score, saved at the step of that score. Needs --score-every; `ganzoo
-    export RUN --checkpoint best` exports it."""
+    """Also keep the checkpoint of the best score, saved at the step of that score. Needs --score-every. It is
+    exported by `ganzoo export RUN --checkpoint best`."""
 
     patience: int = 0
-    """Stop after so many scores in a row that are not better than the best one; 0 never stops early. Needs
-    --score-every."""
+    """Stop when so many scores in a row were not better than the best one before them; 0 turns this off.
+    Needs --score-every."""
 
-    schedule_steps: int | None = None
-    """Number of steps over which an entry's schedule changes the learning rates; by default as many as --steps.
-    With a fixed number, a run that is resumed with more steps continues its schedule."""
+    schedule_steps: int = 0
+    """Number of steps of the entry's schedule of the learning rates; 0 is as many as --steps. A fixed number
+    lets a run that is resumed with more steps go on with its schedule."""
 
     def __post_init__(self) -> None:
         must_be_choices(self)
@@ -110,11 +110,9 @@ class TrainConfig:
             "score_samples",
             "keep_checkpoints",
         )
-        optional = [name for name in ("schedule_steps",) if getattr(self, name) is not None]
-        must_be_at_least(self, 1, *counts, *optional)
-        must_be_at_least(
-            self, 0, "score_every", "patience", *(["workers"] if self.workers is not None else [])
-        )
+        must_be_at_least(self, 1, *counts)
+        optional = ["workers"] if self.workers is not None else []
+        must_be_at_least(self, 0, "score_every", "patience", "schedule_steps", *optional)
         for name in ("keep_best", "patience"):
             if getattr(self, name) and not self.score_every:
                 raise ConfigError(
