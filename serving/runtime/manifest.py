@@ -163,14 +163,30 @@ class Graph(Part):
         return next(kinds[kind] for kind in wanted if kind in kinds)
 
 
+class RunScore(Part):
+    """Score of the exported checkpoint, measured during its run. Lower is better."""
+
+    name: str
+    value: float
+    best: bool
+    """Whether no score of the run was better at the time of the export."""
+
+
 class Training(Part):
     """Origin of weights that were trained with this package."""
 
     data: str
     steps: int
+    """Number of steps that the weights were trained for; the run may have gone on."""
+
     seed: int
     ema: float
     software: dict[str, str]
+    score: RunScore | None = None
+    """Score of the weights, if the run was scored at that step."""
+
+    schedule_steps: int | None = None
+    """Number of steps of the learning rates' schedule, if it is not `steps`."""
 
 
 class Imported(Part):

@@ -42,9 +42,16 @@ def _origin(manifest: Manifest) -> str:
         case training:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}. Licence of the data: {manifest.licence}. {rest} To train a similar model:"
-                f"\n\n    {command(manifest, training)}\n"
+                f"{training.seed}.{_score(training)} Licence of the data: {manifest.licence}. {rest} To "
+                f"train a similar model:\n\n    {command(manifest, training)}\n"
             )
+
+
+def _score(training: Training) -> str:
+    if not (score := training.score):
+        return ""
+    best = ", the best of the run" if score.best else ""
+    return f" Score during the run: {score.name} {score.value:.4g}{best}."
 
 
 def _classes(manifest: Manifest) -> str:
@@ -83,6 +90,8 @@ def command(manifest: Manifest, training: Training) -> str:
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
+    if training.schedule_steps:
+        chosen["schedule_steps"] = training.schedule_steps
     chosen |= {
         name: value
         for name in ("seed", "ema")

@@ -27,12 +27,11 @@ def describe_change(config: RunConfig, earlier: RunConfig, done: int) -> str | N
     before, now = factor_at(earlier, done), factor_at(config, done)
     if before == now:
         return None
-    length = length_of(earlier)
+    length, verb = length_of(earlier), "rise" if now > before else "fall"
     remedy = f"; --schedule-steps {length} keeps the earlier schedule" if done < length else ""
     return (
-        f"the schedule has {length_of(config)} steps instead of {length}, so that at step {done} the learning "
-        f"rates {'rise' if now > before else 'fall'} from {100 * before:.3g}% to {100 * now:.3g}% of their "
-        f"full value{remedy}"
+        f"the schedule has {length_of(config)} steps instead of {length}, so that at step {done} the "
+        f"learning rates {verb} from {100 * before:.3g}% to {100 * now:.3g}% of their full value{remedy}"
     )
 
 
