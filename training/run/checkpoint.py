@@ -138,12 +138,13 @@ def _number(which: str | int) -> int:
 
 
 def parse_source(source: str | Path) -> tuple[Path, str]:
-    """Parse RUN, RUN@STEP or RUN@best; return the run's folder and its checkpoint, by default `newest`.
+    """Parse RUN, RUN@STEP or RUN@best; return the run's folder and which checkpoint, by default `newest`.
 
     An existing folder is taken as it is, whatever its name.
     """
-    folder, at, which = str(source).rpartition("@")
-    return (Path(folder), which) if at and not Path(source).exists() else (Path(source), "newest")
+    path = Path(source)
+    name, _, which = path.name.rpartition("@")
+    return (path.with_name(name), which) if name and not path.exists() else (path, "newest")
 
 
 @contextmanager
