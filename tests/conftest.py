@@ -12,7 +12,8 @@ import torch
 
 from training.artifacts.export import export
 from training.loop.train import train
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 

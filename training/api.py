@@ -10,13 +10,14 @@ from training.artifacts import evaluate as evaluation
 from training.artifacts import export as exporter
 from training.graphs.variants import SmallPrecision
 from training.loop import train as loop
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 
 
 def train(entry: Entry | str, config: TrainConfig | None = None, *, restart: bool = False) -> Path:
-    """Train or resume a run until all its steps are done, and return its folder.
+    """Train or resume a run until all its steps are done or its patience is exhausted; return its folder.
 
     The folder holds `run.json`, checkpoints, metrics and contact sheets. A run that has a checkpoint is
     resumed, and a finished run is left as it is. In distributed training every rank calls this function.
@@ -40,7 +41,13 @@ def train(entry: Entry | str, config: TrainConfig | None = None, *, restart: boo
     return run.folder
 
 
-def export(run: Path, artifact: Path | None = None, *, precision: Sequence[SmallPrecision] = ()) -> Path:
+def export(
+    run: Path,
+    artifact: Path | None = None,
+    *,
+    precision: Sequence[SmallPrecision] = (),
+    checkpoint: str | int = "newest",
+) -> Path:
     """Export a run as an artifact, checked against PyTorch, and return the artifact's folder.
 
     Args:
@@ -48,14 +55,16 @@ def export(run: Path, artifact: Path | None = None, *, precision: Sequence[Small
         artifact: folder of the artifact; by default artifacts/NAME, with the name of the run's folder.
         precision: additional smaller precisions of the graphs: `fp16` for CUDA; `int8` for the CPU,
             calibrated on the run's data.
+        checkpoint: the checkpoint to export: `newest`; `best`, that of the best score, which a run with
+            `keep_best` keeps; or a step.
 
     Raises:
-        UserError: there is no run or no checkpoint, a generator can't be exported (`GraphError`), or a graph
-            differs from it by more than its bound (`ParityError`).
+        UserError: there is no run or no such checkpoint, a generator can't be exported (`GraphError`), or a
+            graph differs from it by more than its bound (`ParityError`).
         OSError: the data are needed and can't be read.
     """
     folder = Path(artifact) if artifact else ARTIFACTS / Path(run).resolve().name
-    exporter.export(Path(run), folder, precision)
+    exporter.export(Path(run), folder, precision, checkpoint)
     return folder
 
 

@@ -36,7 +36,7 @@ def sample(
     """Draw samples from an artifact; `ganzoo sample` also takes a run.
 
     Args:
-        source: Folder or name of an artifact, or folder of a run.
+        source: Folder or name of an artifact; or a run, as RUN, RUN@STEP or RUN@best.
         n: Number of samples.
         seed: Seed of the first sample; sample i has seed + i and equals the server's sample of that seed.
         label: Name or index of the class, for a conditional model; by default the classes alternate.
@@ -68,7 +68,7 @@ def translate(
     """Translate an image, or every image of a folder, with an artifact; `ganzoo translate` also takes a run.
 
     Args:
-        source: Folder or name of an artifact, or folder of a run.
+        source: Folder or name of an artifact; or a run, as RUN, RUN@STEP or RUN@best.
         images: An image of any size, or a folder of images.
         out: Output: a .png file, or a folder. Translations have the sizes of their sources.
         direction: a2b or b2a; by default the first direction of the model.

@@ -178,11 +178,22 @@ class Ancestor(Part):
     """First half of the SHA-256 of that checkpoint."""
 
 
+class RunScore(Part):
+    """Score of the exported checkpoint, measured during its run. Lower is better."""
+
+    name: str
+    value: float
+    best: bool
+    """Whether no score of the run was better at the time of the export."""
+
+
 class Training(Part):
     """Origin of weights that were trained with this package."""
 
     data: str
     steps: int
+    """Number of steps that the weights were trained for; the run may have gone on."""
+
     seed: int
     ema: float
     fit: Annotated[Literal["crop", "pad", "squash"], Field(exclude_if="crop".__eq__)] = "crop"
@@ -195,6 +206,11 @@ class Training(Part):
     """The run that this one started from, the run that that one started from, and so on."""
 
     software: dict[str, str]
+    score: RunScore | None = None
+    """Score of the weights, if the run was scored at that step."""
+
+    schedule_steps: int | None = None
+    """Number of steps of the learning rates' schedule, if it is not `steps`."""
 
 
 class Imported(Part):

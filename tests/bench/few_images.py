@@ -31,8 +31,9 @@ from tests.bench.machine import describe_machine
 from training.evaluation.samples import Scorer, open_scorer
 from training.loop.averaged import open_averaged
 from training.loop.train import train
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
 from training.run.logger import read_metrics
+from training.run.train_config import TrainConfig
 from zoo.augment import DEFAULTS
 from zoo.models.dcgan import DCGAN
 

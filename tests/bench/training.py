@@ -29,7 +29,8 @@ from tests.bench import plain
 from tests.bench.machine import describe_machine
 from training.data.dataset import open_data
 from training.loop.state import TrainState
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo.entry import Entry
 from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN2015

@@ -8,17 +8,25 @@ import torch
 from torch import Tensor
 
 from serving.errors import UserError
-from serving.runtime.manifest import Manifest, Training
+from serving.runtime.manifest import Manifest, RunScore, Training
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.data.dataset import Dataset, generator, open_data
 from training.data.transforms import Conversion
 from training.graphs.variants import EXAMPLES, Smaller, SmallPrecision
 from training.loop.averaged import Averaged, open_averaged
+from training.loop.schedule import factor_at, length_of
 from training.loop.state import preview_columns
+from training.run import checkpoint
+from training.run.scores import read_scores
 
 
-def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ()) -> Manifest:
-    """Export the averaged generators of a run's newest checkpoint as an artifact.
+def export(
+    run: Path,
+    artifact: Path,
+    precisions: Sequence[SmallPrecision] = (),
+    which: str | int = "newest",
+) -> Manifest:
+    """Export the averaged generators of a run's checkpoint as an artifact.
 
     The artifact is written to a temporary folder and opened with the serving engine. Only then does it
     replace the target folder, so a failed export leaves the target unchanged.
@@ -28,15 +36,16 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
         artifact: folder of the artifact.
         precisions: additional smaller precisions of the graphs. The run's data are then opened to calibrate
             and measure them.
+        which: the checkpoint: `newest`, `best` or a step.
 
     Raises:
-        UserError: there is no run or no checkpoint, a generator can't be exported (`GraphError`), or a graph
-            differs from it by more than its bound (`ParityError`).
+        UserError: there is no run or no such checkpoint, a generator can't be exported (`GraphError`), or a
+            graph differs from it by more than its bound (`ParityError`).
         OSError: the data are needed and can't be read.
     """
     artifact = artifact.resolve()
     must_be_replaceable(artifact)
-    averaged = open_averaged(run)
+    averaged = open_averaged(run, which)
     config = averaged.config
     provenance = Training(
         data=config.data_name,
@@ -47,6 +56,8 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
         value_range=config.value_range,
         lineage=config.lineage,
         software=config.software,
+        score=_score(run, averaged.steps),
+        schedule_steps=_schedule(averaged),
     )
     return write_artifact(
         artifact,
@@ -68,6 +79,22 @@ def export(run: Path, artifact: Path, precisions: Sequence[SmallPrecision] = ())
             "licence": config.licence,
         },
     )
+
+
+def _score(run: Path, step: int) -> RunScore | None:
+    """Return the score of a run at a step, or None if it was not scored there."""
+    scores = read_scores(run, latest=max(checkpoint.steps(run / "checkpoints")))
+    value = dict(scores.history).get(step) if scores else None
+    if scores is None or value is None:
+        return None
+    return RunScore(name=scores.name, value=value, best=scores.best.step == step)
+
+
+def _schedule(averaged: Averaged) -> int | None:
+    """Return the length of the schedule if the rates change and it is not that of the steps, else None."""
+    length = length_of(averaged.config)
+    changes = factor_at(averaged.config, length) != factor_at(averaged.config, 0)
+    return length if changes and length != averaged.steps else None
 
 
 def _open(averaged: Averaged) -> Dataset:

@@ -15,7 +15,7 @@ from serving.runtime.manifest import (
     Training,
     Variant,
 )
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 
 NEAREST_FILE = "nearest.png"
@@ -52,8 +52,8 @@ def _origin(manifest: Manifest) -> str:
         case training:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}{_started_from(training)}. Licence of the data: {manifest.licence}. "
-                f"{rest} To train a similar model:\n\n    {command(manifest, training)}\n"
+                f"{training.seed}{_started_from(training)}.{_score(training)} Licence of the data: "
+                f"{manifest.licence}. {rest} To train a similar model:\n\n    {command(manifest, training)}\n"
             )
 
 
@@ -62,6 +62,13 @@ def _started_from(training: Training) -> str:
         f", started from `{each.run}` (`{each.entry}` trained on `{each.data}` for {each.steps} steps)"
         for each in training.lineage
     )
+
+
+def _score(training: Training) -> str:
+    if not (score := training.score):
+        return ""
+    best = ", the best of the run" if score.best else ""
+    return f" Score during the run: {score.name} {score.value:.4g}{best}."
 
 
 def _classes(manifest: Manifest) -> str:
@@ -100,6 +107,8 @@ def command(manifest: Manifest, training: Training) -> str:
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
+    if training.schedule_steps:
+        chosen["schedule_steps"] = training.schedule_steps
     chosen |= {
         name: _plain(value)
         for name in ("seed", "ema", "fit", "value_range")

@@ -30,7 +30,7 @@ from training.graphs.pixels import all_as_served
 from training.graphs.torch_pipeline import describe_inputs
 from training.graphs.trace import OPSET, finish
 from training.graphs.variants import Proven, Smaller, variants
-from training.run.config import software
+from training.run.software import software
 from zoo.entry import Entry, Inputs
 
 EXPORTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")

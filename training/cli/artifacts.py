@@ -45,6 +45,7 @@ def export(
     artifact: Positional[Path | None] = None,
     *,
     precision: tuple[Literal["fp16", "int8"], ...] = (),
+    checkpoint: str = "newest",
 ) -> None:
     """Export a run as an artifact: ONNX graphs checked against PyTorch, and a manifest.
 
@@ -53,12 +54,14 @@ def export(
         artifact: Folder of the artifact; by default artifacts/NAME, with the name of the run's folder.
         precision: Additional smaller precisions of the graphs: fp16 for CUDA; int8 for the CPU, calibrated on
             the run's data.
+        checkpoint: Checkpoint to export: newest; best, that of the best score, which --keep-best keeps; or a
+            step.
     """
     from serving.runtime.artifact import read_manifest
     from training.api import export
     from training.artifacts.model_card import proofs
 
-    folder = export(run, artifact, precision=precision)
+    folder = export(run, artifact, precision=precision, checkpoint=checkpoint)
     for line in proofs(read_manifest(folder)):
         print(folder / line)
 

@@ -16,17 +16,22 @@ if TYPE_CHECKING:
 def open_model(source: Path) -> "Pipeline":
     """Load an artifact with the serving engine, or a run's averaged generators with torch on the CPU.
 
+    Args:
+        source: folder or name of an artifact; RUN, RUN@STEP or RUN@best.
+
     Raises:
-        UserError: there is neither an artifact nor a run with a checkpoint.
+        UserError: there is neither an artifact nor a run with the checkpoint.
     """
     from serving.runtime.load import load
     from serving.runtime.pretrained import is_run
 
-    if not is_run(source):
+    if not (is_run(source) or "@" in source.name):
         return load(source)
     from training.loop.averaged import open_averaged
+    from training.run.checkpoint import parse_source
 
-    return open_averaged(source).pipeline
+    folder, checkpoint = parse_source(source)
+    return open_averaged(folder, checkpoint).pipeline if is_run(folder) else load(source)
 
 
 sample = functools.partial(inference.sample, open_model=open_model)

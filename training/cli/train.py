@@ -50,7 +50,8 @@ def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, Switches]":
         UserError: a value of the entry is invalid.
         SystemExit: a flag is unknown or its value has the wrong type (status 2), or help was requested (0).
     """
-    from training.run.config import RunConfig, TrainConfig, make_entry
+    from training.run.config import RunConfig, make_entry
+    from training.run.train_config import TrainConfig
     from zoo import registry
 
     kind = registry.load(name)

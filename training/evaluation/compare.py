@@ -8,25 +8,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from serving.errors import UserError
-from training.evaluation.validator import REFERENCE, by
+from training.evaluation.validator import by
 from training.run.config import RunConfig
 from training.run.logger import read_metrics
+from training.run.scores import Scores, read_scores
 
-CHOICES = ("data", "precision", "sync_batch_norm", "ema", "on_collapse", "score_samples")
+CHOICES = ("data", "precision", "sync_batch_norm", "ema", "on_collapse", "score_samples", "patience")
 """Fields of the run configuration that belong to the method. All fields of the entry belong to it."""
-
-
-SUFFIXES = (REFERENCE, "_floor")
-"""Suffixes of the logged reference. The second is that of runs of older versions."""
 
 
 class Scored(NamedTuple):
     """Scores and throughput from the log of a run."""
 
-    name: str
-    last: float
-    best: float
-    reference: float
+    scores: Scores
     samples_per_second: float
 
 
@@ -87,33 +81,32 @@ def _method(config: RunConfig) -> dict[str, Any]:
 
 def _row(configs: list[RunConfig], first: dict[str, Any]) -> Row:
     scored = [_read(config) for config in configs]
-    last = [run.last for run in scored]
+    last = [run.scores.last.value for run in scored]
     return Row(
         changes={key: value for key, value in _method(configs[0]).items() if first.get(key, value) != value},
         seeds=sorted(config.train.seed for config in configs),
         steps=configs[0].train.steps,
-        score=scored[0].name,
+        score=scored[0].scores.name,
         last=statistics.mean(last),
         spread=statistics.stdev(last) if len(last) > 1 else 0.0,
-        last_by_best=max(by(run.last, run.best) for run in scored),
-        reference=statistics.mean(run.reference for run in scored),
+        last_by_best=max(by(run.scores.last.value, run.scores.best.value) for run in scored),
+        reference=statistics.mean(run.scores.reference for run in scored),
         samples_per_second=statistics.median(run.samples_per_second for run in scored),
     )
 
 
 def _read(config: RunConfig) -> Scored:
-    folder, steps = config.folder, config.train.steps
-    lines = read_metrics(folder)
+    folder, run = config.folder, config.train
+    lines, scores = read_metrics(folder), read_scores(folder)
     done = lines[-1]["step"] if lines else 0
-    if done < steps:
-        raise UserError(f"the run {folder} is not finished: it has {done} of {steps} steps; resume it first")
-    references = [(key, line[key]) for line in lines for key in line if key.endswith(SUFFIXES)]
-    key, reference = references[-1] if references else ("", 0.0)
-    name = key.rpartition("_")[0]
-    values, rates = ([line[each] for line in lines if each in line] for each in (name, "samples_per_second"))
-    if not values or not rates:
+    if done < run.steps and not (scores and scores.exhaust(run.patience)):
+        raise UserError(
+            f"the run {folder} is not finished: it has {done} of {run.steps} steps; resume it first"
+        )
+    rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line]
+    if not scores or not rates:
         raise UserError(f"the run {folder} has no scores; train it with --score-every")
-    return Scored(name, values[-1], min(values), reference, statistics.median(rates))
+    return Scored(scores, statistics.median(rates))
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -1,5 +1,6 @@
 """The validator: scores during training. It logs the headline score of `ganzoo evaluate`."""
 
+import shlex
 from collections.abc import Callable
 
 import torch
@@ -8,10 +9,9 @@ from serving.runtime.pipeline import Pipeline
 from training.data.transforms import Conversion
 from training.evaluation.samples import open_scorer
 from training.evaluation.translations import open_translation_scorer
+from training.run import checkpoint
 from training.run.config import RunConfig
-
-REFERENCE = "_reference"
-"""Suffix of the name under which a score's reference is logged."""
+from training.run.scores import REFERENCE, Scores
 
 
 class Validator:
@@ -29,14 +29,6 @@ class Validator:
     def measure(self) -> dict[str, float]:
         """Return the score and its reference."""
         return {self.name: self._score(), self.name + REFERENCE: self.reference}
-
-    def standing(self, history: list[tuple[int, float]]) -> str:
-        """Format the last score, the best score and the reference as text."""
-        (at, best), (_, last) = min(history, key=lambda point: point[1]), history[-1]
-        return (
-            f"{self.name}: last {last:.4g}, best {best:.4g} at step {at}, last/best {by(last, best):.3g}; "
-            f"real data {self.reference:.4g}"
-        )
 
 
 def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) -> Validator:
@@ -69,6 +61,21 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
                 translations.reference,
                 lambda: translations.headline_score(pipeline),
             )
+
+
+def standing(config: RunConfig, scores: Scores) -> str:
+    """Format the last score, the best score and the reference as text, and where the best checkpoint is."""
+    best, last, run = scores.best, scores.last, shlex.quote(str(config.folder))
+    is_kept = best.step in checkpoint.steps(config.folder / "checkpoints")
+    return (
+        f"{scores.name}: last {last.value:.4g}, best {best.value:.4g} at step {best.step}, last/best "
+        f"{by(last.value, best.value):.3g}; real data {scores.reference:.4g}; "
+        + (
+            f"`ganzoo export {run} --checkpoint best` exports the best"
+            if is_kept
+            else "the best is not kept; --keep-best keeps it"
+        )
+    )
 
 
 def by(last: float, best: float) -> float:

@@ -1,4 +1,4 @@
-"""The averaged generators of a run, loaded from its newest checkpoint for export and sampling."""
+"""The averaged generators of a run, loaded from a checkpoint for export and sampling."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,6 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from serving.errors import UserError
 from serving.runtime.pipeline import Pipeline
 from training.graphs.torch_pipeline import pipeline_of_generators
 from training.loop.restore import must_be_inputs
@@ -24,7 +23,7 @@ class Averaged(NamedTuple):
 
     config: RunConfig
     steps: int
-    """Number of steps that the run has trained for."""
+    """Number of steps that the generators were trained for."""
 
     generators: nn.ModuleDict
     """In evaluation mode, on the CPU."""
@@ -47,25 +46,25 @@ class Averaged(NamedTuple):
         return dataclasses.replace(pipeline, version=version, provider="cpu")
 
 
-def open_averaged(run: Path) -> Averaged:
-    """Load the averaged generators of a run's newest checkpoint on the CPU.
+def open_averaged(run: Path, which: str | int = "newest") -> Averaged:
+    """Load the averaged generators of a run's checkpoint on the CPU.
 
     Optimizers and discriminators are not restored. Torch's random state does not change.
 
+    Args:
+        run: folder of the run.
+        which: the checkpoint, as for `open_checkpoint`.
+
     Raises:
-        UserError: the folder holds no run or no checkpoint, or one of them is damaged.
+        UserError: the folder holds no run or no such checkpoint, or one of them is damaged.
         OSError: a file can't be read.
     """
     config = RunConfig.read(run)
-    folder = run / "checkpoints"
-    found = checkpoint.load(folder)
-    if found is None:
-        raise UserError(f"the run {run} has no checkpoint; train it first")
-    steps, saved = found
+    steps, saved = checkpoint.open_checkpoint(run, which)
     with torch.random.fork_rng(devices=[]):
         trainer = config.entry.build("cpu")
     generators = trainer.generators.eval().requires_grad_(False)
-    with torch.random.fork_rng(devices=[]), checkpoint.restoring(folder, steps):
+    with torch.random.fork_rng(devices=[]), checkpoint.restoring(run / "checkpoints", steps):
         generators.load_state_dict(saved["average"])
         # "probe" is a key of the checkpoint format, kept so that older checkpoints load.
         must_be_inputs(saved["probe"], generators, config.entry.classes)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from serving.errors import UserError
 from training.loop.distributed import World
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 from zoo.entry import Trainer
 
 Forward = Callable[..., Tensor]

@@ -18,7 +18,8 @@ from training.data.splits import Part
 from training.data.survey import survey
 from training.data.transforms import Conversion
 from training.loop.distributed import World
-from training.run.config import RunConfig, TrainConfig, parse
+from training.run.config import RunConfig, parse
+from training.run.train_config import TrainConfig
 from zoo.entry import DomainShapes, SampleShape
 
 CHANNELS = {"glyphs": 1, "mnist": 1, "fashion-mnist": 1, "cifar10": 3}
@@ -66,6 +67,7 @@ def _earlier(config: RunConfig, world: World, folder: Path) -> RunConfig | None:
         value_range=known.value_range,
         fingerprint=known.fingerprint,
         lineage=known.lineage,
+        average_steps=known.average_steps,
     )
 
 

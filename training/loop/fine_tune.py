@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,25 +24,37 @@ def start(config: RunConfig, world: World, data: Loader) -> TrainState:
     """Return the state of a new run, with the networks of the run that it starts from, if there is one.
 
     Raises:
-        UserError: the other run can't be used.
+        UserError: the other run can't be used, or so many layers can't be frozen.
         OSError: a file can't be read.
     """
-    if config.train.start_from is None:
-        state = TrainState(config, world)
-    else:
-        lineage, players = read_parent(config.train.start_from, world)
-        state = TrainState(dataclasses.replace(config, lineage=lineage), world)
-        inherit(state, players)
+    parent = read_parent(config.train.start_from, world) if config.train.start_from else None
+    state = TrainState(
+        config if parent is None else dataclasses.replace(config, lineage=parent.lineage), world
+    )
+    freeze(state.trainer.discriminators, config.train.freeze_discriminator)
+    if parent is not None:
+        inherit(state, parent)
     state.draw_preview(data)
     return state
 
 
-def read_parent(spec: str, world: World) -> tuple[tuple[Ancestor, ...], checkpoint.State]:
-    """Return the lineage of a run that starts from another one, the parent first, and the parent's state.
+class Parent(NamedTuple):
+    """The run that another one starts from."""
+
+    lineage: tuple[Ancestor, ...]
+    """The run itself, and what it started from."""
+
+    generators: dict[str, Tensor]
+    discriminators: dict[str, Tensor]
+    average: dict[str, Tensor]
+
+
+def read_parent(source: str, world: World) -> Parent:
+    """Read the networks of a run to start from, on rank 0.
 
     Args:
-        spec: folder of the parent, or FOLDER@STEP; by default its newest checkpoint is used.
-        world: the processes of the new run; rank 0 reads the checkpoint.
+        source: the folder of the run, RUN@STEP or RUN@best; by default its newest checkpoint is used.
+        world: the processes of the new run.
 
     Raises:
         UserError: there is no such run or checkpoint, or it is damaged.
@@ -50,62 +62,62 @@ def read_parent(spec: str, world: World) -> tuple[tuple[Ancestor, ...], checkpoi
     """
 
     def read() -> tuple[int, checkpoint.State]:
-        folder, _, which = spec.partition("@")
-        if which and not which.isdecimal():
-            raise UserError(f"--from must be RUN or RUN@STEP; got {spec}")
-        config = RunConfig.read(Path(folder))
-        found = checkpoint.load(Path(folder, "checkpoints"), **({"latest": int(which)} if which else {}))
-        if found is None or (which and found[0] != int(which)):
-            kept = ", ".join(map(str, checkpoint.steps(Path(folder, "checkpoints")))) or "none"
-            raise UserError(f"the run {folder} has no checkpoint of {which or 'any step'}; it has {kept}")
-        step, state = found
+        folder, which = checkpoint.parse_source(source)
+        config = RunConfig.read(folder)
+        step, state = checkpoint.open_checkpoint(folder, which)
         parent = Ancestor(
-            run=Path(folder).resolve().name,
+            run=folder.resolve().name,
             entry=config.name,
             data=config.data_name,
             steps=step,
-            sha256=checkpoint.digest_of(Path(folder, "checkpoints"), step),
+            sha256=checkpoint.digest_of(folder / "checkpoints", step),
         )
         lineage = [each.model_dump() for each in (parent, *config.lineage)]
-        players = {name: state[name] for name in ("generators", "discriminators", "average")}
-        return step, {"lineage": lineage, "players": players}
+        return step, {"lineage": lineage} | {name: state[name] for name in Parent._fields[1:]}
 
     sent = world.broadcast(world.on_main(read))
     assert sent is not None
-    lineage = tuple(Ancestor.model_validate(each) for each in sent[1]["lineage"])
-    return lineage, sent[1]["players"]
+    lineage = tuple(Ancestor.model_validate(each) for each in sent[1].pop("lineage"))
+    return Parent(lineage, **sent[1])
 
 
-def inherit(state: TrainState, players: checkpoint.State) -> None:
+def inherit(state: TrainState, parent: Parent) -> None:
     """Copy the weights of a parent's networks; those that it lacks, or that have another shape, start anew.
 
-    Rank 0 names these on standard error.
+    Rank 0 names these on standard error. The moving average is continued if it is whole.
 
     Raises:
-        UserError: nothing of a network fits.
+        UserError: nothing fits, or a frozen layer does not.
     """
-    trainer = state.trainer
-    own = {
-        "generators": trainer.generators,
-        "discriminators": trainer.discriminators,
-        "average": state.average.generators,
-    }
-    for kind, network in own.items():
-        anew = _copy(network, players[kind])
-        if len(anew) == len([*network.parameters()]):
-            raise UserError(
-                f"the {kind} of the run to start from have no weights in common with those of "
-                f"{state.config.name}; use a run of a more similar entry"
-            )
-        if anew and kind != "average" and state.world.is_main:
-            more = f" and {len(anew) - MOST_NAMED} more" if len(anew) > MOST_NAMED else ""
-            print(f"{kind}: these weights start anew: {'; '.join(anew[:MOST_NAMED])}{more}", file=sys.stderr)
+    trainer, anew = state.trainer, dict[str, str]()
+    fits = 0
+    for network, saved in (
+        (trainer.generators, parent.generators),
+        (trainer.discriminators, parent.discriminators),
+    ):
+        found = _copy(network, saved)
+        fits += len([*network.parameters()]) - len(found)
+        anew |= found
+    if not fits:
+        raise UserError(
+            f"the run to start from has no weights in common with {state.config.name}; use a run of a more "
+            "similar entry"
+        )
+    frozen = {name for name, weight in trainer.discriminators.named_parameters() if not weight.requires_grad}
+    if lost := sorted(frozen & anew.keys()):
+        raise UserError(f"the layers to freeze must be those of the run to start from; {anew[lost[0]]}")
+    if not _copy(state.average.generators, parent.average):
+        state.config = dataclasses.replace(state.config, average_steps=parent.lineage[0].steps)
+    if anew and state.world.is_main:
+        more = f" and {len(anew) - MOST_NAMED} more" if len(anew) > MOST_NAMED else ""
+        named = "; ".join([*anew.values()][:MOST_NAMED])
+        print(f"note: {len(anew)} weights start anew: {named}{more}", file=sys.stderr)
 
 
 @torch.no_grad()
-def _copy(network: nn.Module, saved: dict[str, Tensor]) -> list[str]:
-    """Copy the weights and statistics that fit, and return texts about the weights that do not."""
-    weights, anew = dict(network.named_parameters()), []
+def _copy(network: nn.Module, saved: dict[str, Tensor]) -> dict[str, str]:
+    """Copy the weights and statistics that fit, and return a text about each of the other weights, by name."""
+    weights, anew = dict(network.named_parameters()), {}
     for name, own in network.state_dict().items():
         given = saved.get(name)
         if ".augment." in name:  # the probability of transforms belongs to a run
@@ -113,8 +125,8 @@ def _copy(network: nn.Module, saved: dict[str, Tensor]) -> list[str]:
         if given is not None and given.shape == own.shape:
             own.copy_(given)
         elif name in weights:
-            there = "absent" if given is None else "x".join(map(str, given.shape))
-            anew.append(f"{name} ({'x'.join(map(str, own.shape))}; there {there})")
+            there = "is absent" if given is None else f"has {'x'.join(map(str, given.shape))}"
+            anew[name] = f"{name} has {'x'.join(map(str, own.shape))} here and {there} there"
     return anew
 
 
@@ -124,17 +136,18 @@ def freeze(discriminators: nn.ModuleDict, number: int) -> None:
     Layers are those with a matrix of weights, in the order of their definition.
 
     Raises:
-        UserError: a discriminator has fewer layers.
+        UserError: no layer of a discriminator would be left to learn.
     """
-    for name, discriminator in discriminators.items():
+    for name, discriminator in discriminators.items() if number else ():
         count = 0
         for layer in _layers(discriminator):
             count += any(weight.ndim > 1 for weight in layer.parameters())
-            if count > number:
-                break
-            layer.requires_grad_(False).eval()
-        if count < number:
-            raise UserError(f"--freeze-discriminator must be at most {count} for {name}; got {number}")
+            if count <= number:
+                layer.requires_grad_(False).eval()
+        if count <= number:
+            raise UserError(
+                f"--freeze-discriminator must be below {count}, the number of layers of {name}; got {number}"
+            )
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:

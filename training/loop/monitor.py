@@ -2,11 +2,12 @@
 
 import math
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 
 SATURATED, PATIENCE = 0.98, 10
 """Saturation, from 0 undecided to 1 certain, that counts as saturated after so many consecutive checks."""
@@ -125,7 +126,7 @@ class Monitor:
         else:
             self.diverse = step
 
-    def score(self, step: int, history: list[tuple[int, float]], reference: float) -> None:
+    def score(self, step: int, history: Sequence[tuple[int, float]], reference: float) -> None:
         """Compare a run's last score with its best; `history` has steps and values, lower is better.
 
         Raises:

@@ -16,8 +16,10 @@ from training.loop.distributed import SINGLE, World
 from training.loop.ema import MovingAverage
 from training.loop.monitor import Monitor
 from training.loop.restore import must_be_inputs, restore_optimizer
+from training.loop.schedule import factor_at
 from training.run import checkpoint
 from training.run.config import RunConfig
+from training.run.scores import read_scores
 from zoo.entry import Entry, Inputs, Trainer
 
 PREVIEW_SIZES = {"sample": 64, "translate": 6}
@@ -54,14 +56,28 @@ class TrainState:
 
     def step(self, data: Loader) -> dict[str, torch.Tensor]:
         """Train on the next batch and return the step's scalars."""
-        factor = self.config.entry.learning_rate_at(self.done / self.config.train.steps)
+        factor = factor_at(self.config, self.done)
         for optimizer in self.trainer.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
         scalars = self.trainer.step(data.batch(self.done, self.config.entry.examples_per_step))
-        self.average.update(self.trainer.generators, self.config.steps_before + self.done)
+        self.average.update(self.trainer.generators, self.config.average_steps + self.done)
         self.done += 1
         return scalars
+
+    def learning_rates(self) -> dict[str, float]:
+        """Return the learning rates of the last step as scalars to log, by the names of the optimizers."""
+        return {
+            f"{name}_learning_rate": float(optimizer.param_groups[0]["lr"])
+            for name, optimizer in self.trainer.optimizers.items()
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint; the newest ones remain and, with `keep_best`, that of the best score so far."""
+        folder, run = self.config.folder, self.config.train
+        scores = read_scores(folder, latest=self.done) if run.keep_best else None
+        best = scores.best.step if scores else None
+        checkpoint.save(folder / "checkpoints", self.done, self.state_dict(), run.keep_checkpoints, best)
 
     def _here(self, inputs: Inputs) -> Inputs:
         return {

@@ -12,24 +12,26 @@ import torch
 from serving.errors import UserError
 from serving.system.progress import progress
 from serving.system.signals import Interrupted, noted
-from training.data.dataset import Dataset, Loader, generator
+from training.data.dataset import Dataset, Loader
 from training.data.loader import open_loader
-from training.evaluation.validator import Validator, open_validator
+from training.evaluation.validator import Validator, open_validator, standing
 from training.loop.data import open_run_data
 from training.loop.distributed import process_group
 from training.loop.fine_tune import freeze, start
 from training.loop.monitor import Diverged, must_be_finite
+from training.loop.rollback import roll_back
+from training.loop.schedule import describe_change, describe_end
 from training.loop.state import TrainState
 from training.run import checkpoint
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
 from training.run.directory import held
 from training.run.logger import RunLogger, Speed
-
-MOST_ROLLBACKS = 3
+from training.run.scores import read_scores
+from training.run.train_config import TrainConfig
 
 
 def train(config: RunConfig, restart: bool = False) -> Path | None:
-    """Train or resume a run until all its steps are done.
+    """Train or resume a run until all its steps are done, or its patience is exhausted.
 
     Args:
         config: configuration of the run.
@@ -55,10 +57,10 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
             state = start(config, world, data)
         else:
             state = TrainState(config, world)
+            freeze(state.trainer.discriminators, config.train.freeze_discriminator)
             state.load_state_dict(*found)
-        freeze(state.trainer.discriminators, config.train.freeze_discriminator)
-        world.on_main(state.config.write)
-        if state.done < config.train.steps:
+        if state.done < config.train.steps and not _is_exhausted(state):
+            world.on_main(partial(_write_config, state.config, state.done))
             # Only deterministic cuDNN algorithms.
             same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
             at_work = open_loader(data, state.device, config.train.workers)
@@ -67,8 +69,32 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
         return config.folder if world.is_main else None
 
 
+def _write_config(config: RunConfig, done: int) -> None:
+    """Write `run.json`, and print what is unusual about the schedule of the learning rates."""
+    earlier = RunConfig.read(config.folder) if done else config
+    for notice in (describe_change(config, earlier, done), describe_end(config)):
+        if notice:
+            print(f"note: {notice}", file=sys.stderr)
+    config.write()
+
+
+def _is_exhausted(state: TrainState) -> bool:
+    """Return whether the run's patience is exhausted, and print it; all processes must call this."""
+    patience, done = state.config.train.patience, state.done
+    if not patience:
+        return False
+    scores = state.world.on_main(lambda: read_scores(state.config.folder, latest=done))
+    if exhausted := state.world.any(scores is not None and scores.exhaust(patience)):
+        print(
+            f"stopped at step {done} by --patience {patience}: no later score was better than that of step "
+            f"{scores.best.step if scores else 0}; raise or remove --patience to train on",
+            file=sys.stderr,
+        )
+    return exhausted
+
+
 def _run(state: TrainState, batches: Loader, folder: Path, received: list[int]) -> None:
-    """Train until all steps are done, with rollbacks if the configuration asks for them.
+    """Train to the end, with rollbacks if the configuration asks for them.
 
     Raises:
         Diverged: the run diverged and can't be rolled back.
@@ -76,14 +102,15 @@ def _run(state: TrainState, batches: Loader, folder: Path, received: list[int]) 
     """
     run, world = state.config.train, state.world
     validator = world.on_main(lambda: _open_validator(state))
-    while state.done < run.steps:
+    while True:
         try:
             with closing(RunLogger(folder, state.done)) if world.is_main else nullcontext() as logger:
                 _train_on(state, batches, logger, validator, received)
+            return
         except Diverged as trouble:
             if run.on_collapse != "rollback":
                 raise
-            _roll_back(state, folder / "checkpoints", trouble)
+            roll_back(state, trouble)
 
 
 def _open_validator(state: TrainState) -> Validator | None:
@@ -137,7 +164,7 @@ def _train_on(
     validator: Validator | None,
     received: list[int],
 ) -> None:
-    """Train until all steps are done, a signal arrives or the run diverges.
+    """Train until all steps are done, patience is exhausted, a signal arrives or the run diverges.
 
     Only rank 0 logs, scores, draws sheets and writes checkpoints.
 
@@ -160,8 +187,10 @@ def _train_on(
             advance(**shown or {})
             if stopping:
                 raise Interrupted(received[0] if received else signal.SIGTERM, "a checkpoint is saved")
-    if validator and logger:
-        print(validator.standing(logger.history(validator.name)), file=sys.stderr)
+            if due.scores and _is_exhausted(state):
+                break
+    if logger and (scores := read_scores(logger.folder)):
+        print(standing(config, scores), file=sys.stderr)
 
 
 def _look(
@@ -178,6 +207,7 @@ def _look(
         Diverged: the run diverged or collapsed.
     """
     done, monitor, trainer, average = state.done, state.monitor, state.trainer, state.average
+    run = state.config.train
     shown: dict[str, float] = {}
     if due.logs or due.scores or due.saves:
         # Reading the scalars synchronises with the device, so it is not done at every step.
@@ -185,50 +215,19 @@ def _look(
         must_be_finite(done, shown, trainer.generators, trainer.discriminators, average.generators)
         monitor.losses(done, shown)
     if due.logs:
-        logger.scalars(done, shown | speed.since(done))
+        logger.scalars(done, shown | state.learning_rates() | speed.since(done))
     if validator and due.scores:
         logger.scalars(done, validator.measure())
-        monitor.score(done, logger.history(validator.name), validator.reference)
+        scores = read_scores(logger.folder)
+        assert scores
+        monitor.score(done, scores.history, scores.reference)
+        ends, is_best = scores.exhaust(run.patience), run.keep_best and scores.best.step == done
+        due = due._replace(draws=due.draws or ends, saves=due.saves or ends or is_best)
         speed.restart(done)
     if due.draws:
         for name, pixels in state.sheets():
             logger.sheet(done, name, pixels)
     if due.saves:
         monitor.samples(done, state.look())
-        checkpoint.save(
-            logger.folder / "checkpoints", done, state.state_dict(), state.config.train.keep_checkpoints
-        )
+        state.save()
     return shown
-
-
-def _roll_back(state: TrainState, checkpoints: Path, trouble: Diverged) -> None:
-    """Restore the last checkpoint before the trouble, halve the learning rates and change the seed.
-
-    If all checkpoints are from after the onset, the oldest one is restored.
-
-    Raises:
-        Diverged: there is no checkpoint, or the run was rolled back too often.
-    """
-    world, count = state.world, state.rollbacks + 1
-    found = world.broadcast(world.on_main(lambda: _before(checkpoints, trouble.onset)))
-    if found is None or count > MOST_ROLLBACKS:
-        raise trouble
-    state.load_state_dict(*found)
-    state.rollbacks = count
-    for optimizer in state.trainer.optimizers.values():
-        for group in optimizer.param_groups:
-            group["initial_lr"] /= 2
-    torch.manual_seed(int(generator(state.config.train.seed, count).initial_seed()))
-    world.on_main(lambda: _save_anew(state, checkpoints))
-    message = f"{trouble}; rolled back to step {state.done} with halved learning rates"
-    print(f"warning: {message}", file=sys.stderr)
-
-
-def _before(checkpoints: Path, onset: int) -> tuple[int, checkpoint.State] | None:
-    kept = checkpoint.steps(checkpoints)
-    return checkpoint.load(checkpoints, max(onset, min(kept))) if kept else None
-
-
-def _save_anew(state: TrainState, checkpoints: Path) -> None:
-    checkpoint.drop(checkpoints, after=state.done)
-    checkpoint.save(checkpoints, state.done, state.state_dict(), state.config.train.keep_checkpoints)

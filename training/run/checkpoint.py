@@ -18,8 +18,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from serving.errors import UserError, is_out_of_memory
+from serving.errors import UserError, is_out_of_memory, shown
 from serving.system.files import read_regular, write_file
+from training.run.scores import read_scores
 
 NAME = re.compile(r"(\d{8})-([0-9a-f]{32})\.safetensors")
 
@@ -27,8 +28,8 @@ State = dict[str, Any]
 """A state: nested dicts and lists of tensors, numbers, strings, booleans and None."""
 
 
-def save(folder: Path, step: int, state: State, keep: int) -> Path:
-    """Write a checkpoint and remove old ones, so that `keep` remain.
+def save(folder: Path, step: int, state: State, keep: int, best: int | None = None) -> Path:
+    """Write a checkpoint and remove old ones, so that the `keep` newest and that of the step `best` remain.
 
     Other checkpoints of the same step or of later steps are leftovers from before a rollback. They are
     removed too.
@@ -41,7 +42,8 @@ def save(folder: Path, step: int, state: State, keep: int) -> Path:
     folder.mkdir(exist_ok=True)
     write_file(path, data)
     paths = _newest_first(folder)
-    kept = {path, *[other for other in paths if _parts(other)[0] < step][: keep - 1]}
+    older = [other for other in paths if _parts(other)[0] < step]
+    kept = {path, *older[: keep - 1], *[other for other in older if _parts(other)[0] == best]}
     for other in set(paths) - kept:
         other.unlink()
     return path
@@ -58,15 +60,91 @@ def load(folder: Path, latest: int = sys.maxsize) -> tuple[int, State] | None:
     """
     paths = [path for path in _newest_first(folder) if _parts(path)[0] <= latest]
     for path in paths:
-        data = read_regular(path)
-        step, digest = _parts(path)
-        if _digest(data) == digest:
-            with restoring(folder, step):
-                return step, unpack(data)
+        if (state := _read(path)) is not None:
+            return _parts(path)[0], state
         print(f"warning: {path} is damaged (SHA-256 differs); trying the previous one", file=sys.stderr)
     if paths:
         raise UserError(f"every checkpoint in {folder} is damaged; remove them, or train with --restart")
     return None
+
+
+def _read(path: Path) -> State | None:
+    """Read a checkpoint; return None if it is damaged.
+
+    Raises:
+        UserError: the checkpoint is of another version.
+        OSError: the file can't be read.
+    """
+    data = read_regular(path)
+    step, digest = _parts(path)
+    if _digest(data) != digest:
+        return None
+    with restoring(path.parent, step):
+        return unpack(data)
+
+
+def open_checkpoint(run: Path, which: str | int = "newest") -> tuple[int, State]:
+    """Return step and state of one checkpoint of a run.
+
+    Args:
+        run: folder of the run.
+        which: `newest`; `best`, that of the best score; or a step.
+
+    Raises:
+        UserError: the run has no such checkpoint, or it is damaged or of another version.
+        OSError: a file can't be read.
+    """
+    folder = run / "checkpoints"
+    if which == "newest" and (newest := load(folder)):
+        return newest
+    kept = steps(folder)
+    if not kept:
+        raise UserError(f"the run {run} has no checkpoint; train it first")
+    step = _best(run, kept) if which == "best" else _number(which)
+    if step not in kept:
+        raise UserError(
+            f"the checkpoint of step {step} of the run {run} is not kept; use newest or one of the steps "
+            f"{', '.join(map(str, kept))}"
+        )
+    path = next(path for path in _newest_first(folder) if _parts(path)[0] == step)
+    if (state := _read(path)) is None:
+        raise UserError(f"{path} is damaged (SHA-256 differs); use another of its run's checkpoints")
+    return step, state
+
+
+def _best(run: Path, kept: list[int]) -> int:
+    """Return the step of the best score up to the newest checkpoint, from which a resume would continue.
+
+    Raises:
+        UserError: there are no scores, or the checkpoint of the best one is not kept.
+    """
+    scores = read_scores(run, latest=max(kept))
+    if scores is None:
+        raise UserError(
+            f"the run {run} has no scores to tell its best checkpoint; use --score-every and --keep-best"
+        )
+    if scores.best.step not in kept:
+        raise UserError(
+            f"the best {scores.name} of the run {run} is that of step {scores.best.step}, whose checkpoint "
+            f"is not kept; train with --keep-best, or use one of the steps {', '.join(map(str, kept))}"
+        )
+    return scores.best.step
+
+
+def _number(which: str | int) -> int:
+    if isinstance(which, str) and not (which.isascii() and which.isdecimal() and len(which) < 10):
+        raise UserError(f"checkpoint must be newest, best or a step; got {shown(which)}")
+    return int(which)
+
+
+def parse_source(source: str | Path) -> tuple[Path, str]:
+    """Parse RUN, RUN@STEP or RUN@best; return the run's folder and which checkpoint, by default `newest`.
+
+    An existing folder is taken as it is, whatever its name.
+    """
+    path = Path(source)
+    name, _, which = path.name.rpartition("@")
+    return (path.with_name(name), which) if name and not path.exists() else (path, "newest")
 
 
 @contextmanager

@@ -1,169 +1,24 @@
-"""Configuration of a run: `TrainConfig` and `RunConfig`, which is stored as `run.json`."""
+"""`RunConfig`: everything decided for a run, stored as `run.json`."""
 
 import dataclasses
 import json
-import platform
-import subprocess
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from tyro.conf import arg
 
 from serving.errors import UserError
-from serving.imaging.values import ValueRange, must_be_a_range
-from serving.runtime.latents import MAX_SEED
+from serving.imaging.values import ValueRange
 from serving.runtime.manifest import Ancestor
 from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import read_regular, write_file
 from serving.validation import validation_message
+from training.run.software import software
+from training.run.train_config import LASTING, RENAMED, TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 from zoo.errors import ConfigError
-from zoo.fields import must_be_at_least, must_be_choices
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Settings of a training run that do not depend on the entry."""
-
-    data: str = "glyphs"
-    """Training data: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT], folder:PATH,
-    gaussian2d, ring8, grid25 or mixture16; for translation, unpaired:PATH, paired:PATH, glyphs-style or
-    glyphs-pairs."""
-
-    balance_classes: bool = False
-    """Draw all classes equally often, however many examples each of them has."""
-
-    fit: Literal["crop", "pad", "squash"] = "crop"
-    """How images of files with another aspect ratio are fitted: crop cuts the largest centred area, pad keeps
-    the whole image and adds black at two sides, squash changes the aspect ratio."""
-
-    value_range: tuple[float, float] | Literal["percentile"] | None = None
-    """Values that become black and white, for image files with more than 8 bits per channel: LOW HIGH, or
-    percentile for the 0.1 and 99.9 percentiles of all images. By default, 0 and 65535; floats are read from 0
-    to 255."""
-
-    start_from: Annotated[str | None, arg(name="from")] = None
-    """Folder of a run whose networks this run starts from, or FOLDER@STEP for one of its checkpoints. Weights
-    whose shapes differ start anew."""
-
-    freeze_discriminator: int = 0
-    """Number of first layers of the discriminators that keep the weights of the other run (Mo 2020)."""
-
-    steps: int = 5000
-    """Total number of training steps, including those before a resume."""
-
-    out: Path | None = None
-    """Folder of the run; by default runs/ENTRY-DATA. Running the same command again resumes the run."""
-
-    device: str = "auto"
-    """Device to train on: auto (CUDA if available, else the CPU), cpu, cuda, cuda:1, ..."""
-
-    seed: int = 0
-    """Seed of the initial weights, the latents, and the data and their order."""
-
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Compute precision of the networks: fp32, or bf16 autocast, which is faster on GPUs and CPUs with bf16
-    instructions (AMX, AVX-512 BF16). Weights, losses and exported graphs stay float32."""
-
-    compile: bool = False
-    """Compile the networks with torch.compile. Needs a C++ compiler and minutes before the first step."""
-
-    sync_batch_norm: bool = False
-    """In distributed training, compute batch normalisation over the batch of all processes."""
-
-    workers: int | None = None
-    """Prefetch threads for data that are not held in memory; by default one per core, at most 8, when
-    training on a GPU, and none when training on the CPU."""
-
-    ema: float = 0.999
-    """Decay of the moving average of the generators' weights, which is exported; 0 turns averaging off."""
-
-    log_every: int = 50
-    """Steps between two lines of metrics."""
-
-    sheet_every: int = 1000
-    """Steps between two contact sheets of the preview."""
-
-    checkpoint_every: int = 1000
-    """Steps between two checkpoints."""
-
-    score_every: int = 0
-    """Steps between two scores of the averaged generators, computed as by `ganzoo evaluate`; 0 turns scoring
-    off. The score is the Frechet distance for images, the main score of the true distribution for vectors,
-    and the L1 distance to the target for translations with known targets."""
-
-    score_samples: int = 2000
-    """Number of samples that a score is computed from."""
-
-    on_collapse: Literal["warn", "rollback"] = "warn"
-    """Reaction to a saturated discriminator, lost diversity or a doubled score: warn prints a warning once;
-    rollback returns to the last good checkpoint with halved learning rates, at most three times."""
-
-    keep_checkpoints: int = 2
-    """Number of newest checkpoints to keep."""
-
-    def __post_init__(self) -> None:
-        must_be_choices(self)
-        counts = (
-            "steps",
-            "log_every",
-            "sheet_every",
-            "checkpoint_every",
-            "score_samples",
-            "keep_checkpoints",
-        )
-        must_be_at_least(self, 1, *counts)
-        must_be_at_least(
-            self, 0, "freeze_discriminator", "score_every", *(["workers"] if self.workers is not None else [])
-        )
-        if isinstance(self.value_range, tuple):
-            must_be_a_range(self.value_range)
-        if self.freeze_discriminator and self.start_from is None:
-            raise ConfigError("freeze_discriminator needs a run to start from; add --from RUN")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema must be at least 0 and below 1; got {self.ema}")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"seed must be from 0 to {MAX_SEED}; got {self.seed}")
-
-
-RENAMED = {"keep": "keep_checkpoints"}
-"""Former to present names of fields, to read older `run.json` files."""
-
-LASTING = (
-    *("data", "balance_classes", "fit", "value_range", "seed", "precision", "ema"),
-    *("start_from", "freeze_discriminator"),
-)
-"""Fields of `TrainConfig` that must be the same when a run is resumed; the others may change."""
-
-
-def software() -> dict[str, str]:
-    """Return the versions of gan-zoo, torch and Python, and the git commit if the code is a checkout."""
-    try:
-        package = version("gan-zoo")
-    except PackageNotFoundError:
-        package = "unknown"
-    return {
-        "gan-zoo": package,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": _commit() or "unknown",
-    }
-
-
-def _commit() -> str | None:
-    """Return the commit of the git checkout that this file belongs to, or None if there is none."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return asked[1] if Path(asked[0]) == root else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +49,9 @@ class RunConfig:
     lineage: tuple[Ancestor, ...] = ()
     """The run that this one started from, the run that that one started from, and so on."""
 
+    average_steps: int = 0
+    """Steps of the run that this one started from whose moving average it continues."""
+
     software: dict[str, str] = field(default_factory=software)
     """Versions of the software that trains the run."""
 
@@ -202,11 +60,6 @@ class RunConfig:
         """Folder of the run."""
         default = f"{self.name}-{self.train.data.partition(':')[0]}".replace(":", "-")
         return self.train.out or Path("runs") / default
-
-    @property
-    def steps_before(self) -> int:
-        """Number of steps of the runs that this one continues."""
-        return sum(each.steps for each in self.lineage)
 
     def to_json(self) -> str:
         """Return the content of `run.json`."""
@@ -219,6 +72,7 @@ class RunConfig:
             "licence": self.licence,
             "value_range": self.value_range,
             "fingerprint": self.fingerprint,
+            "average_steps": self.average_steps,
             "lineage": [each.model_dump() for each in self.lineage],
             "software": self.software,
         }
@@ -250,7 +104,8 @@ class RunConfig:
     def differences(self, other: "RunConfig") -> list[str]:
         """Return the differences to another configuration that prevent resuming its run with this one.
 
-        Data with a fingerprint may be elsewhere; whether they are the same is found when they are opened.
+        Data with a fingerprint may be elsewhere; whether they are the same is found when they are opened. So
+        may the run to start from, which is known by its folder's name.
         """
         mine, theirs = (
             {"entry": config.name}
@@ -259,6 +114,7 @@ class RunConfig:
             )
             | {field: getattr(config.train, field) for field in LASTING}
             | ({"data": config.train.data.partition(":")[0]} if other.fingerprint else {})
+            | {"start_from": config.train.start_from and Path(config.train.start_from).name}
             for config in (self, other)
         )
         return [
@@ -282,6 +138,7 @@ class _Stored(BaseModel):
     value_range: ValueRange | None = None
     fingerprint: str | None = None
     lineage: tuple[Ancestor, ...] = ()
+    average_steps: int = 0
     software: dict[str, str]
 
 
@@ -310,6 +167,7 @@ def parse(data: bytes, folder: Path) -> RunConfig:
         value_range=stored.value_range,
         fingerprint=stored.fingerprint,
         lineage=stored.lineage,
+        average_steps=stored.average_steps,
         software=stored.software,
     )
 

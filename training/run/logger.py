@@ -82,10 +82,6 @@ class RunLogger:
         RecordWriter(self.board).write(Event(wall_time=time.time(), **fields).SerializeToString())
         self.board.flush()
 
-    def history(self, name: str) -> list[tuple[int, float]]:
-        """Return the logged steps and values of a scalar."""
-        return [(int(line["step"]), line[name]) for line in read_metrics(self.folder) if name in line]
-
     def sheet(self, step: int, name: str, pixels: Pixels) -> None:
         """Write a contact sheet: `sheets/STEP-NAME.png`."""
         write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", codec.encode_png(pixels))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from training.data.dataset import SOURCES, ShuffledDataset, open_data
 from training.data.transforms import fit, largest
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 
 
 def pool(size: int, seed: int = 0) -> ShuffledDataset:

@@ -17,6 +17,7 @@ from training.loop.distributed import World
 from training.loop.train import train
 from training.run import checkpoint
 from training.run.config import RunConfig
+from training.run.scores import read_scores
 from zoo.translation import TranslationEntry
 
 NARROW = ["--width", "8", "--image-size", "16", "--channels", "1", "--latent-size", "8", "--batch-size", "8"]
@@ -239,3 +240,19 @@ TwoPlayer.step = poisoned
     assert said.count("rolled back to step 4 with halved learning rates") == 1
     step, state = checkpoint.load(tmp_path / "run" / "checkpoints")
     assert (step, state["rollbacks"]) == (8, 1)
+
+
+@pytest.mark.slow
+def test_patience_ends_all_processes_and_the_best_is_kept(tmp_path):
+    """Only the first process scores; both stop after the same step, and a resume does not begin another."""
+    flags = ["--data", "ring8", "--batch-size", 8, "--steps", 100, "--checkpoint-every", 5]
+    flags += ["--score-every", 2, "--score-samples", 100, "--patience", 3, "--keep-best"]
+    said = run(2, "mlp-gan-vector", tmp_path / "run", *flags)
+    scores = read_scores(tmp_path / "run")
+    end = scores.best.step + 6
+    assert end < 100, "it was stopped"
+    assert said.count(f"stopped at step {end} by --patience 3") == 1
+    steps = checkpoint.steps(tmp_path / "run" / "checkpoints")
+    assert (steps[0], scores.best.step in steps) == (end, True)
+    assert f"stopped at step {end}" in run(2, "mlp-gan-vector", tmp_path / "run", *flags)
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints") == steps

@@ -13,7 +13,8 @@ from training.artifacts.export import export
 from training.loop.fine_tune import freeze
 from training.loop.train import train
 from training.run import checkpoint
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo.errors import ConfigError
 from zoo.models.cdcgan import CDCGAN
 from zoo.models.dcgan import DCGAN
@@ -70,6 +71,8 @@ def test_a_resumed_run_continues_its_own_checkpoint(parent, tmp_path):
     train(dataclasses.replace(twice, train=dataclasses.replace(twice.train, steps=1)))
     train(twice)
     assert checkpoint.pack(state_of(tmp_path / "a")) == checkpoint.pack(state_of(tmp_path / "b"))
+    moved = parent.parent / "moved" / parent.name
+    train(dataclasses.replace(once, train=dataclasses.replace(once.train, start_from=str(moved))))
     for change in ({"start_from": None}, {"start_from": f"{parent}@2"}):
         with pytest.raises(UserError, match="start_from"):
             train(dataclasses.replace(once, train=dataclasses.replace(once.train, **change)))
@@ -96,24 +99,26 @@ def test_weights_of_another_shape_start_anew_and_are_named(parent, tmp_path, cap
     wider = dataclasses.replace(DCGAN(**SMALL), channels=3)
     train(config(tmp_path / "child", wider, steps=1, start_from=str(parent)))
     said = capsys.readouterr().err
-    assert "generators: these weights start anew: generator.stages.6.weight (4x3x4x4; there 4x1x4x4)" in said
-    assert "discriminators: these weights start anew: discriminator.discriminator.stages.0.weight" in said
-    assert "average:" not in said
+    assert (
+        "note: 2 weights start anew: generator.stages.6.weight has 4x3x4x4 here and has 4x1x4x4 there; "
+        in said
+    )
+    assert "discriminator.discriminator.stages.0.weight has 4x3x4x4 here" in said
 
 
 def test_other_classes_start_anew(tmp_path, capsys):
     entry = CDCGAN(**SMALL)
     train(config(tmp_path / "three", entry, "cdcgan", data="glyphs:abc"))
     train(config(tmp_path / "two", entry, "cdcgan", data="glyphs:xy", start_from=str(tmp_path / "three")))
-    assert "generator.embedding.weight (2x50; there 3x50)" in capsys.readouterr().err
+    assert "generator.embedding.weight has 2x50 here and has 3x50 there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("entry", "name", "start_from", "match"),
     [
-        (R3GAN(image_size=16, width=16, blocks=1), "r3gan", "{}", "have no weights in common"),
-        (None, "dcgan", "{}@3", "no checkpoint of 3; it has 4, 2"),
-        (None, "dcgan", "{}@last", "must be RUN or RUN@STEP"),
+        (R3GAN(image_size=16, width=16, blocks=1), "r3gan", "{}", "has no weights in common"),
+        (None, "dcgan", "{}@3", "step 3 .* is not kept; use newest or one of the steps 4, 2"),
+        (None, "dcgan", "{}@last", "must be newest, best or a step; got last"),
         (None, "dcgan", "{}/nowhere", "holds no run"),
     ],
 )
@@ -147,11 +152,24 @@ def test_a_run_with_frozen_layers_resumes_to_the_bit(parent, tmp_path):
     assert checkpoint.pack(state_of(tmp_path / "a")) == checkpoint.pack(state_of(tmp_path / "b"))
 
 
+def test_layers_that_start_anew_can_not_be_frozen(parent, tmp_path):
+    coloured = dataclasses.replace(DCGAN(**SMALL), channels=3)
+    with pytest.raises(UserError, match=r"layers to freeze must be those .* stages\.0\.weight has 4x3x4x4"):
+        train(config(tmp_path / "child", coloured, start_from=str(parent), freeze_discriminator=1))
+
+
+def test_an_average_with_new_weights_starts_anew(parent, tmp_path):
+    coloured = dataclasses.replace(DCGAN(**SMALL), channels=3)
+    train(config(tmp_path / "other", coloured, steps=1, start_from=str(parent)))
+    train(config(tmp_path / "same", steps=1, start_from=str(parent)))
+    assert [RunConfig.read(tmp_path / name).average_steps for name in ("other", "same")] == [0, 4]
+
+
 def test_more_layers_than_there_are_can_not_be_frozen():
     discriminators = nn.ModuleDict({"discriminator": nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))})
-    freeze(discriminators, 2)
-    assert not any(each.requires_grad for each in discriminators.parameters())
-    with pytest.raises(UserError, match="must be at most 2 for discriminator; got 3"):
-        freeze(discriminators, 3)
+    freeze(discriminators, 1)
+    assert [each.requires_grad for each in discriminators.parameters()] == [False, False, True, True]
+    with pytest.raises(UserError, match="must be below 2, the number of layers of discriminator; got 2"):
+        freeze(discriminators, 2)
     with pytest.raises(ConfigError, match="add --from RUN"):
         TrainConfig(freeze_discriminator=1)

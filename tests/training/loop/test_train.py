@@ -19,9 +19,11 @@ from tests.conftest import small_config
 from training.evaluation import features
 from training.loop.averaged import open_averaged
 from training.loop.monitor import Diverged, Monitor
-from training.loop.train import MOST_ROLLBACKS, Interrupted, TrainState, _roll_back, train
+from training.loop.rollback import MOST_ROLLBACKS, roll_back
+from training.loop.train import Interrupted, TrainState, train
 from training.run import checkpoint
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.adversarial import TwoPlayer
 from zoo.models.cyclegan import CycleTrainer
@@ -352,7 +354,7 @@ def test_the_way_back_has_other_random_numbers(tmp_path):
     _, saved = checkpoint.load(tmp_path / "checkpoints", latest=2)
     state = TrainState(config)
     state.load_state_dict(*checkpoint.load(tmp_path / "checkpoints"))
-    _roll_back(state, tmp_path / "checkpoints", Diverged("a bad day", onset=3))
+    roll_back(state, Diverged("a bad day", onset=3))
     step, undone = checkpoint.load(tmp_path / "checkpoints")
     assert step == 2
     assert not before.exists(), "what it was is replaced"

@@ -1,4 +1,6 @@
 import hashlib
+import json
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -49,6 +51,78 @@ def test_after_a_fall_back_the_damaged_later_one_goes_and_the_sound_ones_stay(tm
     checkpoint.save(tmp_path, 60, STATE | {"step": 60}, keep=keep)
     expected = ["00000060"] if keep == 1 else ["00000050", "00000060"]
     assert [path.name[:8] for path in sorted(tmp_path.iterdir())] == expected
+
+
+def test_the_best_one_is_kept_beside_the_last_ones(tmp_path):
+    for step in (1, 5, 20, 30):
+        checkpoint.save(tmp_path, step, STATE | {"step": step}, keep=2, best=1)
+    assert checkpoint.steps(tmp_path) == [30, 20, 1]
+    checkpoint.save(tmp_path, 40, STATE, keep=2, best=40)
+    assert checkpoint.steps(tmp_path) == [40, 30]
+    assert checkpoint.load(tmp_path)[0] == 40
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with three checkpoints, of which the second has the best score."""
+    for step, score in ((10, 3.0), (20, 1.0), (30, 2.0), (40, 0.5)):
+        line = {"step": step, "frechet": score, "frechet_reference": 0.1}
+        with (tmp_path / "metrics.jsonl").open("a") as metrics:
+            metrics.write(json.dumps(line) + "\n")
+        if step < 40:
+            checkpoint.save(tmp_path / "checkpoints", step, {"step": step}, keep=3)
+    return tmp_path
+
+
+def test_a_checkpoint_is_opened_as_newest_best_or_by_its_step(run):
+    for which, step in (("newest", 30), ("best", 20), ("10", 10), (10, 10)):
+        assert checkpoint.open_checkpoint(run, which) == (step, {"step": step}), which
+    assert checkpoint.open_checkpoint(run)[0] == 30
+
+
+def test_a_checkpoint_that_is_not_kept_is_refused_with_those_that_are(run):
+    with pytest.raises(UserError, match=r"step 40 of the run .* is not kept; use newest or .* 30, 20, 10"):
+        checkpoint.open_checkpoint(run, 40)
+    (best,) = (run / "checkpoints").glob("00000020-*")
+    best.unlink()
+    with pytest.raises(UserError, match=r"step 20, whose .* not kept; train with --keep-best, .* 30, 10"):
+        checkpoint.open_checkpoint(run, "best")
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match=r"no scores to tell its best .* --score-every and --keep-best"):
+        checkpoint.open_checkpoint(run, "best")
+
+
+@pytest.mark.parametrize("which", ["worst", "", "-1", "1.5", "\u0663", "9" * 30])
+def test_what_names_no_checkpoint_is_refused(which, run):
+    with pytest.raises(UserError, match="checkpoint must be newest, best or a step; got"):
+        checkpoint.open_checkpoint(run, which)
+
+
+@pytest.mark.parametrize("which", ["newest", "best", 10])
+def test_a_run_without_checkpoints_is_said_so(which, tmp_path):
+    with pytest.raises(UserError, match="has no checkpoint; train it first"):
+        checkpoint.open_checkpoint(tmp_path, which)
+
+
+def test_a_damaged_checkpoint_is_not_taken_for_another(run):
+    """The newest intact one is what a resume takes; one that is asked for by its step is that one or none."""
+    for path in (run / "checkpoints").iterdir():
+        if not path.name.startswith("00000010"):
+            path.write_bytes(b"damaged")
+    assert checkpoint.open_checkpoint(run)[0] == 10
+    for which in ("best", 20):
+        with pytest.raises(UserError, match=r"00000020.* is damaged"):
+            checkpoint.open_checkpoint(run, which)
+
+
+def test_a_run_and_its_checkpoint_are_parsed(tmp_path):
+    assert checkpoint.parse_source("runs/a") == (Path("runs/a"), "newest")
+    assert checkpoint.parse_source("runs/a@30") == (Path("runs/a"), "30")
+    assert checkpoint.parse_source(Path("runs/a@best")) == (Path("runs/a"), "best")
+    assert checkpoint.parse_source("runs@home/a") == (Path("runs@home/a"), "newest")
+    (tmp_path / "b@30").mkdir()
+    assert checkpoint.parse_source(tmp_path / "b@30") == (tmp_path / "b@30", "newest")
+    assert checkpoint.parse_source(tmp_path / "b@30@best") == (tmp_path / "b@30", "best")
 
 
 def test_an_empty_folder_has_none(tmp_path):

@@ -31,15 +31,6 @@ def test_tensorboard_has_the_same_scalars(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(5, 0.25)]
 
 
-def test_a_scalars_history_is_what_was_written_of_it(tmp_path):
-    logger = RunLogger(tmp_path, 0)
-    for step, values in ((5, {"loss": 1.0}), (10, {"loss": 0.5, "frechet": 30.0}), (20, {"frechet": 20.0})):
-        logger.scalars(step, values)
-    assert logger.history("frechet") == [(10, 30.0), (20, 20.0)]
-    assert logger.history("beauty") == []
-    logger.close()
-
-
 def test_a_sheet_is_a_file_named_by_its_step(tmp_path):
     logger = RunLogger(tmp_path, 0)
     logger.sheet(7, "generator", np.zeros((4, 6, 3), np.uint8))
