@@ -116,10 +116,10 @@ def inherit(state: TrainState, parent: Parent) -> None:
 
 @torch.no_grad()
 def _copy(network: nn.Module, saved: dict[str, Tensor]) -> dict[str, str]:
-    """Copy the weights and statistics that fit, and return a text about each of the other weights, by name."""
+    """Copy the weights and statistics that fit, and return texts about the other weights, by name."""
     weights, anew = dict(network.named_parameters()), {}
     for name, own in network.state_dict().items():
-        given = saved.get(name)
+        given = _named(name, saved)
         if ".augment." in name:  # the probability of transforms belongs to a run
             continue
         if given is not None and given.shape == own.shape:
@@ -128,6 +128,29 @@ def _copy(network: nn.Module, saved: dict[str, Tensor]) -> dict[str, str]:
             there = "is absent" if given is None else f"has {'x'.join(map(str, given.shape))}"
             anew[name] = f"{name} has {'x'.join(map(str, own.shape))} here and {there} there"
     return anew
+
+
+def _named(name: str, saved: dict[str, Tensor]) -> Tensor | None:
+    """Return the saved tensor of a name.
+
+    If there is none, return that of a network that is inside the other one, as `a.body.0.weight` is
+    `a.0.weight` in a network `body`, if there is exactly one.
+    """
+    if name in saved:
+        return saved[name]
+    inside = _without_one(name)
+    found = [each for each in saved if each in inside or name in _without_one(each)]
+    return saved[found[0]] if len(found) == 1 else None
+
+
+def _without_one(name: str) -> set[str]:
+    """Return a tensor's name without one of the modules that have a name, not a number."""
+    parts = name.split(".")
+    return {
+        ".".join([*parts[:place], *parts[place + 1 :]])
+        for place in range(1, len(parts) - 1)
+        if not parts[place].isdecimal()
+    }
 
 
 def freeze(discriminators: nn.ModuleDict, number: int) -> None:

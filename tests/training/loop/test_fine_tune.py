@@ -113,12 +113,27 @@ def test_other_classes_start_anew(tmp_path, capsys):
     assert "generator.embedding.weight has 2x50 here and has 3x50 there" in capsys.readouterr().err
 
 
+def test_an_entry_takes_the_networks_that_another_entry_has_inside_its_own(parent, tmp_path, capsys):
+    """`cdcgan` has the networks of `dcgan` as `body`, with another first layer each."""
+    still = CDCGAN(**SMALL, learning_rate=1e-12)
+    train(config(tmp_path / "classes", still, "cdcgan", steps=1, start_from=str(parent)))
+    said = capsys.readouterr().err
+    assert "note: 4 weights start anew: generator.embedding.weight has 3x50 here and is absent there" in said
+    assert "generator.body.stages.0.weight has 150x8x4x4 here and has 100x8x4x4 there" in said
+    back = dataclasses.replace(DCGAN(**SMALL), learning_rate=1e-12)
+    train(config(tmp_path / "none", back, steps=1, start_from=str(tmp_path / "classes")))
+    first, last = state_of(parent)["generators"], state_of(tmp_path / "none")["generators"]
+    name = "generator.stages.3.weight"
+    torch.testing.assert_close(last[name], first[name], rtol=1e-3, atol=1e-6)
+    assert not torch.allclose(last["generator.stages.0.weight"], first["generator.stages.0.weight"], rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("entry", "name", "start_from", "match"),
     [
         (R3GAN(image_size=16, width=16, blocks=1), "r3gan", "{}", "has no weights in common"),
         (None, "dcgan", "{}@3", "step 3 .* is not kept; use newest or one of the steps 4, 2"),
-        (None, "dcgan", "{}@last", "must be newest, best or a step; got last"),
+        (None, "dcgan", "{}@last", "must be newest, best or a step; got 'last'"),
         (None, "dcgan", "{}/nowhere", "holds no run"),
     ],
 )
@@ -154,7 +169,7 @@ def test_a_run_with_frozen_layers_resumes_to_the_bit(parent, tmp_path):
 
 def test_layers_that_start_anew_can_not_be_frozen(parent, tmp_path):
     coloured = dataclasses.replace(DCGAN(**SMALL), channels=3)
-    with pytest.raises(UserError, match=r"layers to freeze must be those .* stages\.0\.weight has 4x3x4x4"):
+    with pytest.raises(UserError, match=r"layers to freeze must be those .*stages\.0\.weight has 4x3x4x4"):
         train(config(tmp_path / "child", coloured, start_from=str(parent), freeze_discriminator=1))
 
 
