@@ -44,6 +44,9 @@ class Parent(NamedTuple):
     lineage: tuple[Ancestor, ...]
     """The run itself, and what it started from."""
 
+    average_steps: int
+    """Steps of its moving average."""
+
     generators: dict[str, Tensor]
     discriminators: dict[str, Tensor]
     average: dict[str, Tensor]
@@ -72,8 +75,11 @@ def read_parent(source: str, world: World) -> Parent:
             steps=step,
             sha256=checkpoint.digest_of(folder / "checkpoints", step),
         )
-        lineage = [each.model_dump() for each in (parent, *config.lineage)]
-        return step, {"lineage": lineage} | {name: state[name] for name in Parent._fields[1:]}
+        told = {
+            "lineage": [each.model_dump() for each in (parent, *config.lineage)],
+            "average_steps": config.average_steps + step,
+        }
+        return step, told | {name: state[name] for name in ("generators", "discriminators", "average")}
 
     sent = world.broadcast(world.on_main(read))
     assert sent is not None
@@ -107,7 +113,7 @@ def inherit(state: TrainState, parent: Parent) -> None:
     if lost := sorted(frozen & anew.keys()):
         raise UserError(f"the layers to freeze must be those of the run to start from; {anew[lost[0]]}")
     if not _copy(state.average.generators, parent.average):
-        state.config = dataclasses.replace(state.config, average_steps=parent.lineage[0].steps)
+        state.config = dataclasses.replace(state.config, average_steps=parent.average_steps)
     if anew and state.world.is_main:
         more = f" and {len(anew) - MOST_NAMED} more" if len(anew) > MOST_NAMED else ""
         named = "; ".join([*anew.values()][:MOST_NAMED])

@@ -90,7 +90,9 @@ def test_the_lineage_is_told_by_run_json_and_the_manifest(parent, tmp_path):
     export(tmp_path / "grandchild", tmp_path / "artifact")
     training = read_manifest(tmp_path / "artifact").training
     assert [each.model_dump() for each in training.lineage] == told
-    assert "started from `child`" in (tmp_path / "artifact" / "README.md").read_text()
+    card = (tmp_path / "artifact" / "README.md").read_text()
+    assert "started from `child`" in card
+    assert " --from runs/child@2" in card
     export(parent, tmp_path / "alone")
     assert b"lineage" not in (tmp_path / "alone" / "manifest.json").read_bytes()
 
@@ -177,7 +179,9 @@ def test_an_average_with_new_weights_starts_anew(parent, tmp_path):
     coloured = dataclasses.replace(DCGAN(**SMALL), channels=3)
     train(config(tmp_path / "other", coloured, steps=1, start_from=str(parent)))
     train(config(tmp_path / "same", steps=1, start_from=str(parent)))
-    assert [RunConfig.read(tmp_path / name).average_steps for name in ("other", "same")] == [0, 4]
+    train(config(tmp_path / "third", steps=1, start_from=str(tmp_path / "same")))
+    told = [RunConfig.read(tmp_path / name).average_steps for name in ("other", "same", "third")]
+    assert told == [0, 4, 5]
 
 
 def test_more_layers_than_there_are_can_not_be_frozen():
