@@ -268,6 +268,7 @@ COVERED_ELSEWHERE = {
         "training/artifacts/model_card.py": "tests/training/artifacts/test_export.py",
         "training/artifacts/writer.py": "tests/training/artifacts/test_export.py",
         "training/loop/state.py": "tests/training/loop/test_train.py",
+        "training/loop/rollback.py": "tests/training/loop/test_train.py",
         "training/loop/averaged.py": "tests/training/artifacts/test_export.py",
     },
     "serving": {
