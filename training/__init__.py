@@ -7,7 +7,7 @@ from serving.exports import importer
 if TYPE_CHECKING:
     from serving.runtime.manifest import Evaluation
     from training.api import evaluate, export, train
-    from training.run.config import TrainConfig
+    from training.run.train_config import TrainConfig
 
 __all__ = ["Evaluation", "TrainConfig", "evaluate", "export", "train"]
 

@@ -10,7 +10,8 @@ from training.artifacts import evaluate as evaluation
 from training.artifacts import export as exporter
 from training.graphs.variants import SmallPrecision
 from training.loop import train as loop
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 
@@ -73,7 +74,7 @@ def evaluate(
     *,
     n: int = 10_000,
     seed: int = 0,
-    features: Literal["auto", "classifier", "inception"] = "auto",
+    features: Literal["auto", "efficientnet", "classifier", "inception"] = "auto",
     device: str = "auto",
     precision: Precision = "fp32",
 ) -> Evaluation:
@@ -84,8 +85,9 @@ def evaluate(
         data: data to compare with, as for training; their held-out examples are scored as controls.
         n: number of samples and of real examples, or of images of each domain to translate.
         seed: seed of the first sample.
-        features: feature extractor for images: `classifier`, a small network trained on labelled data;
-            `inception`; or `auto`, the classifier for labelled data and Inception otherwise.
+        features: feature extractor for images: `efficientnet`, trained on ImageNet; `classifier`, a small
+            network trained on the labelled data; `inception`; or `auto`, the classifier for glyphs, MNIST
+            and Fashion-MNIST, and `efficientnet` otherwise.
         device: device for feature extraction: auto, cpu, cuda, ...
         precision: precision of the graphs to score: fp32, or a smaller one that the artifact has.
 

@@ -14,9 +14,9 @@ from zoo.augment import Augmented, must_be_transforms, open_augment
 from zoo.bounds import must_be_bounded, normalise_spectrally
 from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
 from zoo.errors import ConfigError
-from zoo.fields import must_be_choices, must_be_decays, must_be_positive
+from zoo.fields import must_be_at_least, must_be_choices, must_be_decays, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
-from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer
+from zoo.regularizers import REGULARIZERS, Discriminator, Regularizer, Scored
 
 ObjectiveName = Literal[
     "non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
@@ -152,13 +152,13 @@ class ImageGANEntry(TwoPlayerEntry):
     image_size: int = 32
     """Height and width of the images: a power of two, at least 16."""
 
-    channels: int = 3
-    """Channels of the images: 1 for greyscale, 3 for RGB."""
+    channels: int = 0
+    """Channels of the images: 1 for greyscale, 3 for RGB. 0 means as many as the data have."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         doublings(self.image_size)
-        must_be_positive(self, "channels")
+        must_be_at_least(self, 0, "channels")
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -181,6 +181,11 @@ class TwoPlayer(Trainer):
         discriminator: nn.Module,
         device: torch.device | str,
     ) -> None:
+        if 0 in entry.sample_shape:
+            raise ConfigError(
+                "channels must be set before the networks are built; got 0, as many as the data have; use "
+                "entry.for_data(channels=1) or (channels=3)"
+            )
         if entry.spectral_norm:
             normalise_spectrally(discriminator)
         must_be_bounded(discriminator, entry.objective, entry.regularizer)
@@ -226,20 +231,25 @@ class TwoPlayer(Trainer):
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars, **self.augment.adapt()}
 
-    def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, discriminator: Discriminator, real: Scored, fake: Scored) -> Tensor:
         """Return the weighted regularizer of the discriminator, which is added to its loss."""
-        return self.regularizer_weight * self.regularizer(discriminator, real, fake)
+        return self.regularizer_weight * self.regularizer.penalty(discriminator, real, fake)
 
     def _update_discriminator(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         # Two forward passes: batch normalisation must not mix real and fake examples.
-        real_scores, fake_scores = discriminator(real), discriminator(fake)
+        examples = {"real": real.detach(), "fake": fake.detach()}
+        for name in self.regularizer.at if self.double_backward else ():
+            examples[name].requires_grad_(True)
+        real_scores, fake_scores = discriminator(examples["real"]), discriminator(examples["fake"])
         self.augment.observe(self.objective.margins(real_scores, fake_scores))
         loss = self.objective.discriminator(real_scores, fake_scores)
         # Cross-entropy with target 1 - s equals cross-entropy with target 1, plus s times the score.
         smoothing = self.entry.label_smoothing * real_scores.mean()
-        penalty = self.penalty(discriminator, real, fake)
+        penalty = self.penalty(
+            discriminator, Scored(examples["real"], real_scores), Scored(examples["fake"], fake_scores)
+        )
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
         return {
             "discriminator_loss": loss.detach(),
@@ -267,8 +277,10 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
 @contextmanager
 def frozen(player: nn.Module) -> Iterator[None]:
     """Disable gradients of a player's parameters within the block; gradients still reach its input."""
+    learnt = [each for each in player.parameters() if each.requires_grad]
     player.requires_grad_(False)
     try:
         yield
     finally:
-        player.requires_grad_(True)
+        for each in learnt:
+            each.requires_grad_(True)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import torch
@@ -46,6 +46,9 @@ class Trainer(Protocol):
     generators: nn.ModuleDict
     discriminators: nn.ModuleDict
     optimizers: dict[str, torch.optim.Optimizer]
+
+    double_backward: bool = True
+    """Whether the networks can be differentiated twice without loss of speed; compiled ones can't."""
 
     def inputs(self, batch: Batch) -> Inputs:
         """Return the inputs of each generator for a batch; latents are drawn at every call."""
@@ -104,15 +107,18 @@ class Entry(ABC):
     def classes(self) -> int:
         """Number of classes of a conditional entry, equal to that of the data; 0 if unconditional.
 
-        A conditional entry with 0 classes takes their number from the data, by `for_classes`.
+        A conditional entry with 0 classes takes their number from the data, by `for_data`.
         """
         return 0
 
-    def for_classes(self, number: int) -> Self:
-        """Return the entry for data of so many classes, unless it has a number of classes already."""
-        if "label" not in self.conditions or self.classes:
-            return self
-        return replace(self, classes=number)  # type: ignore[call-arg]
+    def for_data(self, **numbers: int) -> Self:
+        """Return the entry for data with these numbers of `classes`, `channels`, or both.
+
+        Each number is that of the field of its name, unless the field has another number than 0 already, or
+        the entry has no such field.
+        """
+        open_fields = {field.name for field in fields(self) if getattr(self, field.name) == 0}
+        return replace(self, **{name: numbers[name] for name in numbers.keys() & open_fields})
 
     @property
     def latent_distribution(self) -> DistributionName:

@@ -75,7 +75,9 @@ def _in_time() -> Iterator[None]:
 
 def _prepare(data: bytes, spec: Tensor, max_pixels: int) -> tuple[tuple[int, int], Pixels]:
     """Decode an image for a graph: its height and width, and its padded pixels as a batch of one."""
-    pixels = codec.decode(data, spec.size, max_pixels=max_pixels, grid=spec.grid)
+    pixels = codec.decode(
+        data, spec.size, max_pixels=max_pixels, grid=spec.grid, value_range=spec.value_range
+    )
     return (pixels.shape[0], pixels.shape[1]), codec.pad(pixels[None], *spec.grid)
 
 

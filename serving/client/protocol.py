@@ -106,8 +106,9 @@ class Protocol:
             data = Path(image).read_bytes()
         else:
             first = next(iter(manifest.graphs.values()))
-            source = manifest.graphs.get(direction or "", first).inputs.get("image")
-            data = codec.encode_png(to_pixels(image, source.size if source else 3))
+            spec = manifest.graphs.get(direction or "", first).inputs.get("image")
+            channels, values = (spec.size, spec.value_range) if spec else (3, None)
+            data = codec.encode_png(to_pixels(image, channels, values))
         query = {"format": "npy"} | ({"direction": direction} if direction is not None else {})
         return Call(self.path("translate"), data, "application/octet-stream", query)
 

@@ -1,9 +1,9 @@
 """The image codec: encoded images to pixels and back.
 
 Every image is decoded here, with the same conversion: the EXIF orientation is applied, transparency is
-composited over white, 16 bits are reduced to 8 by dropping the low byte, CMYK and palettes become RGB, and
-only the first frame of an animation is read. Pixels are uint8 arrays, HWC for one image and NHWC for several,
-with 1 channel (grey) or 3 (RGB).
+composited over white, values of more than 8 bits are mapped to 0 to 255 (`serving.imaging.values`), 1 bit,
+palettes, CMYK, YCbCr and Lab become grey or RGB, and only the first frame of an animation is read. Pixels are
+uint8 arrays, HWC for one image and NHWC for several, with 1 channel (grey) or 3 (RGB).
 """
 
 import functools
@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from serving.arrays import Pixels
 from serving.errors import APIError, is_out_of_memory
 from serving.imaging.structure import bare, damaged
+from serving.imaging.values import ValueRange, deep_image, is_deep, to_levels
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PLUGINS = (PngImagePlugin, JpegImagePlugin, WebPImagePlugin)
@@ -31,6 +32,9 @@ PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 MOST_SLENDER = 1000
 """Maximum ratio of an image's longer side to its shorter side."""
+
+ORIENTATION = 0x0112
+"""EXIF's tag of the orientation."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,6 +54,7 @@ def decode(
     formats: tuple[str, ...] = FORMATS,
     max_pixels: int = MAX_PIXELS,
     grid: tuple[int, int] = (1, 1),
+    value_range: ValueRange | None = None,
 ) -> Pixels:
     """Decode one image to pixels of shape (H, W, channels).
 
@@ -61,6 +66,7 @@ def decode(
         formats: accepted formats, which are detected from the content.
         max_pixels: maximum number of pixels, after padding to the grid.
         grid: multiple and minimum of the sides after padding.
+        value_range: values that become 0 and 255, for images with more than 8 bits per channel.
 
     Raises:
         APIError: `unsupported_image` (415), `image_too_large` (413) or `broken_image` (400).
@@ -69,9 +75,7 @@ def decode(
     try:
         with Image.open(io.BytesIO(reduced.data if reduced else data), formats=formats) as image:
             _must_be_small(image, max_pixels, grid)
-            if reduced is None or reduced.orientation not in TURNS:
-                return flatten(image, channels)
-            return flatten(image.transpose(TURNS[reduced.orientation]), channels)
+            return flatten(image, channels, value_range, reduced.orientation if reduced else None)
     except UnidentifiedImageError:
         accepted = ", ".join(formats)
         raise APIError(
@@ -106,16 +110,46 @@ def _must_be_small(image: Image.Image, max_pixels: int, grid: tuple[int, int]) -
         )
 
 
-def flatten(image: Image.Image, channels: int) -> Pixels:
-    """Convert an image to pixels, as the module's docstring describes."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits of grey, in Pillow's 16- or 32-bit modes
-        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    image = image.convert("L" if channels == 1 else "RGB")
-    return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+def flatten(
+    image: Image.Image,
+    channels: int,
+    value_range: ValueRange | None = None,
+    orientation: int | None = None,
+) -> Pixels:
+    """Convert an image to pixels, as the module's docstring describes.
+
+    Args:
+        image: the image.
+        channels: 1 for grey, 3 for RGB.
+        value_range: values that become 0 and 255, for images with more than 8 bits per channel.
+        orientation: EXIF orientation; by default, that of the image.
+
+    Raises:
+        APIError: `unsupported_image` (415), the image has values that need a value range.
+    """
+    flat = _shallow(image, value_range) if is_deep(image) else image
+    flat.load()  # before the orientation is read, because Pillow applies that of TIFF files itself
+    if orientation is None:
+        orientation = image.getexif().get(ORIENTATION)
+    if orientation in TURNS:
+        flat = flat.transpose(TURNS[orientation])
+    if flat.has_transparency_data:
+        paper = Image.new("RGBA", flat.size, "white")
+        flat = Image.alpha_composite(paper, flat.convert("RGBA"))
+    if flat.mode == "LAB":  # which Pillow converts to nothing but RGB
+        flat = flat.convert("RGB")
+    flat = flat.convert("L" if channels == 1 else "RGB")
+    return np.asarray(flat, dtype=np.uint8).reshape(flat.height, flat.width, channels)
+
+
+def _shallow(image: Image.Image, value_range: ValueRange | None) -> Image.Image:
+    """Reduce an image to 8 bits per channel."""
+    values, alpha = deep_image(image)
+    levels = to_levels(values, value_range)
+    reduced = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+    if alpha is not None:
+        reduced.putalpha(Image.fromarray(alpha))
+    return reduced
 
 
 def pad(pixels: Pixels, multiple: int, least: int) -> Pixels:

@@ -5,20 +5,36 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from PIL import features
+
 from serving.arrays import Pixels
 from serving.errors import APIError, UserError
-from serving.imaging.codec import FORMATS, decode
+from serving.imaging.codec import decode
+from serving.imaging.values import ValueRange
 from serving.system.files import read_regular
 
-FOLDER_FORMATS = (*FORMATS, "BMP", "GIF", "PPM", "TIFF")
+SUFFIXES = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    **({"AVIF": (".avif", ".avifs")} if features.check("avif") else {}),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    **({"JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c")} if features.check("jpg_2000") else {}),
+    "PCX": (".pcx",),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
+    "QOI": (".qoi",),
+    "TGA": (".tga",),
+    "TIFF": (".tif", ".tiff"),
+}
+"""Formats of the files that are read, those that Pillow may lack only if it has them, with their suffixes."""
+
+FOLDER_FORMATS = tuple(SUFFIXES)
 
 FOLDER_PIXELS = 2**27
 
-FOLDER_SUFFIXES = {
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
-    *(".pbm", ".pgm", ".ppm", ".pnm", ".tif", ".tiff"),
-}
-"""Suffixes of the files of these formats, in lower case."""
+FOLDER_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+"""Suffixes of the files that are read, in lower case."""
 
 SYSTEM_NAMES = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 """Names that operating systems and file servers give to folders of their own."""
@@ -77,23 +93,29 @@ def no_images(place: object) -> UserError:
     return UserError(f"there are no images in {place} or its subfolders; images end in {suffixes}")
 
 
-def read_image(file: Path, channels: int) -> Pixels:
+def read_image(file: Path, channels: int, value_range: ValueRange | None = None) -> Pixels:
     """Read an image of any size and mode as pixels (H, W, channels).
 
     Raises:
         UserError: the file can't be decoded; the message names it.
         OSError: the file can't be read.
     """
-    return decode_file(read_regular(file), channels, file)
+    return decode_file(read_regular(file), channels, file, value_range)
 
 
-def decode_file(data: bytes, channels: int, name: object) -> Pixels:
+def decode_file(data: bytes, channels: int, name: object, value_range: ValueRange | None = None) -> Pixels:
     """Decode the content of a file, an image of any size and mode, to pixels (H, W, channels).
+
+    Args:
+        data: the content.
+        channels: 1 for grey, 3 for RGB.
+        name: name of the file, for messages.
+        value_range: values that become 0 and 255, for images with more than 8 bits per channel.
 
     Raises:
         UserError: the content can't be decoded; the message has the name.
     """
     try:
-        return decode(data, channels, FOLDER_FORMATS, FOLDER_PIXELS)
+        return decode(data, channels, FOLDER_FORMATS, FOLDER_PIXELS, value_range=value_range)
     except APIError as error:
         raise UserError(f"{name}: {error}") from error

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.arrays import Array, Pixels
-from serving.errors import UserError
+from serving.errors import APIError, UserError
 from serving.imaging import sheets
 from serving.imaging.codec import flatten
 from serving.imaging.files import read_image
+from serving.imaging.values import ValueRange
 
 ImageLike = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
 """A PIL image, a uint8 array (H, W) or (H, W, C) with 1, 3 or 4 channels, or the path of an image file."""
@@ -24,22 +25,26 @@ CHANNELS = (1, 3, 4)
 """Channels of an array: grey, RGB, RGBA."""
 
 
-def to_pixels(image: ImageLike, channels: int) -> Pixels:
+def to_pixels(image: ImageLike, channels: int, value_range: ValueRange | None = None) -> Pixels:
     """Return an image as pixels (H, W, channels), converted as the codec converts encoded images.
 
     Args:
         image: the image.
         channels: 1 for grey, 3 for RGB.
+        value_range: values that become 0 and 255, for images with more than 8 bits per channel.
 
     Raises:
-        UserError: the image has another type or shape, or the file can't be decoded.
+        UserError: the image has another type, shape or range of values, or the file can't be decoded.
         OSError: the file can't be read.
     """
     match image:
         case str() | os.PathLike():
-            return read_image(Path(image), channels)
+            return read_image(Path(image), channels, value_range)
         case Image.Image():
-            return flatten(image, channels)
+            try:
+                return flatten(image, channels, value_range)
+            except APIError as error:
+                raise UserError(str(error)) from error
         case np.ndarray():
             return flatten(from_array(image), channels)
         case _:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from serving.errors import UserError, shown
-from serving.runtime.tensor import Part, Tensor
+from serving.runtime.tensor import OptionalRange, Part, Tensor
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -163,6 +163,21 @@ class Graph(Part):
         return next(kinds[kind] for kind in wanted if kind in kinds)
 
 
+class Ancestor(Part):
+    """A run that another one started from."""
+
+    run: str
+    """Name of its folder."""
+
+    entry: str
+    data: str
+    steps: int
+    """Step of the checkpoint that was used."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    """First half of the SHA-256 of that checkpoint."""
+
+
 class RunScore(Part):
     """Score of the exported checkpoint, measured during its run. Lower is better."""
 
@@ -181,6 +196,15 @@ class Training(Part):
 
     seed: int
     ema: float
+    fit: Annotated[Literal["crop", "pad", "squash"], Field(exclude_if="crop".__eq__)] = "crop"
+    """How images of another aspect ratio were fitted."""
+
+    value_range: OptionalRange = None
+    """Values that became 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
+    lineage: Annotated[tuple[Ancestor, ...], Field(exclude_if=().__eq__)] = ()
+    """The run that this one started from, the run that that one started from, and so on."""
+
     software: dict[str, str]
     score: RunScore | None = None
     """Score of the weights, if the run was scored at that step."""
@@ -223,8 +247,12 @@ class Evaluation(Part):
     translations also `untranslated` and `recoloured`."""
 
     def replaces(self, other: "Evaluation") -> bool:
-        """Return whether both evaluate the same data, precision and extractor, so that this one is newer."""
-        return self._subject == other._subject
+        """Return whether both evaluate the same data, precision and extractor, this one no fewer samples."""
+        return self._subject == other._subject and self.samples >= other.samples
+
+    def yields_to(self, other: "Evaluation") -> bool:
+        """Return whether both evaluate the same data, precision and extractor, and this one fewer samples."""
+        return self._subject == other._subject and self.samples < other.samples
 
     @property
     def _subject(self) -> object:

@@ -155,7 +155,8 @@ class Pipeline:
             case np.ndarray(ndim=4):
                 return self._translate(graph, self._must_be_batch(graph, image))
             case _:
-                alone: Pixels = to_pixels(image, self._channels(graph))[None]
+                spec = self.inputs[graph]["image"]
+                alone: Pixels = to_pixels(image, spec.size, spec.value_range)[None]
                 translated: Pixels = self._translate(graph, alone)[0]
                 return translated
 
@@ -171,11 +172,8 @@ class Pipeline:
             raise UserError(f"direction must be {' or '.join(self.inputs)}; got {shown(name)}")
         return name
 
-    def _channels(self, graph: str) -> int:
-        return self.inputs[graph]["image"].size
-
     def _must_be_batch(self, graph: str, pixels: Array) -> Pixels:
-        channels = self._channels(graph)
+        channels = self.inputs[graph]["image"].size
         if pixels.dtype != np.uint8 or pixels.shape[3] != channels or not pixels.size:
             raise UserError(
                 f"a batch of images must be uint8 (N, H, W, {channels}) and not empty; "

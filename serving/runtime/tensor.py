@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from serving.imaging.values import ValueRange, must_be_a_range
+
 Meaning = Literal["latent", "label", "image", "vector"]
 
 DTYPES: dict[Meaning, str] = {"latent": "float32", "label": "int64", "image": "uint8", "vector": "float32"}
@@ -20,6 +22,10 @@ class Part(BaseModel):
     """A part of the manifest: typed, frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+OptionalRange = Annotated[ValueRange | None, Field(exclude_if=lambda given: given is None)]
+"""A value range, which is written only if there is one, so that older versions read the other manifests."""
 
 
 class Tensor(Part):
@@ -43,6 +49,9 @@ class Tensor(Part):
     trained_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     """Height and width of the training images, if height and width are variable."""
 
+    value_range: OptionalRange = None
+    """Values that become 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
     @model_validator(mode="after")
     def _suits_its_meaning(self) -> "Tensor":
         """Check the type, the shape and the range against the meaning."""
@@ -57,6 +66,8 @@ class Tensor(Part):
         if self.meaning == "image" and self.range not in (None, (0, 255)):
             raise ValueError(f"the image must have the range 0 to 255; got {self.range}")
         low, high = self.range or (0.0, -1.0 if self.meaning in ("label", "vector") else 0.0)
+        if self.value_range is not None:
+            must_be_a_range(self.value_range)
         if low > high:
             raise ValueError(f"the {self.meaning} must have a range of ascending numbers; got {self.range}")
         if self.meaning == "label" and (low != 0 or not high.is_integer()):

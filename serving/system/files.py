@@ -17,8 +17,12 @@ PARTIAL, OLD = ".partial", ".old"
 """Suffixes of files and folders that are being written, and of folders that are being replaced."""
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, most: int = -1) -> bytes:
     """Read a regular file; a FIFO, a socket or a device could block for ever, or never end.
+
+    Args:
+        path: the file.
+        most: maximum number of bytes to read; -1 for all.
 
     Raises:
         OSError: the file can't be read, or is not a regular file.
@@ -28,7 +32,7 @@ def read_regular(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         with os.fdopen(opened, "rb", closefd=False) as file:
-            return file.read()
+            return file.read(most)
     finally:
         os.close(opened)
 

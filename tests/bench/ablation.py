@@ -19,7 +19,8 @@ from tests.bench.machine import describe_machine
 from training.data.dataset import open_data
 from training.evaluation.compare import compare, table
 from training.loop.train import TrainState, train
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo.models.dcgan import DCGAN, DCGAN2015
 
 PAPER: dict[str, Any] = dataclasses.asdict(DCGAN2015(image_size=32, channels=1, width=32))

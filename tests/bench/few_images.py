@@ -31,12 +31,14 @@ from tests.bench.machine import describe_machine
 from training.evaluation.samples import Scorer, open_scorer
 from training.loop.averaged import open_averaged
 from training.loop.train import train
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
 from training.run.logger import read_metrics
+from training.run.train_config import TrainConfig
 from zoo.augment import DEFAULTS
 from zoo.models.dcgan import DCGAN
 
 ENTRY = DCGAN(
+    channels=3,
     image_size=32,
     width=32,
     objective="non_saturating",
@@ -148,7 +150,7 @@ def scores(scorer: Scorer, folder: Path, draws: int, names: tuple[str, ...]) -> 
     """Return the means of some scores of a run's averaged generator over several draws of samples."""
     pipeline, count = open_averaged(folder).pipeline, scorer.samples
     every = [
-        scorer.score(some.values for some in pipeline.samples(range(draw * count, (draw + 1) * count)))
+        scorer.score(some.values for some in pipeline.samples(range(draw * count, (draw + 1) * count))).scores
         for draw in range(draws)
     ]
     return {name: statistics.fmean(each[name] for each in every) for name in names if name in every[0]}

@@ -29,7 +29,8 @@ from tests.bench import plain
 from tests.bench.machine import describe_machine
 from training.data.dataset import open_data
 from training.loop.state import TrainState
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo.entry import Entry
 from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN2015
@@ -54,9 +55,9 @@ def _translation(side: int, translator: Any) -> Kind:
 
 KINDS = {
     "MLP-GAN 28": Kind(MLPGAN(), plain.binary),
-    "DCGAN 32": Kind(DCGAN2015(image_size=32), plain.binary),
-    "DCGAN 64": Kind(DCGAN2015(), plain.binary),
-    "WGAN-GP 32": Kind(WGANGP(image_size=32), plain.wasserstein),
+    "DCGAN 32": Kind(DCGAN2015(channels=3, image_size=32), plain.binary),
+    "DCGAN 64": Kind(DCGAN2015(channels=3), plain.binary),
+    "WGAN-GP 32": Kind(WGANGP(channels=3, image_size=32), plain.wasserstein),
     "CycleGAN ResNet-6 128": _translation(128, "resnet-6"),
     "CycleGAN ResNet-9 256": _translation(256, "resnet-9"),
 }

@@ -117,7 +117,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         artifacts = Path(place) / "artifacts"
         for name, width in (("pictures", 64), ("classes", 32)):
-            in_new_process(artifact_of, DCGAN(image_size=32, width=width), artifacts / name)
+            in_new_process(artifact_of, DCGAN(channels=3, image_size=32, width=width), artifacts / name)
         in_new_process(artifact_of, CycleGAN(translator="resnet-6", width=16), artifacts / "styles")
         for name in asked.only:
             scratch = Path(place) / name

@@ -135,7 +135,7 @@ def test_combinations_that_mean_nothing_are_refused_with_the_reason(fields, reas
 
 
 def test_gradient_penalty_and_batch_normalisation_do_not_go_together():
-    entry = DCGAN(image_size=16, width=2, regularizer="gradient_penalty")
+    entry = DCGAN(image_size=16, channels=3, width=2, regularizer="gradient_penalty")
     with pytest.raises(ValueError, match="batch normalisation"):
         entry.build()
     dataclasses.replace(entry, discriminator_norm="none").build()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from zoo.adversarial import RegularizerName
-from zoo.regularizers import REGULARIZERS, squared_gradients
+from zoo.regularizers import REGULARIZERS, Scored, squared_gradients
 
 
 class Quadratic(nn.Module):
@@ -23,8 +23,16 @@ REAL = torch.tensor([[[1.0, 2.0]], [[0.0, -2.0]]])  # |x|^2 is 5 and 4
 FAKE = torch.tensor([[[3.0, 0.0]], [[1.0, 0.0]]])  # 9 and 1
 
 
-def penalty(name: str, discriminator: nn.Module) -> torch.Tensor:
-    return REGULARIZERS[name](discriminator, REAL, FAKE)
+def scored(discriminator: nn.Module, examples: torch.Tensor, differentiable: bool = False) -> Scored:
+    examples = examples.clone().requires_grad_(differentiable)
+    return Scored(examples, discriminator(examples))
+
+
+def penalty(
+    name: str, discriminator: nn.Module, real: torch.Tensor = REAL, fake: torch.Tensor = FAKE
+) -> torch.Tensor:
+    pair = (scored(discriminator, real), scored(discriminator, fake))
+    return REGULARIZERS[name].penalty(discriminator, *pair)
 
 
 def test_every_regularizer_has_a_flag():
@@ -62,8 +70,8 @@ def test_gradient_penalty_looks_between_real_and_fake():
             norms.append(examples.detach().norm(dim=1))
             return super().forward(examples)
 
-    REGULARIZERS["gradient_penalty"](Spy(), real, fake)
-    (seen,) = norms
+    penalty("gradient_penalty", Spy(), real, fake)
+    seen = norms[-1]
     assert 0 <= seen.min() < 0.1
     assert 1.3 < seen.max() <= 2**0.5 + 1e-6
 
@@ -77,10 +85,33 @@ def test_gradient_penalty_survives_a_slope_of_zero():
 
 def test_a_penalty_of_a_frozen_discriminator_is_no_gradient_of_the_generator():
     """Fakes and real examples are cut off: a penalty never reaches the generator."""
-    fake = FAKE.clone().requires_grad_(True)
-    REGULARIZERS["r2"](Quadratic(), REAL, fake).backward()
-    assert fake.grad is None
+    drawn = FAKE.clone().requires_grad_(True)
+    discriminator = Quadratic()
+    pair = (scored(discriminator, REAL), Scored(drawn.detach(), discriminator(drawn.detach())))
+    REGULARIZERS["r2"].penalty(discriminator, *pair).backward()
+    assert drawn.grad is None
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "r1+r2"])
+def test_scores_that_can_be_differentiated_are_not_computed_again(name):
+    class Counting(Quadratic):
+        runs = 0
+
+        def forward(self, examples):
+            self.runs += 1
+            return super().forward(examples)
+
+    again, shared = Counting(), Counting()
+    apart = penalty(name, again)
+    pair = [scored(shared, each, differentiable=True) for each in (REAL, FAKE)]
+    together = REGULARIZERS[name].penalty(shared, *pair)
+    assert (again.runs, shared.runs) == (2 + len(REGULARIZERS[name].at), 2)
+    apart.backward()
+    together.backward()
+    assert (together, shared.a.grad) == (apart, again.a.grad)
 
 
 def test_gradients_are_each_examples_own():
-    assert squared_gradients(Quadratic(1.0), REAL).tolist() == pytest.approx([5.0, 4.0])
+    assert squared_gradients(scored(Quadratic(1.0), REAL, differentiable=True)).tolist() == pytest.approx(
+        [5.0, 4.0]
+    )

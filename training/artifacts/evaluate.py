@@ -1,20 +1,26 @@
 """Evaluation of an artifact's outputs against data; the scores are stored in its manifest."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from serving.arrays import Array
+import numpy as np
+
+from serving.arrays import Array, Pixels
 from serving.errors import UserError
+from serving.imaging.codec import encode_png
+from serving.imaging.sheets import sheet
 from serving.runtime.artifact import read_manifest
 from serving.runtime.latents import draw_inputs
 from serving.runtime.load import load
-from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision, Training
 from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
 from serving.system.folders import must_be_writable
 from serving.system.progress import progress
-from training.artifacts.model_card import describe, rows
-from training.evaluation.samples import Scorer, open_scorer
+from training.artifacts.model_card import NEAREST_FILE, describe, rows
+from training.data.transforms import Conversion
+from training.evaluation.samples import Pairs, Scorer, open_scorer
 from training.evaluation.translations import TranslationScorer, open_translation_scorer
 from training.loop.compute import device_named
 from zoo.entry import DomainShapes, SampleShape
@@ -37,8 +43,8 @@ def evaluate(
         n: number of samples and of real examples, or of images to translate from each domain. It is limited
             by the number of real examples.
         seed: seed of the first sample.
-        features: features to compare images by: classifier, inception or auto. auto is classifier for data
-            with labels and inception for others.
+        features: features to compare images by: efficientnet, classifier, inception or auto. auto is
+            classifier for glyphs, MNIST and Fashion-MNIST, and efficientnet for others.
         device: device of the feature extractor. The engine chooses the provider of the samples.
         precision: precision of the graphs to score.
 
@@ -53,33 +59,46 @@ def evaluate(
     must_be_writable(artifact)
     shape = _scored_shape(manifest.graphs)
     pipeline = load(artifact, precision=precision)
+    match manifest.training:
+        case Training(fit=fit, value_range=value_range):
+            conversion = Conversion(fit, value_range)
+        case _:
+            conversion = Conversion()
+    options = (data, shape, n, features, device_named(device), conversion)
+    nearest = None
     match manifest.task:
         case "sample":
-            evaluation = _score_samples(
-                pipeline, open_scorer(data, shape, n, features, device_named(device)), seed
-            )
+            evaluation, nearest = _score_samples(pipeline, open_scorer(*options), seed)
         case "translate":
-            evaluation = _score_translations(
-                pipeline, open_translation_scorer(data, shape, n, features, device_named(device))
-            )
+            evaluation = _score_translations(pipeline, open_translation_scorer(*options))
     evaluation = evaluation.model_copy(update={"precision": precision})
-    _keep(evaluation, artifact, manifest.version)
+    _warn_of_few(evaluation)
+    _keep(evaluation, artifact, manifest.version, nearest)
     return evaluation
 
 
-def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> Evaluation:
+def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> tuple[Evaluation, Pixels | None]:
     seeds, told = range(seed, seed + scorer.samples), None
     if pipeline.labels and tuple(pipeline.labels) == scorer.labels:
         ((_, inputs),) = pipeline.inputs.items()
         told = draw_inputs({"label": inputs["label"]}, list(seeds))["label"]
-    return Evaluation(
+    scores, nearest = scorer.score(_draw(pipeline, seeds), told)
+    evaluation = Evaluation(
         data=scorer.data,
         samples=scorer.samples,
         seed=seed,
         features=scorer.describe(),
-        scores=scorer.score(_draw(pipeline, seeds), told),
+        scores=scores,
         controls={"real": scorer.reference},
     )
+    return evaluation, nearest and _sheet(pipeline, seed, nearest)
+
+
+def _sheet(pipeline: Pipeline, seed: int, nearest: Pairs) -> Pixels:
+    """Return a sheet of samples, each above its nearest training image."""
+    seeds = (seed + place for place in nearest.samples)
+    samples = [part.values for each in seeds for part in pipeline.samples(range(each, each + 1))]
+    return sheet(np.concatenate([*samples, nearest.training]), columns=len(samples))
 
 
 def _score_translations(pipeline: Pipeline, scorer: TranslationScorer) -> Evaluation:
@@ -93,14 +112,36 @@ def _score_translations(pipeline: Pipeline, scorer: TranslationScorer) -> Evalua
     )
 
 
-def _keep(evaluation: Evaluation, artifact: Path, version: str) -> None:
-    """Write an evaluation into the current manifest and model card; it replaces an older one of its kind."""
+def _warn_of_few(evaluation: Evaluation) -> None:
+    size = int((evaluation.features or {}).get("size", 0))
+    if evaluation.samples < size:
+        print(
+            f"warning: the Fréchet distance needs at least {size} samples, as many as there are features; "
+            f"got {evaluation.samples}, with which it is too large; use more samples or more data",
+            file=sys.stderr,
+        )
+
+
+def _keep(evaluation: Evaluation, artifact: Path, version: str, nearest: Pixels | None = None) -> None:
+    """Write an evaluation into the current manifest and model card; it replaces an older one of its kind.
+
+    An evaluation of fewer samples than an older one of its kind is not written.
+    """
     manifest = read_manifest(artifact)
     if manifest.version != version:
         raise UserError(f"{artifact} was exported again during the evaluation; evaluate it again")
+    if better := [other.samples for other in manifest.metrics if evaluation.yields_to(other)]:
+        print(
+            f"the scores of {evaluation.samples} samples are not written: {artifact} has scores of "
+            f"{max(better)} samples",
+            file=sys.stderr,
+        )
+        return
     others = [other for other in manifest.metrics if not evaluation.replaces(other)]
     manifest = manifest.model_copy(update={"metrics": [*others, evaluation]})
     card = describe(manifest)
+    if nearest is not None:
+        write_file(artifact / NEAREST_FILE, encode_png(nearest))
     write_file(artifact / MANIFEST_FILE, manifest.to_json())
     write_file(artifact / "README.md", card.encode())
 

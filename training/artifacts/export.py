@@ -11,6 +11,7 @@ from serving.errors import UserError
 from serving.runtime.manifest import Manifest, RunScore, Training
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.data.dataset import Dataset, generator, open_data
+from training.data.transforms import Conversion
 from training.graphs.variants import EXAMPLES, Smaller, SmallPrecision
 from training.loop.averaged import Averaged, open_averaged
 from training.loop.schedule import factor_at, length_of
@@ -51,6 +52,9 @@ def export(
         steps=averaged.steps,
         seed=config.train.seed,
         ema=config.train.ema,
+        fit=config.train.fit,
+        value_range=config.value_range,
+        lineage=config.lineage,
         software=config.software,
         score=_score(run, averaged.steps),
         schedule_steps=_schedule(averaged),
@@ -64,6 +68,7 @@ def export(
             averaged.generators,
             averaged.preview,
             preview_columns(config.entry),
+            config.value_range,
             Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, averaged, _open(averaged)))
             if precisions
             else None,
@@ -99,7 +104,8 @@ def _open(averaged: Averaged) -> Dataset:
         UserError: there are too few images.
     """
     config = averaged.config
-    data = open_data(config.train.data, config.entry.sample_shape, config.train.seed)
+    conversion = Conversion(config.train.fit, config.value_range)
+    data = open_data(config.train.data, config.entry.sample_shape, config.train.seed, conversion)
     images = max((len(fed["image"]) for fed in averaged.preview.values() if "image" in fed), default=0)
     if data.size < 2 * EXAMPLES * images:
         raise UserError(

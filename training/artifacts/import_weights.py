@@ -15,7 +15,7 @@ from serving.errors import UserError
 from serving.runtime.manifest import Imported, Manifest
 from serving.system.files import read_regular
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
-from training.run.config import software
+from training.run.software import software
 from zoo.models.cyclegan import CycleGAN
 from zoo.translators import ResNet, TranslatorName
 

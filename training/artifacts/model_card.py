@@ -15,8 +15,18 @@ from serving.runtime.manifest import (
     Training,
     Variant,
 )
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
+
+NEAREST_FILE = "nearest.png"
+"""Sheet of the samples that are nearest to training images, written by the evaluation."""
+
+
+COPIES = f"""
+The samples that are nearest to training images, each above its training image:
+
+![samples above their nearest training images]({NEAREST_FILE})
+"""
 
 
 def describe(manifest: Manifest) -> str:
@@ -42,9 +52,16 @@ def _origin(manifest: Manifest) -> str:
         case training:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}.{_score(training)} Licence of the data: {manifest.licence}. {rest} To "
-                f"train a similar model:\n\n    {command(manifest, training)}\n"
+                f"{training.seed}{_started_from(training)}.{_score(training)} Licence of the data: "
+                f"{manifest.licence}. {rest} To train a similar model:\n\n    {command(manifest, training)}\n"
             )
+
+
+def _started_from(training: Training) -> str:
+    return "".join(
+        f", started from `{each.run}` (`{each.entry}` trained on `{each.data}` for {each.steps} steps)"
+        for each in training.lineage
+    )
 
 
 def _score(training: Training) -> str:
@@ -86,15 +103,15 @@ def command(manifest: Manifest, training: Training) -> str:
     try:
         kind = registry.load(manifest.entry)
         used = kind.present(used)
-        usual = dataclasses.asdict(kind().for_classes(len(manifest.labels)))
+        usual = dataclasses.asdict(kind().for_data(classes=len(manifest.labels)))
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
     if training.schedule_steps:
         chosen["schedule_steps"] = training.schedule_steps
     chosen |= {
-        name: value
-        for name in ("seed", "ema")
+        name: _plain(value)
+        for name in ("seed", "ema", "fit", "value_range")
         if (value := getattr(training, name)) != getattr(TrainConfig(), name)
     }
     chosen |= {
@@ -146,4 +163,5 @@ def _describe_scores(evaluation: Evaluation, task: str) -> str:
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     by += "" if evaluation.precision == "fp32" else f", in {evaluation.precision}"
     what = {"sample": "samples", "translate": "translations per direction"}[task]
-    return f"\nScores of {evaluation.samples} {what} against `{evaluation.data}`{by}:\n\n{table}"
+    copies = COPIES if "memorised" in evaluation.scores else ""
+    return f"\nScores of {evaluation.samples} {what} against `{evaluation.data}`{by}:\n\n{table}{copies}"

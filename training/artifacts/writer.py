@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from serving.errors import UserError
 from serving.imaging import codec
+from serving.imaging.values import ValueRange
 from serving.runtime.artifact import must_be_a_name
 from serving.runtime.engine import Engine
 from serving.runtime.golden import EXPECTED, Case
@@ -29,7 +30,7 @@ from training.graphs.pixels import all_as_served
 from training.graphs.torch_pipeline import describe_inputs
 from training.graphs.trace import OPSET, finish
 from training.graphs.variants import Proven, Smaller, variants
-from training.run.config import software
+from training.run.software import software
 from zoo.entry import Entry, Inputs
 
 EXPORTERS = ("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu")
@@ -58,6 +59,9 @@ class Exportable(NamedTuple):
 
     columns: int
     """Number of examples in a row of the sample sheet."""
+
+    value_range: ValueRange | None = None
+    """Values that became 0 and 255, for images with more than 8 bits per channel; None for the default."""
 
     smaller: Smaller | None = None
     """Additional variants in smaller precisions, if any."""
@@ -113,7 +117,7 @@ def must_be_replaceable(artifact: Path) -> None:
 
 def _write_graph(name: str, source: Exportable, folder: Path) -> Graph:
     generator = source.generators[name]
-    inputs = describe_inputs(source.entry, source.preview[name])
+    inputs = describe_inputs(source.entry, source.preview[name], source.value_range)
     tried = list(parity.cases(inputs, source.preview[name]))
     cases = parity.solve(generator, tried)
     (golden,) = parity.solve(generator, [_some(source.preview[name])])

@@ -91,7 +91,7 @@ def evaluate(
     data: str,
     n: int = 10_000,
     seed: int = 0,
-    features: Literal["auto", "classifier", "inception"] = "auto",
+    features: Literal["auto", "efficientnet", "classifier", "inception"] = "auto",
     device: str = "auto",
     precision: Precision = "fp32",
     as_json: Annotated[bool, arg(name="json")] = False,
@@ -103,8 +103,9 @@ def evaluate(
         data: Data to compare with, as for training; their held-out examples are scored as controls.
         n: Number of samples and of real examples, or of images of each domain to translate.
         seed: Seed of the first sample.
-        features: Feature extractor for images: classifier, a small network trained on labelled data;
-            inception; or auto, the classifier for labelled data and Inception otherwise.
+        features: Feature extractor for images: efficientnet, trained on ImageNet; classifier, a small network
+            trained on the labelled data; inception; or auto, the classifier for glyphs, MNIST and
+            Fashion-MNIST, and efficientnet otherwise.
         device: Device for feature extraction: auto, cpu, cuda, ...
         precision: Precision of the graphs to score: fp32, or a smaller one that the artifact has.
         as_json: Print JSON instead of a table.

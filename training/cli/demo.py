@@ -40,7 +40,7 @@ def _train(out: Path, steps: int) -> Path:
     from serving.runtime.artifact import read_manifest
     from training.api import export, train
     from training.artifacts.model_card import proofs
-    from training.run.config import TrainConfig
+    from training.run.train_config import TrainConfig
     from zoo.models.dcgan import DCGAN
 
     # In a run of a few minutes training without a penalty is better; see zoo/README.md.

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -50,7 +50,8 @@ def parse(name: str, arguments: list[str]) -> "tuple[RunConfig, Switches]":
         UserError: a value of the entry is invalid.
         SystemExit: a flag is unknown or its value has the wrong type (status 2), or help was requested (0).
     """
-    from training.run.config import RunConfig, TrainConfig, make_entry
+    from training.run.config import RunConfig, make_entry
+    from training.run.train_config import TrainConfig
     from zoo import registry
 
     kind = registry.load(name)
@@ -107,6 +108,8 @@ def validate_data(
     data: Positional[str],
     *,
     image_size: int | None = None,
+    fit: Literal["crop", "pad", "squash"] = "crop",
+    value_range: tuple[float, float] | Literal["percentile"] | None = None,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Validate data before training: count examples, list files that can't be used and print warnings.
@@ -115,10 +118,12 @@ def validate_data(
         data: Data, as for training.
         image_size: Height and width of the training images; smaller images are reported because they would be
             upscaled. By default 64, or 256 for translation.
+        fit: How images of another shape are fitted, as for training.
+        value_range: Value range of images with more than 8 bits per channel, as for training.
         as_json: Print JSON instead of a table.
     """
     from training.data.validate import table, validate
 
-    findings = validate(data, image_size)
+    findings = validate(data, image_size, fit, value_range)
     print(json.dumps(dataclasses.asdict(findings), indent=2) if as_json else table(findings))
     findings.must_be_usable()

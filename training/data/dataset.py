@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from serving.arrays import Array
 from serving.errors import UserError
-from training.data.transforms import normalise
+from training.data.transforms import AS_USUAL, Conversion, normalise
 from zoo.entry import Batch, DataKind, SampleShape
 
 SOURCES: dict[str, str] = {
@@ -37,6 +37,9 @@ SOURCES: dict[str, str] = {
     "mixture16": "training.data.mixtures:mixture16",
 }
 """Dataset functions by name, as `MODULE:FUNCTION`. Each takes (argument, sample shape, seed)."""
+
+OF_FILES: dict[str, DataKind] = {"folder": "examples", "unpaired": "domains", "paired": "pairs"}
+"""Datasets of image files by name, with their kind. Their functions take a `Conversion` too."""
 
 READ = 250
 
@@ -82,6 +85,10 @@ class Dataset(ABC):
     truth: Truth | None = None
     """Distribution of the examples, or None if it is unknown."""
 
+    features: Literal["efficientnet", "classifier"] = "efficientnet"
+    """Features that scores of its images use by default: those of natural images, or those of a classifier of
+    this dataset, which suit drawn characters and other simple images better."""
+
     _open_held_out: "Callable[[], Dataset | None] | None" = None
 
     @abstractmethod
@@ -120,8 +127,10 @@ class Dataset(ABC):
         return self
 
 
-def open_data(spec: str, sample_shape: SampleShape, seed: int) -> Dataset:
+def open_data(spec: str, sample_shape: SampleShape, seed: int, conversion: Conversion = AS_USUAL) -> Dataset:
     """Open a dataset by `NAME` or `NAME:ARGUMENT`, with the sample shape of an entry.
+
+    The conversion applies to datasets of image files.
 
     Raises:
         UserError: the name is unknown, or the argument or the shape is invalid for the dataset.
@@ -131,7 +140,8 @@ def open_data(spec: str, sample_shape: SampleShape, seed: int) -> Dataset:
     if name not in SOURCES:
         raise UserError(f"the data {name!r} are unknown; use one of {', '.join(SOURCES)}")
     module, _, function = SOURCES[name].partition(":")
-    data: Dataset = getattr(importlib.import_module(module), function)(argument, sample_shape, seed)
+    more = (conversion,) if name in OF_FILES else ()
+    data: Dataset = getattr(importlib.import_module(module), function)(argument, sample_shape, seed, *more)
     return data
 
 

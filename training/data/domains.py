@@ -14,7 +14,7 @@ from training.data.image_folder import find_place, read_dataset, read_images
 from training.data.image_source import ImageSource, open_source
 from training.data.pairs import PairFiles, doubts, pairs_of
 from training.data.splits import Part, folders_of, split, split_domains
-from training.data.transforms import image_shape
+from training.data.transforms import AS_USUAL, Conversion, image_shape
 from zoo.entry import Batch, DataKind, DomainShapes, SampleShape
 
 
@@ -110,6 +110,7 @@ class ByDomain(Dataset):
 
     def __init__(self, data: Dataset) -> None:
         self.data, self.name, self.licence = data, f"{data.name} by domain", data.licence
+        self.features = data.features
 
     @property
     def size(self) -> float:
@@ -183,7 +184,7 @@ def parts_of(kind: DataKind, source: ImageSource) -> Parts:
     return Parts([part], [other] if other else [], other.name if other else "", 2 if kind == "pairs" else 1)
 
 
-def unpaired(path: str, sample_shape: SampleShape, seed: int) -> Domains:
+def unpaired(path: str, sample_shape: SampleShape, seed: int, conversion: Conversion = AS_USUAL) -> Domains:
     """Read the images of two domains, each in a folder, such as `trainA` and `trainB`, or `A` and `B`.
 
     If there are held-out folders too, such as `testA` and `testB`, they are the held-out data.
@@ -195,7 +196,8 @@ def unpaired(path: str, sample_shape: SampleShape, seed: int) -> Domains:
     place = find_place("unpaired", path)
     source, name = open_source(place), f"unpaired:{place.resolve().name}"
     parts = parts_of("domains", source)
-    read = partial(_read_domains, source, shapes=DomainShapes.of(sample_shape), seed=seed)
+    shapes = DomainShapes.of(sample_shape)
+    read = partial(_read_domains, source, shapes=shapes, seed=seed, conversion=conversion)
     held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
     return read(parts.train, name, held_out)
 
@@ -208,16 +210,24 @@ def _read_domains(
     *,
     shapes: DomainShapes,
     seed: int,
+    conversion: Conversion,
 ) -> Domains:
     # Use a different seed for each domain. Otherwise, domains of equal size would have the same order.
     a, b = (
-        read_dataset(source, image_shape(shape), f"{name}/{part.name}", 2 * seed + number, part=part)
+        read_dataset(
+            source,
+            image_shape(shape),
+            f"{name}/{part.name}",
+            2 * seed + number,
+            part=part,
+            conversion=conversion,
+        )
         for number, (part, shape) in enumerate(zip(parts, shapes, strict=True))
     )
     return Domains(a, b, name, held_out)
 
 
-def paired(path: str, sample_shape: SampleShape, seed: int) -> Pairs:
+def paired(path: str, sample_shape: SampleShape, seed: int, conversion: Conversion = AS_USUAL) -> Pairs:
     """Read pairs of images: of equal names in two folders, as for `unpaired`, or side by side in one file.
 
     In one file, a is on the left and b on the right. Folders such as `train` and `test` are the training set
@@ -230,7 +240,8 @@ def paired(path: str, sample_shape: SampleShape, seed: int) -> Pairs:
     place = find_place("paired", path)
     source, name = open_source(place), f"paired:{place.resolve().name}"
     parts = parts_of("pairs", source)
-    read = partial(_read_pairs, source, shapes=DomainShapes.of(sample_shape), seed=seed)
+    shapes = DomainShapes.of(sample_shape)
+    read = partial(_read_pairs, source, shapes=shapes, seed=seed, conversion=conversion)
     held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
     return read(parts.train, name, held_out)
 
@@ -243,10 +254,11 @@ def _read_pairs(
     *,
     shapes: DomainShapes,
     seed: int,
+    conversion: Conversion,
 ) -> Pairs:
     found = pairs_of(source, parts)
     for doubt in doubts(source, found):
         message = f"{name}: {doubt}"
         print(f"warning: {message}", file=sys.stderr)
-    both = ShuffledDataset(read_images(PairFiles(source, found, shapes)), name=name, seed=seed)
+    both = ShuffledDataset(read_images(PairFiles(source, found, shapes, conversion)), name=name, seed=seed)
     return Pairs(both, shapes, name, held_out)

@@ -37,7 +37,7 @@ def glyphs(argument: str, sample_shape: tuple[int, ...], seed: int) -> "Glyphs":
 class Glyphs(Dataset):
     """Labelled images of characters, generated without end from the seed and the step."""
 
-    licence = "CC0-1.0"
+    licence, features = "CC0-1.0", "classifier"
 
     def __init__(
         self, characters: str, shape: tuple[int, int, int], seed: int, stream: tuple[int, ...] = ()

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from serving.arrays import Pixels
 from serving.errors import UserError
 from serving.imaging.files import decode_file
 from serving.system.cpu import cores
@@ -18,13 +19,15 @@ from training.data.dataset import Dataset, Examples, ShuffledDataset
 from training.data.image_source import ImageSource, open_source
 from training.data.loader import available_memory, local_world_size, map_in_order
 from training.data.splits import Part, split
-from training.data.transforms import fit, image_shape
+from training.data.transforms import AS_USUAL, Conversion, fit, image_shape
 
 CPU = torch.device("cpu")
 
 
-def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDataset:
-    """Read every image of a folder, a zip file or tar files. Each image is cropped and resized to the shape.
+def folder(
+    path: str, sample_shape: tuple[int, ...], seed: int, conversion: Conversion = AS_USUAL
+) -> ShuffledDataset:
+    """Read every image of a folder, a zip file or tar files. Each image is fitted to the shape.
 
     The classes are those of a list beside the images, or the subfolders that they are in. If there is a
     folder for training and one that is held out, such as `train` and `test`, the latter is the held-out data.
@@ -39,20 +42,23 @@ def folder(path: str, sample_shape: tuple[int, ...], seed: int) -> ShuffledDatas
     source, name = open_source(place), f"folder:{place.resolve().name}"
     train, held_out = split(source.images)
     classes = classes_of(source, train)
-    open_held_out = held_out and partial(_held_out, source, held_out, classes, shape, name, seed)
-    return read_dataset(source, shape, name, seed, part=train, classes=classes, held_out=open_held_out)
 
+    def open_held_out(part: Part) -> ShuffledDataset:
+        known = None if classes is None else classes_of(source, part, classes.names)
+        return read_dataset(
+            source, shape, f"{name}/{part.name}", seed, part=part, classes=known, conversion=conversion
+        )
 
-def _held_out(
-    source: ImageSource,
-    part: Part,
-    trained: Classes | None,
-    shape: tuple[int, int, int],
-    name: str,
-    seed: int,
-) -> ShuffledDataset:
-    classes = None if trained is None else classes_of(source, part, trained.names)
-    return read_dataset(source, shape, f"{name}/{part.name}", seed, part=part, classes=classes)
+    return read_dataset(
+        source,
+        shape,
+        name,
+        seed,
+        part=train,
+        classes=classes,
+        conversion=conversion,
+        held_out=partial(open_held_out, held_out) if held_out else None,
+    )
 
 
 def read_dataset(
@@ -63,6 +69,7 @@ def read_dataset(
     *,
     part: Part | None = None,
     classes: Classes | None = None,
+    conversion: Conversion = AS_USUAL,
     held_out: Callable[[], Dataset] | None = None,
 ) -> ShuffledDataset:
     """Return a dataset of the images of a source.
@@ -74,6 +81,7 @@ def read_dataset(
         seed: seed of the order.
         part: the part of the source; by default all of it.
         classes: classes of the images; by default they have none.
+        conversion: how the images become examples.
         held_out: function that opens the held-out data.
 
     Raises:
@@ -81,7 +89,7 @@ def read_dataset(
     """
     images = source.images if part is None else part.images
     return ShuffledDataset(
-        read_images(ImageFiles(source, images, shape)),
+        read_images(ImageFiles(source, images, shape, conversion)),
         None if classes is None else torch.tensor([classes.of[image] for image in images]),
         name=name,
         seed=seed,
@@ -105,7 +113,7 @@ def find_place(source: str, path: str) -> Path:
 
 
 def read_images(files: "ImageFiles") -> Examples:
-    """Read image files, cropped and resized: uint8 (N, C, H, W).
+    """Read image files, fitted to a shape: uint8 (N, C, H, W).
 
     If the images do not fit in memory, each file is read on request instead.
 
@@ -134,8 +142,14 @@ class ImageFiles:
     nbytes = math.inf
     device = CPU
 
-    def __init__(self, source: ImageSource, images: Sequence[str], shape: tuple[int, int, int]) -> None:
-        self.source, self.images, self.shape = source, images, shape
+    def __init__(
+        self,
+        source: ImageSource,
+        images: Sequence[str],
+        shape: tuple[int, int, int],
+        conversion: Conversion = AS_USUAL,
+    ) -> None:
+        self.source, self.images, self.shape, self.conversion = source, images, shape, conversion
 
     def __len__(self) -> int:
         return len(self.images)
@@ -150,9 +164,16 @@ class ImageFiles:
 
     def read(self, place: int) -> Tensor:
         """Read one file: uint8 (C, H, W)."""
-        name = self.images[place]
-        pixels = decode_file(self.source.read(name), self.shape[0], self.source.path(name))
-        return fit(torch.tensor(pixels).permute(2, 0, 1)[None], self.shape)[0]
+        return self.fitted(self.decode(self.images[place], self.shape[0]), self.shape)
+
+    def decode(self, name: str, channels: int) -> Pixels:
+        """Decode an image: uint8 (H, W, channels)."""
+        data, path = self.source.read(name), self.source.path(name)
+        return decode_file(data, channels, path, self.conversion.value_range)
+
+    def fitted(self, pixels: Pixels, shape: tuple[int, int, int]) -> Tensor:
+        """Fit pixels (H, W, C) to a shape (C, H, W)."""
+        return fit(torch.tensor(pixels).permute(2, 0, 1)[None], shape, self.conversion.fit)[0]
 
     def to(self, device: torch.device) -> "ImageFiles":
         """Return the object unchanged. The files are always read to the CPU."""

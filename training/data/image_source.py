@@ -1,7 +1,9 @@
 """Sources of image files: folders, zip files and tar files, which are read without being unpacked."""
 
+import hashlib
 import os
 import tarfile
+import weakref
 import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -46,13 +48,22 @@ class ImageSource(ABC):
             raise no_images(place)
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
-        """Return the content of a file.
+    def read(self, name: str, most: int = -1) -> bytes:
+        """Return the content of a file, or its first `most` bytes if that is not -1.
 
         Raises:
             UserError: it is damaged.
             OSError: it can't be read.
         """
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+
+    def fingerprint(self) -> str:
+        """Return the number of images, and a hash of their names and sizes."""
+        told = "".join(f"{name}\0{self.size(name)}\n" for name in self.images)
+        return f"{len(self.images)} images, {hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
     def path(self, name: str) -> Path:
         """Return the place and the name of a file, for messages."""
@@ -67,9 +78,13 @@ class Folder(ImageSource):
         super().__init__(place, [file.as_posix() for file in files_below(place, others)])
         self.skipped += others
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
-        return read_regular(self.place / name)
+    def read(self, name: str, most: int = -1) -> bytes:
+        """Return the content of a file, or its first bytes."""
+        return read_regular(self.place / name, most)
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return (self.place / name).stat().st_size
 
 
 class Zip(ImageSource):
@@ -86,12 +101,17 @@ class Zip(ImageSource):
             _must_be_small(place, member.filename, member.file_size)
         super().__init__(place, {member.filename for member in members})
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
+    def read(self, name: str, most: int = -1) -> bytes:
+        """Return the content of a file, or its first bytes."""
         try:
-            return self._file.read(name)
+            with self._file.open(name) as file:
+                return file.read(most)
         except Exception as error:  # of the formats of compression, each has errors of its own
             raise UserError(f"{self.path(name)} can't be read: {error}") from error
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return self._file.getinfo(name).file_size
 
 
 class Tar(ImageSource):
@@ -99,7 +119,9 @@ class Tar(ImageSource):
 
     def __init__(self, place: Path, archives: list[Path]) -> None:
         self._members = dict[str, tuple[int, int, int]]()
-        self._opened = [os.open(archive, os.O_RDONLY) for archive in archives]
+        self._opened = list[int]()
+        weakref.finalize(self, _close, self._opened)
+        self._opened += (os.open(archive, os.O_RDONLY) for archive in archives)
         for number, archive in enumerate(archives):
             prefix = f"{archive.name}/" if len(archives) > 1 else ""
             for member in _members(archive):
@@ -109,13 +131,18 @@ class Tar(ImageSource):
                 self._members[name] = number, member.offset_data, member.size
         super().__init__(place, self._members)
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
+    def read(self, name: str, most: int = -1) -> bytes:
+        """Return the content of a file, or its first bytes."""
         number, offset, size = self._members[name]
+        size = size if most < 0 else min(size, most)
         data = os.pread(self._opened[number], size, offset)
         if len(data) < size:
             raise UserError(f"{self.path(name)} can't be read: the archive ends before it")
         return data
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes."""
+        return self._members[name][2]
 
 
 def open_source(path: Path) -> ImageSource:
@@ -131,6 +158,11 @@ def open_source(path: Path) -> ImageSource:
         return Zip(path)
     archives = sorted(path.glob("*.tar"))
     return Tar(path, archives) if archives else Folder(path)
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _members(archive: Path) -> Iterable[Any]:

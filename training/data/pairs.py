@@ -15,11 +15,11 @@ from torch import Tensor
 
 from serving.arrays import Pixels
 from serving.errors import UserError
-from serving.imaging.files import FOLDER_FORMATS, decode_file
+from serving.imaging.files import FOLDER_FORMATS
 from training.data.image_folder import ImageFiles
 from training.data.image_source import ImageSource
 from training.data.splits import Part
-from training.data.transforms import fit, image_shape
+from training.data.transforms import AS_USUAL, Conversion, image_shape
 from zoo.entry import DomainShapes
 
 EXAMINED = 1000
@@ -162,23 +162,23 @@ def halves(pixels: Pixels, path: Path) -> tuple[Pixels, Pixels]:
 class PairFiles(ImageFiles):
     """Pairs of images, read on request: uint8 (C_a + C_b, H, W)."""
 
-    def __init__(self, source: ImageSource, pairs: PairNames, shapes: DomainShapes) -> None:
+    def __init__(
+        self,
+        source: ImageSource,
+        pairs: PairNames,
+        shapes: DomainShapes,
+        conversion: Conversion = AS_USUAL,
+    ) -> None:
         self.a, self.b = image_shape(shapes.a), image_shape(shapes.b)
-        super().__init__(source, [a for a, _ in pairs.files], (self.a[0] + self.b[0], *self.a[1:]))
+        both = (self.a[0] + self.b[0], *self.a[1:])
+        super().__init__(source, [a for a, _ in pairs.files], both, conversion)
         self.partners = [b for _, b in pairs.files]
 
     def read(self, place: int) -> Tensor:
         """Read one pair: uint8 (C_a + C_b, H, W)."""
         name, partner = self.images[place], self.partners[place]
         if name == partner:
-            a, b = halves(self._decode(name, max(self.a[0], self.b[0])), self.source.path(name))
+            a, b = halves(self.decode(name, max(self.a[0], self.b[0])), self.source.path(name))
         else:
-            a, b = self._decode(name, self.a[0]), self._decode(partner, self.b[0])
-        return torch.cat([_fitted(a, self.a), _fitted(b, self.b)])
-
-    def _decode(self, name: str, channels: int) -> Pixels:
-        return decode_file(self.source.read(name), channels, self.source.path(name))
-
-
-def _fitted(pixels: Pixels, shape: tuple[int, int, int]) -> Tensor:
-    return fit(torch.tensor(pixels).permute(2, 0, 1)[None], shape)[0]
+            a, b = self.decode(name, self.a[0]), self.decode(partner, self.b[0])
+        return torch.cat([self.fitted(a, self.a), self.fitted(b, self.b)])

@@ -26,6 +26,8 @@ LEAN = 0.25
 class StyledGlyphs(Dataset):
     """Glyphs in `a` and restyled glyphs in `b`. For pairs, `b` is `a` restyled."""
 
+    features = "classifier"
+
     def __init__(self, a: Glyphs, b: Glyphs, name: str, kind: DataKind) -> None:
         self.a, self.b, self.name, self.kind = a, b, name, kind
         self.licence = a.licence

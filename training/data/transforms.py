@@ -1,13 +1,28 @@
 """Transforms of examples: normalisation, shape checks, cropping and resizing."""
 
-import math
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from serving.errors import UserError
+from serving.imaging.values import ValueRange
 from zoo.entry import DomainShapes, SampleShape
+
+Fit = Literal["crop", "pad", "squash"]
+"""How images of another aspect ratio are fitted to a shape."""
+
+
+class Conversion(NamedTuple):
+    """How the images of files become examples."""
+
+    fit: Fit = "crop"
+    value_range: ValueRange | None = None
+    """Values that become 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
+
+AS_USUAL = Conversion()
 
 
 def normalise(real: Tensor) -> Tensor:
@@ -65,19 +80,50 @@ def with_channels(images: Tensor, channels: int) -> Tensor:
     return images.expand(-1, channels, -1, -1)
 
 
-def fit(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Crop and resize uint8 images (N, C, H, W) to a shape (channels, height, width).
+def fit(images: Tensor, shape: tuple[int, int, int], how: Fit = "crop") -> Tensor:
+    """Fit uint8 images (N, C, H, W) to a shape (channels, height, width).
 
-    The largest centred crop with the target aspect ratio is resized (bicubic, antialiased), in the channels
-    of `with_channels`.
+    Resizing is bicubic and antialiased. The channels are those of `with_channels`.
+
+    Args:
+        images: the images.
+        shape: the shape.
+        how: `crop` resizes the largest centred crop with the target aspect ratio. `pad` resizes the whole
+            image and pads it with black, evenly on both sides. `squash` resizes the whole image to the target
+            aspect ratio.
     """
     channels, height, width = shape
     images = with_channels(images, channels)
-    scale = min(images.shape[2] / height, images.shape[3] / width)
-    crop = (max(1, math.floor(height * scale)), max(1, math.floor(width * scale)))
-    top, left = (images.shape[2] - crop[0]) // 2, (images.shape[3] - crop[1]) // 2
-    images = images[:, :, top : top + crop[0], left : left + crop[1]]
-    if crop == (height, width):
+    rows, columns = images.shape[2:]
+    match how:
+        case "crop":
+            inner_rows, inner_columns = largest(height, width, rows, columns)
+            top, left = (rows - inner_rows) // 2, (columns - inner_columns) // 2
+            images = images[:, :, top : top + inner_rows, left : left + inner_columns]
+            return _resize(images, height, width)
+        case "pad":
+            inner_rows, inner_columns = largest(rows, columns, height, width)
+            padded = images.new_zeros((len(images), channels, height, width))
+            top, left = (height - inner_rows) // 2, (width - inner_columns) // 2
+            place = padded[:, :, top : top + inner_rows, left : left + inner_columns]
+            place.copy_(_resize(images, inner_rows, inner_columns))
+            return padded
+        case "squash":
+            return _resize(images, height, width)
+
+
+def largest(height: int, width: int, rows: int, columns: int) -> tuple[int, int]:
+    """Return the rows and columns of the largest area of an aspect ratio, height to width, inside another.
+
+    One side is the whole side of the other area; the other one is rounded down to pixels, to at least 1.
+    """
+    if rows * width <= columns * height:
+        return rows, max(1, rows * width // height)
+    return max(1, columns * height // width), columns
+
+
+def _resize(images: Tensor, height: int, width: int) -> Tensor:
+    if images.shape[2:] == (height, width):
         return images.contiguous()
     parts = [
         F.interpolate(part.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)

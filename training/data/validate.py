@@ -1,33 +1,36 @@
 """Dataset checks before a training run: contents, errors and warnings."""
 
-import io
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from PIL import Image
 
 from serving.errors import UserError
 from serving.imaging.files import decode_file
+from serving.imaging.values import ValueRange
 from serving.system.progress import progress
 from training.data.classes import classes_of
-from training.data.dataset import Dataset, open_data, read
+from training.data.dataset import OF_FILES, Dataset, open_data, read
 from training.data.domains import parts_of
 from training.data.image_folder import find_place
 from training.data.image_source import ImageSource, open_source
 from training.data.pairs import doubts, halves, pairs_of
 from training.data.splits import Part
+from training.data.survey import Survey, look
+from training.data.transforms import Fit
 from zoo.entry import DataKind
 
-FILES: dict[str, tuple[DataKind, int]] = {
-    "folder": ("examples", 64),
-    "unpaired": ("domains", 256),
-    "paired": ("pairs", 256),
-}
-"""Datasets of files: kind, and default image size of the entries."""
+USUAL_SIZES: dict[DataKind, int] = {"examples": 64, "domains": 256, "pairs": 256}
+"""Default image size of the entries that learn from data of a kind."""
+
+ANY_RANGE = (0.0, 1.0)
+"""A value range to decode with; the values themselves are checked together, not file by file."""
+
+FITTED = {"crop": "cropped at the centre", "pad": "padded with black", "squash": "squashed"}
+"""What is done to images of another aspect ratio, by the way to fit them."""
 
 VECTORS = {"gaussian2d": 2, "ring8": 2, "grid25": 2, "mixture16": 16}
 """Datasets of vectors, with the size of a vector."""
@@ -61,6 +64,9 @@ class Findings:
     modes: Mapping[str, int]
     """Number of image files of each Pillow mode."""
 
+    values: str | None
+    """The values of the images with more than 8 bits that become 0 and 255, if a value range is set."""
+
     skipped: Mapping[str, int]
     """Number of the files that are no images, by suffix."""
 
@@ -82,12 +88,10 @@ class Findings:
 
 
 class Look:
-    """Sizes, modes and errors of the image files of a source."""
+    """Survey, classes and errors of the image files of a source."""
 
     def __init__(self, source: ImageSource) -> None:
-        self.source = source
-        self.sizes: Counter[tuple[int, int]] = Counter()
-        self.modes: Counter[str] = Counter()
+        self.source, self.survey = source, Survey()
         self.classes: dict[str, int | None] = {}
         self.bad: list[str] = []
         self.warnings: list[str] = []
@@ -108,6 +112,13 @@ class Look:
         with self._noted():
             self.warnings += doubts(self.source, pairs_of(self.source, parts))
 
+    def values(self, asked: ValueRange | Literal["percentile"] | None, name: str) -> str | None:
+        """Return a text about the mapping of the values; None without a value range."""
+        with self._noted():
+            if found := self.survey.value_range(asked, name):
+                return self.survey.clipped(found)
+        return None
+
     @contextmanager
     def _noted(self) -> Iterator[None]:
         """Note an error among the bad files, in place of raising it."""
@@ -118,62 +129,77 @@ class Look:
 
     def _through(self, part: Part, abreast: int) -> int:
         """Read the images of a part and return the number of usable ones."""
-        before = self.sizes.total()
+        before = self.survey.sizes.total()
         with progress(len(part.images), f"reading {self.source.path(part.root)}", "images") as advance:
             for name in part.images:
                 with self._noted():
                     self._at(name, abreast)
                 advance()
-        return self.sizes.total() - before
+        return self.survey.sizes.total() - before
 
     def _at(self, name: str, abreast: int) -> None:
-        data, path = self.source.read(name), self.source.path(name)
-        pixels = decode_file(data, 3, path)
-        height, width = (halves(pixels, path)[0] if abreast == 2 else pixels).shape[:2]
-        with Image.open(io.BytesIO(data)) as image:
-            self.modes[image.mode] += 1
-        self.sizes[width, height] += 1
+        path = self.source.path(name)
+        pixels = decode_file(self.source.read(name), 3, path, ANY_RANGE)
+        if abreast == 2:
+            halves(pixels, path)
+        self.survey.add(look(self.source, name, abreast))
 
 
-def validate(spec: str, image_size: int | None = None) -> Findings:
+def validate(
+    spec: str,
+    image_size: int | None = None,
+    fit: Fit = "crop",
+    value_range: ValueRange | Literal["percentile"] | None = None,
+) -> Findings:
     """Check a dataset, including its held-out data.
 
     Args:
         spec: the dataset, as for a run.
         image_size: height and width of the training images, in pixels.
+        fit: how images of another aspect ratio are fitted.
+        value_range: the value range of images with more than 8 bits, or how it is found.
 
     Raises:
         UserError: the dataset does not exist.
         OSError: the data can't be read.
     """
     source, _, argument = spec.partition(":")
-    if source in FILES:
-        return _of_files(source, argument, image_size)
+    if source in OF_FILES:
+        return _of_files(source, argument, image_size, fit, value_range)
     shape = (VECTORS[source],) if source in VECTORS else (3, 32, 32)
     return _of_data(open_data(spec, shape, 0))
 
 
-def _of_files(source: str, path: str, image_size: int | None) -> Findings:
-    kind, usual = FILES[source]
+def _of_files(
+    source: str,
+    path: str,
+    image_size: int | None,
+    fit: Fit,
+    value_range: ValueRange | Literal["percentile"] | None,
+) -> Findings:
+    kind = OF_FILES[source]
     place = find_place(source, path)
-    look = Look(open_source(place))
+    look, name = Look(open_source(place)), f"{source}:{place.resolve().name}"
     parts = parts_of(kind, look.source)
     if kind == "examples":
         look.look_at_classes(*parts.train)
     for pairs in (parts.train, parts.held_out) if kind == "pairs" else ():
         look.look_at_pairs(pairs)
     examples, held_out = (look.counts(some, parts.abreast) for some in (parts.train, parts.held_out))
+    values = look.values(value_range, name)
+    size = image_size or USUAL_SIZES[kind]
     return Findings(
-        data=f"{source}:{place.resolve().name}",
+        data=name,
         kind=kind,
         examples=examples,
         held_out=held_out,
         classes=look.classes,
-        sizes={f"{width}x{height}": count for (width, height), count in look.sizes.most_common()},
-        modes=dict(look.modes.most_common()),
+        sizes={f"{width}x{height}": count for (width, height), count in look.survey.sizes.most_common()},
+        modes=dict(look.survey.modes.most_common()),
+        values=values,
         skipped=dict(look.source.skipped.most_common()),
         bad=look.bad,
-        warnings=[*look.warnings, *_few(examples), *_unlike(look, image_size or usual)],
+        warnings=[*look.warnings, *_few(examples), *_unlike(look.survey, size, fit)],
     )
 
 
@@ -187,6 +213,7 @@ def _of_data(data: Dataset) -> Findings:
         classes=_classes(data),
         sizes={},
         modes={},
+        values=None,
         skipped={},
         bad=[],
         warnings=[] if count is None else list(_few({"all": count})),
@@ -217,18 +244,20 @@ def _few(examples: dict[str, int]) -> Iterator[str]:
         yield f"{most} is {ratio:.1f} times as large as {least}; images of {least} are repeated more often"
 
 
-def _unlike(look: Look, image_size: int) -> Iterator[str]:
+def _unlike(survey: Survey, image_size: int, fit: Fit) -> Iterator[str]:
     """Yield warnings about small images and about differing sizes and modes."""
-    if small := [size for size in look.sizes.elements() if min(size) < image_size]:
+    if small := [size for size in survey.sizes.elements() if min(size) < image_size]:
         width, height = min(small, key=min)
         yield (
-            f"{len(small)} of {look.sizes.total()} images are smaller than {image_size}x{image_size} and "
+            f"{len(small)} of {survey.sizes.total()} images are smaller than {image_size}x{image_size} and "
             f"will be upscaled; the smallest is {width}x{height}"
         )
-    if len(look.sizes) > 1:
-        yield f"the images have {len(look.sizes)} sizes; each is cropped at the centre and resized"
-    if len(look.modes) > 1:
-        yield f"the images have {len(look.modes)} modes; each is converted to grey or RGB, on white"
+    if len(survey.sizes) > 1:
+        yield f"the images have {len(survey.sizes)} sizes; each is {FITTED[fit]} and resized"
+    if fit == "crop":
+        yield from survey.lost(image_size, image_size)
+    if len(survey.modes) > 1:
+        yield f"the images have {len(survey.modes)} modes; each is converted to grey or RGB, on white"
 
 
 def table(findings: Findings) -> str:
@@ -238,6 +267,7 @@ def table(findings: Findings) -> str:
     rows += [(name, f"{_number(count)}, held out") for name, count in findings.held_out.items()]
     counted = {name: getattr(findings, name) for name in ("classes", "sizes", "modes", "skipped")}
     rows += [(name, _list(counts)) for name, counts in counted.items() if counts]
+    rows += [("values", findings.values)] if findings.values else []
     rows += [("error", each) for each in findings.bad]
     rows += [("warning", each) for each in findings.warnings]
     width = max(len(name) for name, _ in rows)

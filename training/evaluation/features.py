@@ -1,10 +1,10 @@
-"""Feature extractors for image scores: a small classifier trained on the dataset, or Inception."""
+"""Feature extractors for image scores, by name, and a small classifier trained on the dataset."""
 
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from serving.system.folders import must_be_writable, writable_or_temporary
 from serving.system.progress import progress
 from training.data.dataset import Dataset, read
 from training.data.transforms import normalise
+from training.evaluation.efficientnet import EfficientNet
+from training.evaluation.extractor import Extractor, Seen
 from training.run import checkpoint
 
 STEPS, BATCH, TEST = 600, 128, 10_000
@@ -24,48 +26,27 @@ FORMAT = 1
 """Version of the classifier. Increase it with every change, so that cached classifiers are not reused."""
 
 
-class Seen(NamedTuple):
-    """Output of an extractor for N images."""
-
-    features: Tensor
-    """Features, float32 (N, D)."""
-
-    classes: Tensor | None
-    """Predicted classes, (N,), or None if the extractor does not classify."""
-
-
-class Extractor(Protocol):
-    """Feature extractor for images, uint8 (N, C, H, W) on the CPU."""
-
-    classes: int
-    """Number of classes that it predicts, or 0 if it does not classify."""
-
-    def describe(self) -> dict[str, str | float]:
-        """Return a description of the extractor. Scores with equal descriptions are comparable."""
-        ...
-
-    def __call__(self, images: Tensor) -> Seen:
-        """Extract the features of images."""
-        ...
+Features = Literal["auto", "efficientnet", "classifier", "inception"]
+"""Names of the extractors."""
 
 
 def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: torch.device) -> Extractor:
-    """Open an extractor by name: `classifier`, `inception` or `auto`.
+    """Open an extractor by name: `efficientnet`, `classifier`, `inception` or `auto`.
 
-    `auto` selects the classifier for a labelled dataset and Inception otherwise.
+    `auto` selects the features that suit the dataset.
 
     Raises:
         UserError: the name is unknown, a package is not installed, or the dataset has no labels.
     """
-    if name == "auto":
-        name = "classifier" if data.labels else "inception"
-    match name:
+    match data.features if name == "auto" else name:
         case "classifier":
             return Classifier.of(data, shape, device)
+        case "efficientnet":
+            return EfficientNet(device)
         case "inception":
             return Inception(device)
         case _:
-            raise UserError(f"features must be one of auto, classifier, inception; got {name}")
+            raise UserError(f"features must be one of {', '.join(get_args(Features))}; got {name}")
 
 
 class Network(nn.Module):
@@ -110,7 +91,7 @@ class Classifier:
             OSError: the cache can't be written.
         """
         if not data.labels or len(shape) != 3:
-            raise UserError(f"the classifier needs labelled images; {data.name} has none; use inception")
+            raise UserError(f"the classifier needs labelled images; {data.name} has none; use efficientnet")
         if min(shape[1:]) < SMALLEST:
             raise UserError(f"the classifier needs at least {SMALLEST}x{SMALLEST} pixels; got shape {shape}")
         with torch.random.fork_rng(devices=[]):
@@ -167,8 +148,8 @@ class Inception:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise UserError(
-                "the features inception, the default for unlabelled data, need the package torch-fidelity; "
-                "pip install 'gan-zoo[inception]' installs it"
+                "the features inception need the package torch-fidelity; pip install 'gan-zoo[inception]' "
+                "installs it"
             ) from error
         if not (Path(torch.hub.get_dir()) / "checkpoints").is_dir():
             torch.hub.set_dir(writable_or_temporary(torch.hub.get_dir()))

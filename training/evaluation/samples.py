@@ -3,7 +3,9 @@
 Images are compared in the features of an extractor. Vectors are compared with the known distribution.
 """
 
+import math
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,10 +14,38 @@ from torch import Tensor
 
 from serving.arrays import Array
 from serving.errors import UserError
-from training.data.dataset import Dataset, open_data, read
+from training.data.dataset import READ, Dataset, open_data, read
+from training.data.transforms import AS_USUAL, Conversion
 from training.evaluation import metrics
-from training.evaluation.features import Extractor, Seen, open_extractor
+from training.evaluation.copies import Copies
+from training.evaluation.extractor import Extractor, Seen
+from training.evaluation.feature_cache import cached
+from training.evaluation.features import open_extractor
 from training.graphs.pixels import to_pixels
+
+PAIRS = 12
+"""Number of pairs of samples and training images to show."""
+
+MOST_TRAINING = 100_000
+"""Number of training images among which copies are searched for: the first ones of an epoch."""
+
+
+class Pairs(NamedTuple):
+    """Samples that are nearest to training images, the nearest first."""
+
+    samples: list[int]
+    """Places of the samples."""
+
+    training: Array
+    """The training image of each, uint8 (N, H, W, C)."""
+
+
+class Scored(NamedTuple):
+    """Scores of samples."""
+
+    scores: dict[str, float]
+    nearest: Pairs | None = None
+    """The samples that are nearest to training images, if the training images are known."""
 
 
 class Scorer(Protocol):
@@ -44,12 +74,19 @@ class Scorer(Protocol):
         """Return only the headline score."""
         ...
 
-    def score(self, samples: Iterable[Array], told: Array | None = None) -> dict[str, float]:
+    def score(self, samples: Iterable[Array], told: Array | None = None) -> Scored:
         """Return every score. `told` are the input classes of a conditional generator, (N,)."""
         ...
 
 
-def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device: torch.device) -> Scorer:
+def open_scorer(
+    spec: str,
+    shape: tuple[int, ...],
+    n: int,
+    features: str,
+    device: torch.device,
+    conversion: Conversion = AS_USUAL,
+) -> Scorer:
     """Open a scorer of samples against a dataset.
 
     Args:
@@ -58,13 +95,14 @@ def open_scorer(spec: str, shape: tuple[int, ...], n: int, features: str, device
         n: maximum number of samples to compare. It is limited by the number of real examples.
         features: the extractor for images, as in `open_extractor`.
         device: device of the extractor.
+        conversion: how the images of files become examples.
 
     Raises:
         UserError: the dataset does not have this shape, or it can't be scored.
         OSError: the data can't be read.
     """
     # Use seed 0 for every run, so that the scores of runs are comparable.
-    data = open_data(spec, shape, 0)
+    data = open_data(spec, shape, 0, conversion)
     if data.kind != "examples":
         raise UserError(f"the data to score samples must be examples; {data.name} has {data.kind}")
     if data.truth is not None:
@@ -85,25 +123,27 @@ class VectorScorer:
         self.truth, self.samples = data.truth, int(min(n, data.size))
         self.headline = data.truth.headline
         real = (batch["real"].numpy() for batch in read(data.held_out() or data, self.samples))
-        self.reference = self.score(real)
+        self.reference = self.score(real).scores
 
     def describe(self) -> None:
         """Return None, because no extractor is used."""
 
     def headline_score(self, samples: Iterable[Array]) -> float:
         """Return the headline score."""
-        return self.score(samples)[self.headline]
+        return self.score(samples).scores[self.headline]
 
-    def score(self, samples: Iterable[Array], told: Array | None = None) -> dict[str, float]:
+    def score(self, samples: Iterable[Array], told: Array | None = None) -> Scored:
         """Return the scores of the known distribution."""
-        return self.truth.score(np.concatenate(list(samples)))
+        return Scored(self.truth.score(np.concatenate(list(samples))))
 
 
 class Split(NamedTuple):
-    """Real examples to compare with, and held-out examples for the reference."""
+    """Real examples to compare with, and examples for the reference."""
 
     real: Seen
-    held_out: Seen
+    others: Seen
+    held_out: bool
+    """Whether the others are held out, and not examples of the same data."""
 
 
 class ImageScorer:
@@ -112,11 +152,11 @@ class ImageScorer:
     headline = "frechet"
 
     def __init__(self, data: Dataset, extractor: Extractor, n: int) -> None:
-        self.data, self.labels, self.extractor = data.name, data.labels, extractor
-        self.described = extractor.describe()
-        self.real, held_out = self._look_at(data, n)
+        self.data, self.labels, self.extractor, self._training = data.name, data.labels, extractor, data
+        self._cached, self.described = cached(extractor), extractor.describe()
+        self.real, self._others, self._held_out = self._look_at(data, n)
         self.samples = len(self.real.features)
-        self.reference = self._compare(held_out)
+        self.reference = self._compare(self._others)
         if "accuracy" in self.described:
             self.reference["label_accuracy"] = float(self.described["accuracy"])
 
@@ -127,10 +167,10 @@ class ImageScorer:
         """
         if (held_out := data.held_out()) is not None:
             count = _enough(data, min(n, data.size, held_out.size))
-            return Split(self._see(_pixels(data, count)), self._see(_pixels(held_out, count)))
+            return Split(self._see_data(data, count), self._see_data(held_out, count), True)
         count = _enough(data, min(n, data.size // 2))
-        both = self._see(_pixels(data, 2 * count))
-        return Split(_part(both, slice(count)), _part(both, slice(count, None)))
+        both = self._see_data(data, 2 * count)
+        return Split(_part(both, slice(count)), _part(both, slice(count, None)), False)
 
     def describe(self) -> dict[str, str | float]:
         """Return the description of the extractor."""
@@ -138,19 +178,32 @@ class ImageScorer:
 
     def headline_score(self, samples: Iterable[Array]) -> float:
         """Return the Fréchet distance."""
-        return metrics.frechet(self.real.features, self._see(map(_nchw, samples)).features)
+        return metrics.frechet(self.real.features, _see(self.extractor, map(_nchw, samples)).features)
 
-    def score(self, samples: Iterable[Array], told: Array | None = None) -> dict[str, float]:
+    def score(self, samples: Iterable[Array], told: Array | None = None) -> Scored:
         """Return every score.
 
         The scores are the Fréchet and kernel distances, precision, recall, density and coverage. An extractor
-        that classifies adds the class histogram and, for conditional generators, the label accuracy.
+        that classifies adds the class histogram and, for conditional generators, the label accuracy. A finite
+        dataset adds the shares of memorised and of authentic samples.
         """
-        fake = self._see(map(_nchw, samples))
+        fake = _see(self.extractor, map(_nchw, samples))
         scores = self._compare(fake)
         if told is not None and fake.classes is not None:
             scores["label_accuracy"] = (fake.classes == torch.from_numpy(told)).float().mean().item()
-        return scores
+        if math.isinf(self._training.size):
+            return Scored(scores)
+        copied, found = self._copies.find(fake.features)
+        self.reference |= self._copies.control
+        first = found.distance.argsort()[:PAIRS]
+        return Scored(scores | copied, Pairs(first.tolist(), _images_at(self._training, found.place[first])))
+
+    @cached_property
+    def _copies(self) -> Copies:
+        """Return the detector of copies. It extracts the features of the training images."""
+        count = int(min(self._training.size, MOST_TRAINING))
+        training = self._see_data(self._training, count).features
+        return Copies(training, self._others.features if self._held_out else None)
 
     def _compare(self, fake: Seen) -> dict[str, float]:
         real = self.real.features
@@ -163,10 +216,14 @@ class ImageScorer:
             scores |= metrics.histogram(fake.classes, self.extractor.classes)
         return scores
 
-    def _see(self, images: Iterable[Tensor]) -> Seen:
-        seen = [self.extractor(part) for part in images]
-        classes = [part.classes for part in seen if part.classes is not None]
-        return Seen(torch.cat([part.features for part in seen]), torch.cat(classes) if classes else None)
+    def _see_data(self, data: Dataset, count: int) -> Seen:
+        return _see(self._cached, _pixels(data, count))
+
+
+def _see(extractor: Extractor, images: Iterable[Tensor]) -> Seen:
+    seen = [extractor(part) for part in images]
+    classes = [part.classes for part in seen if part.classes is not None]
+    return Seen(torch.cat([part.features for part in seen]), torch.cat(classes) if classes else None)
 
 
 def _part(seen: Seen, places: slice) -> Seen:
@@ -185,6 +242,13 @@ def _enough(data: Dataset, count: float) -> int:
 def _pixels(data: Dataset, n: int) -> Iterator[Tensor]:
     for batch in read(data, n):
         yield to_pixels(batch["real"]).permute(0, 3, 1, 2)
+
+
+def _images_at(data: Dataset, places: Tensor) -> Array:
+    """Return images by their places in the order that `read` has: uint8 (N, H, W, C)."""
+    batches = {step: data.batch(step, READ)["real"] for step in {place // READ for place in places.tolist()}}
+    images = [batches[place // READ][place % READ] for place in places.tolist()]
+    return to_pixels(torch.stack(images)).cpu().numpy()
 
 
 def _nchw(samples: Array) -> Tensor:

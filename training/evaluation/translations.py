@@ -18,9 +18,10 @@ from serving.runtime.pipeline import BACK, Pipeline
 from serving.system.progress import progress
 from training.data.dataset import Dataset, open_data, read
 from training.data.domains import ByDomain
-from training.data.transforms import with_channels
+from training.data.transforms import AS_USUAL, Conversion, with_channels
 from training.evaluation import metrics
-from training.evaluation.features import Extractor, open_extractor
+from training.evaluation.extractor import Extractor
+from training.evaluation.features import open_extractor
 from training.graphs.pixels import as_served
 from zoo.entry import DomainShapes, SampleShape
 
@@ -62,7 +63,12 @@ class TranslationScorer(Protocol):
 
 
 def open_translation_scorer(
-    spec: str, shape: SampleShape, n: int, features: str, device: torch.device
+    spec: str,
+    shape: SampleShape,
+    n: int,
+    features: str,
+    device: torch.device,
+    conversion: Conversion = AS_USUAL,
 ) -> TranslationScorer:
     """Open a scorer of translations between the two domains of a dataset.
 
@@ -72,12 +78,13 @@ def open_translation_scorer(
         n: maximum number of images of each domain to translate.
         features: the extractor for unpaired data, as in `open_extractor`.
         device: device of the extractor.
+        conversion: how the images of files become examples.
 
     Raises:
         UserError: the dataset does not have two domains, or has too few images.
         OSError: the data can't be read.
     """
-    data = open_data(spec, shape, 0)
+    data = open_data(spec, shape, 0, conversion)
     if data.kind == "examples":
         raise UserError(
             f"the data to score translations must be domains or pairs; {data.name} has {data.kind}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from serving.runtime.pipeline import Pipeline
+from training.data.transforms import Conversion
 from training.evaluation.samples import open_scorer
 from training.evaluation.translations import open_translation_scorer
 from training.run import checkpoint
@@ -42,9 +43,10 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
         UserError: the dataset can't be scored.
     """
     spec, n, shape = config.train.data, config.train.score_samples, config.entry.scored_shape
+    conversion = Conversion(config.train.fit, config.value_range)
     match config.entry.task:
         case "sample":
-            scorer = open_scorer(spec, shape, n, "auto", device)
+            scorer = open_scorer(spec, shape, n, "auto", device, conversion)
             reference = scorer.reference[scorer.headline]
             samples = range(scorer.samples)
             return Validator(
@@ -53,7 +55,7 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
                 lambda: scorer.headline_score(some.values for some in pipeline.samples(samples)),
             )
         case "translate":
-            translations = open_translation_scorer(spec, shape, n, "auto", device)
+            translations = open_translation_scorer(spec, shape, n, "auto", device, conversion)
             return Validator(
                 translations.headline,
                 translations.reference,

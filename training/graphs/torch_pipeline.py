@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from serving.arrays import Array
 from serving.errors import UserError
+from serving.imaging.values import ValueRange
 from serving.runtime.pipeline import Pipeline
 from serving.runtime.tensor import Tensor as TensorSpec
 from training.graphs.pixels import as_fed, as_served
@@ -15,7 +16,11 @@ from zoo.entry import Entry, Inputs
 
 
 def pipeline_of_generators(
-    entry: Entry, generators: nn.ModuleDict, preview: Inputs, labels: Sequence[str] = ()
+    entry: Entry,
+    generators: nn.ModuleDict,
+    preview: Inputs,
+    labels: Sequence[str] = (),
+    value_range: ValueRange | None = None,
 ) -> Pipeline:
     """Return a pipeline that runs generators on the device of their preview inputs.
 
@@ -24,9 +29,10 @@ def pipeline_of_generators(
         generators: generators by name, in evaluation mode.
         preview: example inputs of each generator.
         labels: names of the data's classes.
+        value_range: values that become 0 and 255, for images with more than 8 bits per channel.
     """
     (device,) = {value.device for fed in preview.values() for value in fed.values()}
-    inputs = {name: describe_inputs(entry, fed) for name, fed in preview.items()}
+    inputs = {name: describe_inputs(entry, fed, value_range) for name, fed in preview.items()}
     return Pipeline(inputs, partial(_run, generators, device), labels if entry.classes else ())
 
 
@@ -36,7 +42,9 @@ def _run(generators: nn.ModuleDict, device: torch.device, name: str, inputs: Map
     return as_served(generators[name](**fed))
 
 
-def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, TensorSpec]:
+def describe_inputs(
+    entry: Entry, example: dict[str, Tensor], value_range: ValueRange | None = None
+) -> dict[str, TensorSpec]:
     """Return the specifications of a generator's inputs, for the manifest and for sampling.
 
     Raises:
@@ -44,10 +52,10 @@ def describe_inputs(entry: Entry, example: dict[str, Tensor]) -> dict[str, Tenso
     """
     if "image" in example and len(example) > 1:
         raise UserError(f"an image must be the only input of a generator; got {', '.join(example)}")
-    return {name: _describe(entry, name, value) for name, value in example.items()}
+    return {name: _describe(entry, name, value, value_range) for name, value in example.items()}
 
 
-def _describe(entry: Entry, name: str, example: Tensor) -> TensorSpec:
+def _describe(entry: Entry, name: str, example: Tensor, value_range: ValueRange | None) -> TensorSpec:
     shape: list[int | str] = ["batch", *example.shape[1:]]
     match name:
         case "latent":
@@ -66,6 +74,7 @@ def _describe(entry: Entry, name: str, example: Tensor) -> TensorSpec:
                 multiple=entry.multiple,
                 least=entry.least,
                 trained_size=(example.shape[2], example.shape[3]),
+                value_range=value_range,
             )
         case _:
             raise UserError(f"the input of a generator must be named latent, label or image; got {name}")

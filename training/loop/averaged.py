@@ -38,8 +38,9 @@ class Averaged(NamedTuple):
     def pipeline(self) -> Pipeline:
         """Pipeline that runs the generators with torch; its version is a hash of their weights."""
         weights = safetensors.torch.save(self.generators.state_dict())
+        config = self.config
         pipeline = pipeline_of_generators(
-            self.config.entry, self.generators, self.preview, self.config.labels
+            config.entry, self.generators, self.preview, config.labels, config.value_range
         )
         version = hashlib.sha256(weights).hexdigest()[:12]
         return dataclasses.replace(pipeline, version=version, provider="cpu")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from serving.errors import UserError
 from training.loop.distributed import World
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 from zoo.entry import Trainer
 
 Forward = Callable[..., Tensor]
@@ -24,6 +24,7 @@ def prepare(trainer: Trainer, run: TrainConfig, device: torch.device, world: Wor
         world: processes that share each batch.
     """
     low = run.precision == "bf16"
+    trainer.double_backward = not run.compile
     for players in (trainer.generators, trainer.discriminators):
         if low and device.type == "cuda":
             # Tensor cores prefer channels-last. On the CPU it slows down double backward and instance
@@ -101,8 +102,9 @@ def _whole_batch_norm(norm: Any, world: World) -> Forward:
             norm.running_mean.lerp_(mean, norm.momentum)
             norm.running_var.lerp_(variance * count / (count - 1), norm.momentum)
             norm.num_batches_tracked.add_(1)
-        scale = (variance + norm.eps).rsqrt() * norm.weight
-        normalised: Tensor = centred * scale.view(shape) + norm.bias.view(shape)
+        normalised: Tensor = centred * (variance + norm.eps).rsqrt().view(shape)
+        if norm.affine:
+            normalised = normalised * norm.weight.view(shape) + norm.bias.view(shape)
         return normalised.to(maps.dtype)
 
     return forward

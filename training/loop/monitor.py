@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 
 SATURATED, PATIENCE = 0.98, 10
 """Saturation, from 0 undecided to 1 certain, that counts as saturated after so many consecutive checks."""

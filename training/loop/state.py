@@ -61,7 +61,7 @@ class TrainState:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
         scalars = self.trainer.step(data.batch(self.done, self.config.entry.examples_per_step))
-        self.average.update(self.trainer.generators, self.done)
+        self.average.update(self.trainer.generators, self.config.average_steps + self.done)
         self.done += 1
         return scalars
 
@@ -95,7 +95,9 @@ class TrainState:
     def pipeline(self) -> Pipeline:
         """Pipeline that runs the averaged generators with torch."""
         config = self.config
-        return pipeline_of_generators(config.entry, self.average.generators, self.preview, config.labels)
+        return pipeline_of_generators(
+            config.entry, self.average.generators, self.preview, config.labels, config.value_range
+        )
 
     def sheets(self) -> Iterator[tuple[str, Pixels]]:
         """Yield the name and the contact sheet of each averaged generator on its preview inputs."""

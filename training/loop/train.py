@@ -1,6 +1,5 @@
 """The training loop, the same for every entry: batch, step, average, log, score, checkpoint."""
 
-import dataclasses
 import signal
 import sys
 from contextlib import closing, nullcontext
@@ -13,19 +12,22 @@ import torch
 from serving.errors import UserError
 from serving.system.progress import progress
 from serving.system.signals import Interrupted, noted
-from training.data.dataset import Dataset, Loader, open_data
+from training.data.dataset import Dataset, Loader
 from training.data.loader import open_loader
 from training.evaluation.validator import Validator, open_validator, standing
+from training.loop.data import open_run_data
 from training.loop.distributed import process_group
+from training.loop.fine_tune import freeze, start
 from training.loop.monitor import Diverged, must_be_finite
 from training.loop.rollback import roll_back
 from training.loop.schedule import describe_change, describe_end
 from training.loop.state import TrainState
 from training.run import checkpoint
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
 from training.run.directory import held
 from training.run.logger import RunLogger, Speed
 from training.run.scores import read_scores
+from training.run.train_config import TrainConfig
 
 
 def train(config: RunConfig, restart: bool = False) -> Path | None:
@@ -48,22 +50,17 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
         held(config, restart) if world.is_main else nullcontext(config.folder) as folder,
     ):
         world.must_divide(config.entry.batch_size)
-        data = open_data(config.train.data, config.entry.sample_shape, config.train.seed)
-        if config.train.balance_classes:
-            data = data.balanced()
-        entry = config.entry.for_classes(len(data.labels))
-        config = dataclasses.replace(
-            config, entry=entry, data_name=data.name, labels=data.labels, licence=data.licence
-        )
+        config, data = open_run_data(config, world, folder)
         _must_suit(config, data)
-        state = TrainState(config, world)
         found = world.broadcast(world.on_main(lambda: checkpoint.load(folder / "checkpoints")))
         if found is None:
-            state.draw_preview(data)
+            state = start(config, world, data)
         else:
+            state = TrainState(config, world)
+            freeze(state.trainer.discriminators, config.train.freeze_discriminator)
             state.load_state_dict(*found)
         if state.done < config.train.steps and not _is_exhausted(state):
-            world.on_main(partial(_write_config, config, state.done))
+            world.on_main(partial(_write_config, state.config, state.done))
             # Only deterministic cuDNN algorithms.
             same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
             at_work = open_loader(data, state.device, config.train.workers)

@@ -177,6 +177,11 @@ def steps(folder: Path) -> list[int]:
     return [_parts(path)[0] for path in _newest_first(folder)]
 
 
+def digest_of(folder: Path, step: int) -> str:
+    """Return the first half of the SHA-256 of the checkpoint of a step."""
+    return next(digest for path in _newest_first(folder) for at, digest in [_parts(path)] if at == step)
+
+
 def pack(state: State) -> bytes:
     """Serialize a state to the bytes of a file."""
     tensors: dict[str, Tensor] = {}

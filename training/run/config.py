@@ -1,160 +1,24 @@
-"""Configuration of a run: `TrainConfig` and `RunConfig`, which is stored as `run.json`."""
+"""`RunConfig`: everything decided for a run, stored as `run.json`."""
 
 import dataclasses
 import json
-import platform
-import subprocess
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from serving.errors import UserError
-from serving.runtime.latents import MAX_SEED
+from serving.imaging.values import ValueRange
+from serving.runtime.manifest import Ancestor
 from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import read_regular, write_file
 from serving.validation import validation_message
+from training.run.software import software
+from training.run.train_config import LASTING, RENAMED, TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 from zoo.errors import ConfigError
-from zoo.fields import must_be_at_least, must_be_choices
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Settings of a training run that do not depend on the entry."""
-
-    data: str = "glyphs"
-    """Training data: glyphs[:CHARACTERS], mnist[:ROOT], fashion-mnist[:ROOT], cifar10[:ROOT], folder:PATH,
-    gaussian2d, ring8, grid25 or mixture16; for translation, unpaired:PATH, paired:PATH, glyphs-style or
-    glyphs-pairs."""
-
-    balance_classes: bool = False
-    """Draw all classes equally often, however many examples each of them has."""
-
-    steps: int = 5000
-    """Total number of training steps, including those before a resume."""
-
-    out: Path | None = None
-    """Folder of the run; by default runs/ENTRY-DATA. Running the same command again resumes the run."""
-
-    device: str = "auto"
-    """Device to train on: auto (CUDA if available, else the CPU), cpu, cuda, cuda:1, ..."""
-
-    seed: int = 0
-    """Seed of the initial weights, the latents, and the data and their order."""
-
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Compute precision of the networks: fp32, or bf16 autocast, which is faster on GPUs and CPUs with bf16
-    instructions (AMX, AVX-512 BF16). Weights, losses and exported graphs stay float32."""
-
-    compile: bool = False
-    """Compile the networks with torch.compile. Needs a C++ compiler and minutes before the first step."""
-
-    sync_batch_norm: bool = False
-    """In distributed training, compute batch normalisation over the batch of all processes."""
-
-    workers: int | None = None
-    """Prefetch threads for data that are not held in memory; by default one per core, at most 8, when
-    training on a GPU, and none when training on the CPU."""
-
-    ema: float = 0.999
-    """Decay of the moving average of the generators' weights, which is exported; 0 turns averaging off."""
-
-    log_every: int = 50
-    """Steps between two lines of metrics."""
-
-    sheet_every: int = 1000
-    """Steps between two contact sheets of the preview."""
-
-    checkpoint_every: int = 1000
-    """Steps between two checkpoints."""
-
-    score_every: int = 0
-    """Steps between two scores of the averaged generators, computed as by `ganzoo evaluate`; 0 turns scoring
-    off. The score is the Frechet distance for images, the main score of the true distribution for vectors,
-    and the L1 distance to the target for translations with known targets."""
-
-    score_samples: int = 2000
-    """Number of samples that a score is computed from."""
-
-    on_collapse: Literal["warn", "rollback"] = "warn"
-    """Reaction to a saturated discriminator, lost diversity or a doubled score: warn prints a warning once;
-    rollback returns to the last good checkpoint with halved learning rates, at most three times."""
-
-    keep_checkpoints: int = 2
-    """Number of newest checkpoints to keep."""
-
-    keep_best: bool = False
-    """Also keep the checkpoint of the best score, saved at the step of that score. Needs --score-every. It is
-    exported by `ganzoo export RUN --checkpoint best`."""
-
-    patience: int = 0
-    """Stop when so many scores in a row were not better than the best one before them; 0 turns this off.
-    Needs --score-every."""
-
-    schedule_steps: int = 0
-    """Number of steps of the entry's schedule of the learning rates; 0 is as many as --steps. A fixed number
-    lets a run that is resumed with more steps go on with its schedule."""
-
-    def __post_init__(self) -> None:
-        must_be_choices(self)
-        counts = (
-            "steps",
-            "log_every",
-            "sheet_every",
-            "checkpoint_every",
-            "score_samples",
-            "keep_checkpoints",
-        )
-        must_be_at_least(self, 1, *counts)
-        optional = ["workers"] if self.workers is not None else []
-        must_be_at_least(self, 0, "score_every", "patience", "schedule_steps", *optional)
-        for name in ("keep_best", "patience"):
-            if getattr(self, name) and not self.score_every:
-                raise ConfigError(
-                    f"{name} needs scores during the run; got score_every 0; use --score-every, such as "
-                    f"--score-every {self.checkpoint_every}"
-                )
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema must be at least 0 and below 1; got {self.ema}")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ConfigError(f"seed must be from 0 to {MAX_SEED}; got {self.seed}")
-
-
-RENAMED = {"keep": "keep_checkpoints"}
-"""Former to present names of fields, to read older `run.json` files."""
-
-LASTING = ("data", "balance_classes", "seed", "precision", "ema")
-"""Fields of `TrainConfig` that must be the same when a run is resumed; the others may change."""
-
-
-def software() -> dict[str, str]:
-    """Return the versions of gan-zoo, torch and Python, and the git commit if the code is a checkout."""
-    try:
-        package = version("gan-zoo")
-    except PackageNotFoundError:
-        package = "unknown"
-    return {
-        "gan-zoo": package,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": _commit() or "unknown",
-    }
-
-
-def _commit() -> str | None:
-    """Return the commit of the git checkout that this file belongs to, or None if there is none."""
-    root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return asked[1] if Path(asked[0]) == root else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +40,18 @@ class RunConfig:
     licence: str = "unknown"
     """Licence of the data."""
 
+    value_range: ValueRange | None = None
+    """Values that become 0 and 255, for images with more than 8 bits per channel; None for the default."""
+
+    fingerprint: str | None = None
+    """Number of the data's images and a hash of their names and sizes; None for data that are not files."""
+
+    lineage: tuple[Ancestor, ...] = ()
+    """The run that this one started from, the run that that one started from, and so on."""
+
+    average_steps: int = 0
+    """Steps of the run that this one started from whose moving average it continues."""
+
     software: dict[str, str] = field(default_factory=software)
     """Versions of the software that trains the run."""
 
@@ -194,6 +70,10 @@ class RunConfig:
             "data_name": self.data_name,
             "labels": self.labels,
             "licence": self.licence,
+            "value_range": self.value_range,
+            "fingerprint": self.fingerprint,
+            "average_steps": self.average_steps,
+            "lineage": [each.model_dump() for each in self.lineage],
             "software": self.software,
         }
         return json.dumps(content, indent=2)
@@ -212,7 +92,7 @@ class RunConfig:
         """
         path = folder / RUN_FILE
         try:
-            return _parse(read_regular(path), folder)
+            return parse(read_regular(path), folder)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"the folder {folder} holds no run: {RUN_FILE} is missing") from None
         except ConfigError as error:
@@ -222,11 +102,19 @@ class RunConfig:
             raise UserError(f"{path} is damaged or of an incompatible version: {message}") from error
 
     def differences(self, other: "RunConfig") -> list[str]:
-        """Return the differences to another configuration that prevent resuming its run with this one."""
+        """Return the differences to another configuration that prevent resuming its run with this one.
+
+        Data with a fingerprint may be elsewhere; whether they are the same is found when they are opened. So
+        may the run to start from, which is known by its folder's name.
+        """
         mine, theirs = (
             {"entry": config.name}
-            | dataclasses.asdict(config.entry.for_classes(len(other.labels)))
+            | dataclasses.asdict(
+                config.entry.for_data(classes=len(other.labels), channels=other.entry.sample_shape[0])
+            )
             | {field: getattr(config.train, field) for field in LASTING}
+            | ({"data": config.train.data.partition(":")[0]} if other.fingerprint else {})
+            | {"start_from": config.train.start_from and Path(config.train.start_from).name}
             for config in (self, other)
         )
         return [
@@ -247,10 +135,14 @@ class _Stored(BaseModel):
     data_name: str
     labels: tuple[str, ...]
     licence: str
+    value_range: ValueRange | None = None
+    fingerprint: str | None = None
+    lineage: tuple[Ancestor, ...] = ()
+    average_steps: int = 0
     software: dict[str, str]
 
 
-def _parse(data: bytes, folder: Path) -> RunConfig:
+def parse(data: bytes, folder: Path) -> RunConfig:
     """Parse `run.json`.
 
     Raises:
@@ -272,6 +164,10 @@ def _parse(data: bytes, folder: Path) -> RunConfig:
         data_name=stored.data_name,
         labels=stored.labels,
         licence=stored.licence,
+        value_range=stored.value_range,
+        fingerprint=stored.fingerprint,
+        lineage=stored.lineage,
+        average_steps=stored.average_steps,
         software=stored.software,
     )
 

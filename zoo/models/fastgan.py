@@ -13,6 +13,7 @@ from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_positive
 from zoo.models.dcgan import initialise
 from zoo.regularizers import Discriminator as Bound
+from zoo.regularizers import Scored
 
 DOUBLINGS = 4
 """Doublings of the size between feature maps and those that they excite."""
@@ -72,10 +73,10 @@ class SelfSupervised(TwoPlayer):
 
     entry: FastGAN
 
-    def penalty(self, discriminator: Bound, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, discriminator: Bound, real: Scored, fake: Scored) -> Tensor:
         """Return the weighted gradient penalty plus the weighted error of the decoded real images."""
         network: Any = self.discriminator.discriminator
-        error: Tensor = network.reconstruction(self.augment(real))
+        error: Tensor = network.reconstruction(self.augment(real.examples))
         return super().penalty(discriminator, real, fake) + self.entry.reconstruction_weight * error
 
 

@@ -96,7 +96,12 @@ def test_an_evaluation_replaces_those_of_the_same_data_and_extractor():
     first = Evaluation(
         data="mnist", samples=9, seed=0, features={"name": "classifier"}, scores={}, controls={}
     )
-    assert first.model_copy(update={"samples": 5, "seed": 3}).replaces(first)
+    assert first.model_copy(update={"seed": 3}).replaces(first)
+    more, fewer = (first.model_copy(update={"samples": samples}) for samples in (20, 5))
+    assert more.replaces(first)
+    assert not more.yields_to(first)
+    assert not fewer.replaces(first)
+    assert fewer.yields_to(first)
     assert not first.model_copy(update={"data": "glyphs"}).replaces(first)
     assert not first.model_copy(update={"features": {"name": "inception"}}).replaces(first)
     assert not first.model_copy(update={"features": None}).replaces(first)

@@ -5,11 +5,14 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
 from serving.runtime.load import load
+from tests.training.evaluation.test_samples import folder_of_glyphs
 from training.artifacts.evaluate import _keep, evaluate, table
+from training.artifacts.model_card import NEAREST_FILE
 from training.evaluation import features
 
 
@@ -71,6 +74,39 @@ def test_it_is_the_graph_that_is_scored(copies, quick):
     bad = evaluate(copies / "pictures", "glyphs", n=200).scores
     assert bad["frechet"] > good["frechet"]
     assert bad["classes_covered"] == 1
+
+
+def test_a_score_of_fewer_samples_does_not_replace_one_of_more(copies, capsys):
+    good = evaluate(copies / "points", "gaussian2d", n=500)
+    before = (copies / "points" / "manifest.json").read_bytes()
+    evaluate(copies / "points", "gaussian2d", n=20)
+    assert "the scores of 20 samples are not written" in capsys.readouterr().err
+    assert (copies / "points" / "manifest.json").read_bytes() == before
+    more = evaluate(copies / "points", "gaussian2d", n=600)
+    assert read_manifest(copies / "points").metrics == [more]
+    assert more.samples > good.samples
+
+
+def test_a_folder_is_scored_without_a_download_and_its_nearest_images_are_shown(copies, cache, quick, capsys):
+    spec = folder_of_glyphs(cache / "files")
+    evaluation = evaluate(copies / "pictures", spec, n=60)
+    assert evaluation.features["name"] == "efficientnet"
+    assert "needs at least 1280 samples" in capsys.readouterr().err
+    for scores in (evaluation.scores, evaluation.controls["real"]):
+        assert 0 <= scores["memorised"] <= 1
+        assert 0 <= scores["authenticity"] <= 1
+    with Image.open(copies / "pictures" / NEAREST_FILE) as sheet:
+        assert sheet.size == (12 * 18 + 2, 2 * 18 + 2)
+    assert f"]({NEAREST_FILE})" in (copies / "pictures" / "README.md").read_text()
+    Engine(copies / "pictures", "cpu")
+    assert "memorised" in table(evaluation)
+
+
+def test_drawn_characters_without_end_have_no_copies(copies, quick):
+    """The control of the sheet: there is no training set to copy from."""
+    evaluation = evaluate(copies / "pictures", "glyphs", n=100)
+    assert "memorised" not in evaluation.scores
+    assert not (copies / "pictures" / NEAREST_FILE).exists()
 
 
 def test_an_artifact_that_is_exported_anew_meanwhile_is_left_alone(copies):

@@ -62,7 +62,7 @@ def test_the_cards_command_trains_the_like(name, artifacts):
     )
     _, _, entry, *flags = shlex.split(line)
     config, _ = parse(entry, flags)
-    trained = dataclasses.replace(config, entry=config.entry.for_classes(len(manifest.labels)))
+    trained = dataclasses.replace(config, entry=config.entry.for_data(classes=len(manifest.labels)))
     assert json.loads(trained.to_json())["hyperparameters"] == manifest.hyperparameters
     said = (config.train.data, config.train.steps, config.train.seed, config.train.ema)
     assert said == (

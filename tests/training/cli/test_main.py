@@ -24,7 +24,7 @@ from serving.imaging.codec import decode
 from serving.runtime.load import load
 from tests.training.artifacts.test_import_weights import Original
 from training.__main__ import main
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 
 ROOT = Path(__file__).parents[3]

@@ -1,14 +1,17 @@
 import importlib
 import inspect
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from training.data.dataset import SOURCES, ShuffledDataset, open_data
-from training.data.transforms import fit
-from training.run.config import TrainConfig
+from training.data.transforms import fit, largest
+from training.run.train_config import TrainConfig
 
 
 def pool(size: int, seed: int = 0) -> ShuffledDataset:
@@ -120,6 +123,59 @@ def test_fit_resizes_as_pillow_does():
     pillow = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC), dtype=int)
     ours = fit(torch.tensor(pixels)[None, None], (1, 16, 16))[0, 0].numpy().astype(int)
     assert np.abs(ours - pillow).max() <= 1
+
+
+SIDES = st.integers(1, 700)
+
+
+@given(SIDES, SIDES, SIDES, SIDES)
+@example(510, 61, 28, 61)
+def test_the_largest_area_is_the_largest_and_inside(height, width, rows, columns):
+    inner_rows, inner_columns = largest(height, width, rows, columns)
+    assert 1 <= inner_rows <= rows
+    assert 1 <= inner_columns <= columns
+    assert inner_rows == rows or inner_columns == columns
+    # By fractions, the other side is the exact one rounded down, or 1.
+    scale = min(Fraction(rows, height), Fraction(columns, width))
+    assert inner_rows == max(1, int(height * scale))
+    assert inner_columns == max(1, int(width * scale))
+
+
+def test_proportions_that_are_equal_are_never_cut():
+    for side in range(1, 700):
+        for small in range(1, 70):
+            assert largest(small, small, side, side) == (side, side)
+
+
+@pytest.mark.parametrize("size", [(8, 24), (24, 8), (7, 5), (1, 300)])
+def test_padding_keeps_the_whole_image_in_the_middle(size):
+    image = torch.full((2, 1, *size), 200, dtype=torch.uint8)
+    padded = fit(image, (3, 16, 16), "pad")
+    assert padded.shape == (2, 3, 16, 16)
+    inside = padded[0, 0] == 200
+    inner = largest(*size, 16, 16)
+    rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+    assert (len(rows), len(columns), int(inside.sum())) == (*inner, inner[0] * inner[1])
+    assert abs(int(rows[0]) - (15 - int(rows[-1]))) <= 1
+    assert abs(int(columns[0]) - (15 - int(columns[-1]))) <= 1
+    assert set(padded.unique().tolist()) <= {0, 200}, "black, and no ringing at the edge"
+
+
+def test_squashing_keeps_the_whole_image():
+    ramp = torch.arange(240, dtype=torch.uint8).expand(1, 1, 8, 240)
+    squashed = fit(ramp, (1, 16, 16), "squash")[0, 0]
+    assert squashed.shape == (16, 16)
+    assert squashed[0, 0] < 16
+    assert squashed[0, -1] > 223
+    assert fit(ramp, (1, 16, 16), "crop")[0, 0, 0, 0] > 100, "the control"
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("shape", [(1, 5, 9), (3, 9, 5), (1, 1, 1)])
+def test_every_way_to_fit_gives_the_shape(how, shape):
+    image = torch.zeros(1, 3, 6, 11, dtype=torch.uint8)
+    assert fit(image, shape, how).shape == (1, *shape)
+    assert fit(image, shape, how).is_contiguous()
 
 
 def test_fit_goes_between_grey_and_colour():

@@ -1,17 +1,21 @@
 """Folders, zip files and tar files of images give the same examples; what is damaged in them is named."""
 
+import gc
 import io
 import os
 import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from serving.errors import UserError
 from serving.imaging import codec
+from serving.imaging.files import SUFFIXES
 from training.data import image_source
 from training.data.dataset import open_data
 from training.data.image_source import open_source
@@ -31,6 +35,11 @@ FILES = {
     ".hidden/5.png": b"no image",
     "__MACOSX/train/dog/._1.png": b"no image",
     "train/.ipynb_checkpoints/6.png": b"no image",
+    "train/dog/._1.png": b"no image",
+    "train/@eaDir/7.png": b"no image",
+    "$RECYCLE.BIN/8.png": b"no image",
+    "train/dog/Thumbs.db": b"no image",
+    ".DS_Store": b"no image",
 }
 
 
@@ -72,7 +81,7 @@ def test_every_place_gives_the_same_examples_with_their_classes(write, tmp_path)
     findings = validate(f"folder:{place}", image_size=8)
     assert (findings.examples, findings.held_out) == ({"train": 3}, {"test": 1})
     assert (findings.classes, findings.bad) == ({"cat": 1, "dog": 2}, [])
-    assert findings.skipped == {"hidden": 3, ".txt": 1}
+    assert findings.skipped == {"hidden": 7, ".txt": 1, ".db": 1}
 
 
 def test_the_one_folder_of_an_archive_is_no_class(tmp_path):
@@ -151,6 +160,44 @@ def test_encrypted_members_are_named(tmp_path):
     place.write_bytes(data)
     with pytest.raises(UserError, match=r"1\.png can't be read: .*password"):
         open_data(f"folder:{place}", (1, 8, 8), 0)
+
+
+@pytest.mark.parametrize("write", [in_folder, in_zip, in_tar])
+def test_the_first_bytes_are_read_alone(write, tmp_path):
+    place = write(tmp_path / "set", {"1.png": png(1)})
+    source = open_source(place)
+    assert source.read("1.png", 20) == png(1)[:20]
+    assert source.read("1.png", 10**6) == source.read("1.png") == png(1)
+
+
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="no list of descriptors")
+@pytest.mark.parametrize("write", [in_folder, in_zip, in_tar])
+def test_no_descriptor_outlives_its_source(write, tmp_path):
+    place = write(tmp_path / "set", {"1.png": png(1)})
+    damaged = tmp_path / "damaged.tar"
+    damaged.write_bytes(b"no archive" * 100)
+    gc.collect()
+    before = len(list(DESCRIPTORS.iterdir()))
+    for _ in range(5):
+        assert open_source(place).read("1.png")
+        with pytest.raises(UserError):
+            open_source(damaged)
+    gc.collect()
+    assert len(list(DESCRIPTORS.iterdir())) == before
+
+
+def test_every_suffix_that_is_read_can_be_read(tmp_path):
+    image = Image.fromarray(np.full((8, 8, 3), 9, np.uint8))
+    for kind, suffixes in SUFFIXES.items():
+        for suffix in suffixes:
+            if suffix not in (".pfm", ".pbm", ".pgm"):  # of which Pillow writes others
+                image.save(tmp_path / f"{suffix[1:]}{suffix.upper()}", kind)
+    data = open_data(f"folder:{tmp_path}", (3, 8, 8), 0)
+    assert len(data) == len(list(tmp_path.iterdir())) > 20
+    assert (data.real.float() - 9).abs().max() <= 3
 
 
 @pytest.mark.slow

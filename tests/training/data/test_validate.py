@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.imaging.files import FOLDER_FORMATS
 from tests.training.cli.test_main import ganzoo
 from training.data.dataset import SOURCES, open_data
 from training.data.validate import BadData, table, validate
@@ -43,7 +44,7 @@ def test_every_bad_file_is_named_with_its_reason(sound):
     (sound / "folder.png").mkdir()
     (sound / "gone.png").symlink_to("nowhere")
     findings = validate(f"folder:{sound}")
-    formats = "an image must have one of the formats PNG, JPEG, WEBP, BMP, GIF, PPM, TIFF; got another one"
+    formats = f"an image must have one of the formats {', '.join(FOLDER_FORMATS)}; got another one"
     assert findings.bad == [
         f"{sound}/cut.png: the image can't be decoded: it is damaged or truncated",
         f"{sound}/deep/text.jpg: {formats}",
@@ -78,10 +79,34 @@ def test_unlike_images_are_told(sound):
     assert [text.partition("; each")[0].partition("; all")[0] for text in findings.warnings] == [
         "1 of 67 images are smaller than 64x64 and will be upscaled; the smallest is 100x40",
         "the images have 2 sizes",
+        "cropping to 64x64 loses 60% of the area of 1 of 67 images; use --fit pad or --fit squash to keep it",
         "the images have 3 modes",
     ]
-    assert validate(f"folder:{sound}", image_size=40).warnings == findings.warnings[1:]
+    smaller = validate(f"folder:{sound}", image_size=40).warnings
+    assert smaller == [text.replace("64x64", "40x40") for text in findings.warnings[1:]]
     assert "67 of 67" in validate(f"folder:{sound}", image_size=128).warnings[0]
+
+
+def test_the_ways_to_fit_are_told(sound):
+    picture(sound / "wide.png", size=(96, 64))
+    for fit, done in (("pad", "padded with black"), ("squash", "squashed")):
+        assert validate(f"folder:{sound}", fit=fit).warnings == [
+            f"the images have 2 sizes; each is {done} and resized"
+        ]
+
+
+def test_values_that_a_run_refuses_are_bad_once(tmp_path, capsys):
+    for index in range(64):
+        values = np.random.default_rng(index).integers(0, 4096, (8, 8)).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / f"{index}.png")
+    spec = f"folder:{tmp_path}"
+    (bad,) = validate(spec, 8).bad
+    assert bad.startswith(f"{spec.partition(':')[0]}:{tmp_path.name}: the values of 64 images")
+    assert bad.endswith("use --value-range 0 4095, or --value-range percentile")
+    assert ganzoo("validate-data", spec, "--image-size", 8, "--value-range", 0, 4095) == 0
+    assert "values" in capsys.readouterr().out
+    assert validate(spec, 8, value_range="percentile").bad == []
+    assert ganzoo("validate-data", spec) == 1
 
 
 def test_one_image_is_few(tmp_path):

@@ -86,7 +86,7 @@ def seasons(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "STEPS", 60)
         patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield open_translation_scorer(f"unpaired:{root}", (3, 16, 16), 1000, "auto", CPU)
+        yield open_translation_scorer(f"unpaired:{root}", (3, 16, 16), 1000, "classifier", CPU)
 
 
 def test_the_right_change_of_season_scores_as_real_ones_and_none_as_the_control(seasons):

@@ -21,7 +21,8 @@ from training.data.dataset import open_data
 from training.graphs import parity
 from training.graphs.variants import Half
 from training.loop.train import train
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo.models.cdcgan import CDCGAN
 
 

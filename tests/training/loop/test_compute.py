@@ -17,7 +17,8 @@ from training.data.loader import open_loader
 from training.loop.state import TrainState
 from training.loop.train import train
 from training.run import checkpoint
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.models.mlp_gan import MLPGAN
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from training.loop.monitor import PATIENCE, Diverged, Monitor, must_be_finite
-from training.run.config import TrainConfig
+from training.run.train_config import TrainConfig
 
 CALM = TrainConfig(log_every=1, checkpoint_every=10)
 STERN = dataclasses.replace(CALM, on_collapse="rollback")

@@ -16,8 +16,9 @@ from training.evaluation.compare import compare
 from training.loop.averaged import open_averaged
 from training.loop.train import train
 from training.run import checkpoint
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
 from training.run.scores import Scores, read_scores
+from training.run.train_config import TrainConfig
 
 ROOT = Path(__file__).parents[3]
 

@@ -22,7 +22,8 @@ from training.loop.monitor import Diverged, Monitor
 from training.loop.rollback import MOST_ROLLBACKS, roll_back
 from training.loop.train import Interrupted, TrainState, train
 from training.run import checkpoint
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.adversarial import TwoPlayer
 from zoo.models.cyclegan import CycleTrainer

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from training.loop.compute import device_named
-from training.run.config import RunConfig, TrainConfig, software
+from training.run.config import RunConfig
+from training.run.software import software
+from training.run.train_config import TrainConfig
 from zoo.models.dcgan import DCGAN
 from zoo.models.pix2pix import Pix2Pix
 

@@ -10,7 +10,7 @@ def count(module: nn.Module) -> int:
 
 
 def test_sizes_are_the_papers():
-    trainer = DCGAN().build()
+    trainer = DCGAN(channels=3).build()
     assert count(trainer.generator) == 3_576_704
     assert count(trainer.discriminator) == 2_765_568
 
@@ -25,7 +25,7 @@ def test_any_power_of_two_and_any_channels(size, channels):
     assert trainer.discriminator(images).shape == (3, 1)
 
 
-@pytest.mark.parametrize("field", [{"image_size": 48}, {"image_size": 8}, {"channels": 0}, {"width": 0}])
+@pytest.mark.parametrize("field", [{"image_size": 48}, {"image_size": 8}, {"channels": -1}, {"width": 0}])
 def test_other_sizes_are_refused_with_what_would_do(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         DCGAN(**field)
@@ -33,7 +33,7 @@ def test_other_sizes_are_refused_with_what_would_do(field):
 
 def test_weights_start_as_in_the_paper():
     torch.manual_seed(0)
-    trainer = DCGAN(width=32).build()
+    trainer = DCGAN(channels=3, width=32).build()
     for module in (*trainer.generator.modules(), *trainer.discriminator.modules()):
         match module:
             case nn.Conv2d() | nn.ConvTranspose2d():
@@ -67,7 +67,7 @@ def test_in_training_mode_it_would_not():
 
 
 def test_the_papers_own_game_and_rates_are_a_preset():
-    paper, ours = DCGAN2015(), DCGAN()
+    paper, ours = DCGAN2015(channels=3), DCGAN(channels=3)
     assert (paper.objective, paper.regularizer, paper.schedule) == ("non_saturating", "none", "constant")
     assert (paper.learning_rate, paper.betas) == (2e-4, (0.5, 0.999))
     assert (ours.objective, ours.regularizer, ours.schedule) == ("relativistic", "r1+r2", "linear")

@@ -5,7 +5,8 @@ import torch
 
 from training.data.dataset import open_data
 from training.loop.train import TrainState
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo.models.linear_gan import LinearGAN, LinearGANSoftmax
 from zoo.objectives import OBJECTIVES, Objective
 

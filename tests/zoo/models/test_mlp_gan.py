@@ -3,7 +3,8 @@ import torch
 
 from training.data.dataset import open_data
 from training.loop.train import TrainState
-from training.run.config import RunConfig, TrainConfig
+from training.run.config import RunConfig
+from training.run.train_config import TrainConfig
 from zoo.models.mlp_gan import MLPGAN, MLPGANCompact, MLPGANDeep, MLPGANVector, MLPGANVectorSGD
 
 

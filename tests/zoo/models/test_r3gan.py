@@ -23,7 +23,7 @@ def test_any_power_of_two(size, channels):
 
 
 def test_nothing_normalises_and_nothing_squashes():
-    trainer = R3GAN(image_size=16, width=16).build()
+    trainer = R3GAN(channels=3, image_size=16, width=16).build()
     kinds = {type(m) for player in (trainer.generator, trainer.discriminator) for m in player.modules()}
     assert not kinds & {nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm, nn.Tanh, nn.Sigmoid}
     assert trainer.generator(100 * torch.randn(8, 64)).abs().max() > 1

@@ -10,7 +10,7 @@ def count(player: nn.Module) -> int:
 
 
 def test_the_residual_networks_have_their_published_sizes():
-    trainer = SNGAN().build()
+    trainer = SNGAN(channels=3).build()
     assert count(trainer.generator) == pytest.approx(4.28e6, rel=0.005)
     assert count(trainer.discriminator) == pytest.approx(1.05e6, rel=0.005)
 
@@ -38,7 +38,9 @@ def test_any_power_of_two_and_every_layer_of_the_discriminator_is_normalised(kin
 
 
 def test_the_plain_discriminator_is_table_3():
-    convolutions = [m for m in SNGANCNN().build().discriminator.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [
+        m for m in SNGANCNN(channels=3).build().discriminator.modules() if isinstance(m, nn.Conv2d)
+    ]
     shapes = [(m.kernel_size[0], m.stride[0], m.out_channels) for m in convolutions]
     assert shapes == [(3, 1, 64), (4, 2, 64), (3, 1, 128), (4, 2, 128), (3, 1, 256), (4, 2, 256), (3, 1, 512)]
 
@@ -55,7 +57,7 @@ def test_residual_convolutions_have_the_gain_of_the_authors():
 
 
 @pytest.mark.parametrize(
-    "field", [{"image_size": 48}, {"image_size": 8}, {"channels": 0}, {"generator_width": 0}]
+    "field", [{"image_size": 48}, {"image_size": 8}, {"channels": -1}, {"generator_width": 0}]
 )
 def test_other_sizes_are_refused_with_what_would_do(field):
     with pytest.raises(ValueError, match=next(iter(field))):

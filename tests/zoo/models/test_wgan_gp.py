@@ -16,7 +16,7 @@ def test_it_is_the_papers_setting():
 
 
 def test_the_critic_has_no_batch_normalisation_and_the_generator_has():
-    trainer = WGANGP(width=4).build()
+    trainer = WGANGP(channels=3, width=4).build()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in trainer.discriminator.modules())
     assert any(isinstance(module, nn.BatchNorm2d) for module in trainer.generator.modules())
 
