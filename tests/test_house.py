@@ -301,6 +301,7 @@ COVERED_ELSEWHERE = {
         "serving/repository/model.py": "tests/serving/repository/test_repository.py",
         "serving/runtime/artifact.py": "tests/serving/runtime/test_manifest.py",
         "serving/runtime/tensor.py": "tests/serving/runtime/test_manifest.py",
+        "serving/runtime/origin.py": "tests/serving/runtime/test_manifest.py",
         "serving/system/cpu.py": "tests/serving/runtime/test_sessions.py",
         "serving/system/locks.py": "tests/serving/system/test_files.py",
     },

@@ -8,13 +8,12 @@ from typing import Any
 from serving.runtime.manifest import (
     MANIFEST_FILE,
     Evaluation,
-    Imported,
     Loss,
     Manifest,
     Parity,
-    Training,
     Variant,
 )
+from serving.runtime.origin import Imported, Training
 from training.run.train_config import TrainConfig
 from zoo import registry
 
