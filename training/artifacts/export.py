@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from serving.errors import UserError
-from serving.runtime.manifest import Manifest, RunScore, Training
+from serving.runtime.manifest import Manifest
+from serving.runtime.origin import RunScore, Training
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.data.dataset import Dataset, generator, open_data
 from training.data.transforms import Conversion

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from serving.errors import UserError
-from serving.runtime.manifest import Ancestor
+from serving.runtime.origin import Ancestor
 from training.data.dataset import Loader
 from training.loop.distributed import World
 from training.loop.state import TrainState
@@ -116,7 +116,7 @@ def inherit(state: TrainState, parent: Parent) -> None:
 
 @torch.no_grad()
 def _copy(network: nn.Module, saved: dict[str, Tensor]) -> dict[str, str]:
-    """Copy the weights and statistics that fit, and return a text about each of the other weights, by name."""
+    """Copy the weights and statistics that fit; return a text about each of the other weights, by name."""
     weights, anew = dict(network.named_parameters()), {}
     for name, own in network.state_dict().items():
         given = saved.get(name)

@@ -118,7 +118,7 @@ def test_other_classes_start_anew(tmp_path, capsys):
     [
         (R3GAN(image_size=16, width=16, blocks=1), "r3gan", "{}", "has no weights in common"),
         (None, "dcgan", "{}@3", "step 3 .* is not kept; use newest or one of the steps 4, 2"),
-        (None, "dcgan", "{}@last", "must be newest, best or a step; got last"),
+        (None, "dcgan", "{}@last", "must be newest, best or a step; got 'last'"),
         (None, "dcgan", "{}/nowhere", "holds no run"),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_run_with_frozen_layers_resumes_to_the_bit(parent, tmp_path):
 
 def test_layers_that_start_anew_can_not_be_frozen(parent, tmp_path):
     coloured = dataclasses.replace(DCGAN(**SMALL), channels=3)
-    with pytest.raises(UserError, match=r"layers to freeze must be those .* stages\.0\.weight has 4x3x4x4"):
+    with pytest.raises(UserError, match=r"layers to freeze must be those .*\.stages\.0\.weight has 4x3x4x4"):
         train(config(tmp_path / "child", coloured, start_from=str(parent), freeze_discriminator=1))
 
 
