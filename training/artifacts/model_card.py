@@ -107,6 +107,8 @@ def command(manifest: Manifest, training: Training) -> str:
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
+    for parent in training.lineage[:1]:
+        chosen["from"] = f"runs/{parent.run}@{parent.steps}"
     if training.schedule_steps:
         chosen["schedule_steps"] = training.schedule_steps
     chosen |= {
