@@ -77,7 +77,7 @@ def _write_config(config: RunConfig, done: int) -> None:
     earlier = RunConfig.read(config.folder) if done else config
     for notice in (describe_change(config, earlier, done), describe_end(config)):
         if notice:
-            print(f"note: {notice}", file=sys.stderr)
+            print("note:", notice, file=sys.stderr)
     config.write()
 
 
