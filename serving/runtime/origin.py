@@ -1,4 +1,4 @@
-"""The origin of an artifact's weights, as the manifest describes it: a training, or an import."""
+"""The origin of an artifact's weights, as its manifest describes it."""
 
 from typing import Annotated, Literal
 

@@ -5,14 +5,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from serving.runtime.manifest import (
-    MANIFEST_FILE,
-    Evaluation,
-    Loss,
-    Manifest,
-    Parity,
-    Variant,
-)
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Loss, Manifest, Parity, Variant
 from serving.runtime.origin import Imported, Training
 from training.run.train_config import TrainConfig
 from zoo import registry
@@ -106,6 +99,8 @@ def command(manifest: Manifest, training: Training) -> str:
     except (TypeError, ValueError):  # an external entry that can't be imported, or one without defaults
         usual = {}
     chosen = {"data": training.data, "steps": training.steps}
+    for parent in training.lineage[:1]:
+        chosen["from"] = f"runs/{parent.run}@{parent.steps}"
     if training.schedule_steps:
         chosen["schedule_steps"] = training.schedule_steps
     chosen |= {

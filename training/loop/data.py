@@ -11,11 +11,11 @@ from serving.errors import UserError
 from serving.imaging.values import ValueRange
 from serving.runtime.pretrained import RUN_FILE
 from training.data.dataset import OF_FILES, Dataset, open_data
-from training.data.domains import Parts, parts_of
-from training.data.image_folder import find_place
-from training.data.image_source import ImageSource, open_source
-from training.data.splits import Part
-from training.data.survey import survey
+from training.data.files.domains import Parts, parts_of
+from training.data.files.image_folder import find_place
+from training.data.files.image_source import ImageSource, open_source
+from training.data.files.splits import Part
+from training.data.files.survey import survey
 from training.data.transforms import Conversion
 from training.loop.distributed import World
 from training.run.config import RunConfig, parse
@@ -24,6 +24,19 @@ from zoo.entry import DomainShapes, SampleShape
 
 CHANNELS = {"glyphs": 1, "mnist": 1, "fashion-mnist": 1, "cifar10": 3}
 """Channels of the images of built-in data; other built-in data have vectors, or images for translation."""
+
+
+def with_fingerprint(config: RunConfig) -> RunConfig:
+    """Return the configuration with the fingerprint of its data, if they are image files.
+
+    Raises:
+        UserError: the data are not there.
+        OSError: the data can't be read.
+    """
+    kind, _, path = config.train.data.partition(":")
+    if kind not in OF_FILES:
+        return config
+    return dataclasses.replace(config, fingerprint=open_source(find_place(kind, path)).fingerprint())
 
 
 def open_run_data(config: RunConfig, world: World, folder: Path) -> tuple[RunConfig, Dataset]:
@@ -56,16 +69,10 @@ def _earlier(config: RunConfig, world: World, folder: Path) -> RunConfig | None:
     if sent is None:
         return None
     known = parse(sent[1]["run"].encode(), folder)
-    if known.fingerprint and (now := _fingerprint_of(config.train.data)) != known.fingerprint:
-        raise UserError(
-            f"the folder {folder} holds another run (it learns from {known.fingerprint}; {config.train.data} "
-            f"has {now}); choose another --out, or restore the images"
-        )
     return dataclasses.replace(
         config,
         entry=known.entry,
         value_range=known.value_range,
-        fingerprint=known.fingerprint,
         lineage=known.lineage,
         average_steps=known.average_steps,
     )
@@ -77,9 +84,7 @@ def _after_a_look(config: RunConfig, world: World) -> RunConfig:
         for text in facts.told:
             print(text, file=sys.stderr)
     entry = config.entry.for_data(channels=facts.channels)
-    return dataclasses.replace(
-        config, entry=entry, value_range=facts.value_range, fingerprint=facts.fingerprint
-    )
+    return dataclasses.replace(config, entry=entry, value_range=facts.value_range)
 
 
 class Facts(NamedTuple):
@@ -90,7 +95,6 @@ class Facts(NamedTuple):
 
     value_range: ValueRange | None = None
     told: tuple[str, ...] = ()
-    fingerprint: str | None = None
 
 
 def facts_of(run: TrainConfig, shape: SampleShape) -> Facts:
@@ -120,12 +124,7 @@ def facts_of(run: TrainConfig, shape: SampleShape) -> Facts:
     told += [found.clipped(value_range)] if value_range else []
     for height, width in {each[1:] for each in DomainShapes.of(shape)} if run.fit == "crop" else ():
         told += [f"warning: {text}" for text in found.lost(height, width)]
-    return Facts(found.channels, value_range, tuple(told), source.fingerprint())
-
-
-def _fingerprint_of(spec: str) -> str:
-    kind, _, path = spec.partition(":")
-    return open_source(find_place(kind, path)).fingerprint()
+    return Facts(found.channels, value_range, tuple(told))
 
 
 def _told(name: str, source: ImageSource, parts: Parts) -> str:

@@ -44,6 +44,9 @@ class Parent(NamedTuple):
     lineage: tuple[Ancestor, ...]
     """The run itself, and what it started from."""
 
+    average_steps: int
+    """Steps of its moving average."""
+
     generators: dict[str, Tensor]
     discriminators: dict[str, Tensor]
     average: dict[str, Tensor]
@@ -72,8 +75,11 @@ def read_parent(source: str, world: World) -> Parent:
             steps=step,
             sha256=checkpoint.digest_of(folder / "checkpoints", step),
         )
-        lineage = [each.model_dump() for each in (parent, *config.lineage)]
-        return step, {"lineage": lineage} | {name: state[name] for name in Parent._fields[1:]}
+        told = {
+            "lineage": [each.model_dump() for each in (parent, *config.lineage)],
+            "average_steps": config.average_steps + step,
+        }
+        return step, told | {name: state[name] for name in ("generators", "discriminators", "average")}
 
     sent = world.broadcast(world.on_main(read))
     assert sent is not None
@@ -107,19 +113,21 @@ def inherit(state: TrainState, parent: Parent) -> None:
     if lost := sorted(frozen & anew.keys()):
         raise UserError(f"the layers to freeze must be those of the run to start from; {anew[lost[0]]}")
     if not _copy(state.average.generators, parent.average):
-        state.config = dataclasses.replace(state.config, average_steps=parent.lineage[0].steps)
+        state.config = dataclasses.replace(state.config, average_steps=parent.average_steps)
     if anew and state.world.is_main:
         more = f" and {len(anew) - MOST_NAMED} more" if len(anew) > MOST_NAMED else ""
         named = "; ".join([*anew.values()][:MOST_NAMED])
-        print(f"note: {len(anew)} weights start anew: {named}{more}", file=sys.stderr)
+        print(
+            f"note: {len(anew)} weights differ and start from random values: {named}{more}", file=sys.stderr
+        )
 
 
 @torch.no_grad()
 def _copy(network: nn.Module, saved: dict[str, Tensor]) -> dict[str, str]:
-    """Copy the weights and statistics that fit; return a text about each of the other weights, by name."""
+    """Copy the weights and statistics that fit, and return texts about the other weights, by name."""
     weights, anew = dict(network.named_parameters()), {}
     for name, own in network.state_dict().items():
-        given = saved.get(name)
+        given = _named(name, saved)
         if ".augment." in name:  # the probability of transforms belongs to a run
             continue
         if given is not None and given.shape == own.shape:
@@ -128,6 +136,29 @@ def _copy(network: nn.Module, saved: dict[str, Tensor]) -> dict[str, str]:
             there = "is absent" if given is None else f"has {'x'.join(map(str, given.shape))}"
             anew[name] = f"{name} has {'x'.join(map(str, own.shape))} here and {there} there"
     return anew
+
+
+def _named(name: str, saved: dict[str, Tensor]) -> Tensor | None:
+    """Return the saved tensor of a name.
+
+    If there is none, return that of a network that is inside the other one, as `a.body.0.weight` is
+    `a.0.weight` in a network `body`, if there is exactly one.
+    """
+    if name in saved:
+        return saved[name]
+    inside = _without_one(name)
+    found = [each for each in saved if each in inside or name in _without_one(each)]
+    return saved[found[0]] if len(found) == 1 else None
+
+
+def _without_one(name: str) -> set[str]:
+    """Return a tensor's name without one of the modules that have a name, not a number."""
+    parts = name.split(".")
+    return {
+        ".".join([*parts[:place], *parts[place + 1 :]])
+        for place in range(1, len(parts) - 1)
+        if not parts[place].isdecimal()
+    }
 
 
 def freeze(discriminators: nn.ModuleDict, number: int) -> None:

@@ -15,7 +15,7 @@ from serving.system.signals import Interrupted, noted
 from training.data.dataset import Dataset, Loader
 from training.data.loader import open_loader
 from training.evaluation.validator import Validator, open_validator, standing
-from training.loop.data import open_run_data
+from training.loop.data import open_run_data, with_fingerprint
 from training.loop.distributed import process_group
 from training.loop.fine_tune import freeze, start
 from training.loop.monitor import Diverged, must_be_finite
@@ -47,7 +47,10 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
     """
     with (
         process_group() as world,
-        held(config, restart) if world.is_main else nullcontext(config.folder) as folder,
+        # The fingerprint comes first: `held` compares it with an earlier run's before anything is removed.
+        held(config := with_fingerprint(config), restart)
+        if world.is_main
+        else nullcontext(config.folder) as folder,
     ):
         world.must_divide(config.entry.batch_size)
         config, data = open_run_data(config, world, folder)
@@ -70,11 +73,11 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
 
 
 def _write_config(config: RunConfig, done: int) -> None:
-    """Write `run.json`, and warn of jumps and of an early end of the learning rates' schedule."""
+    """Write `run.json`, and print what is unusual about the schedule of the learning rates."""
     earlier = RunConfig.read(config.folder) if done else config
-    for message in (describe_change(config, earlier, done), describe_end(config)):
-        if message:
-            print(f"warning: {message}", file=sys.stderr)
+    for notice in (describe_change(config, earlier, done), describe_end(config)):
+        if notice:
+            print("note:", notice, file=sys.stderr)
     config.write()
 
 

@@ -101,11 +101,17 @@ class RunConfig:
             message = validation_message(error.errors(include_url=False), "the content")
             raise UserError(f"{path} is damaged or of an incompatible version: {message}") from error
 
+    @property
+    def _known_data(self) -> str:
+        """Kind and fingerprint of the data, or their spec if they are not files."""
+        kind = self.train.data.partition(":")[0]
+        return f"{kind}: {self.fingerprint}" if self.fingerprint else self.train.data
+
     def differences(self, other: "RunConfig") -> list[str]:
         """Return the differences to another configuration that prevent resuming its run with this one.
 
-        Data with a fingerprint may be elsewhere; whether they are the same is found when they are opened. So
-        may the run to start from, which is known by its folder's name.
+        Data with a fingerprint are known by it, wherever they are. The run to start from is known by the name
+        of its folder.
         """
         mine, theirs = (
             {"entry": config.name}
@@ -113,7 +119,7 @@ class RunConfig:
                 config.entry.for_data(classes=len(other.labels), channels=other.entry.sample_shape[0])
             )
             | {field: getattr(config.train, field) for field in LASTING}
-            | ({"data": config.train.data.partition(":")[0]} if other.fingerprint else {})
+            | ({"data": config._known_data} if other.fingerprint else {})
             | {"start_from": config.train.start_from and Path(config.train.start_from).name}
             for config in (self, other)
         )

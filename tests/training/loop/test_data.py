@@ -227,12 +227,25 @@ def test_data_are_known_by_their_images_and_not_by_their_path(greys, tmp_path, m
     train(config_of(f"folder:{place}", run))
     monkeypatch.chdir(tmp_path)
     train(config_of(f"folder:{Path('greys', '..', place.name)}", run, steps=2))
-    train(config_of(f"folder:{place.rename(place.with_stem('moved'))}", run, steps=3))
+    moved = place.rename(place.with_stem("moved"))
+    train(config_of(f"folder:{moved}", run, steps=3))
     put(greys / "4.png", noise(16, 16, seed=4))
-    with pytest.raises(UserError, match=r"it learns from 4 images, \w+; folder:.* has 5 images, \w+"):
+    with pytest.raises(
+        UserError, match=r"data is folder: 4 images, \w+ in its run\.json; got folder: 5 images, \w+"
+    ):
         train(config_of(f"folder:{packed('more')}", run, steps=4))
-    with pytest.raises(UserError, match="data is folder"):
-        train(config_of(f"unpaired:{place}", run, steps=4))
+    with pytest.raises(UserError, match=r"data is folder: .*; got unpaired: 4 images"):
+        train(config_of(f"unpaired:{moved}", run, steps=4))
+
+
+def test_a_restart_with_other_images_removes_nothing(greys, tmp_path):
+    run = tmp_path / "run"
+    train(config_of(f"folder:{greys}", run))
+    kept = sorted((run / "checkpoints").iterdir())
+    put(greys / "4.png", noise(16, 16, seed=4))
+    with pytest.raises(UserError, match=r"4 images.*5 images"):
+        train(config_of(f"folder:{greys}", run), restart=True)
+    assert sorted((run / "checkpoints").iterdir()) == kept
 
 
 def test_a_run_without_a_fingerprint_is_known_by_its_path(greys, tmp_path):

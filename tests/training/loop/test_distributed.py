@@ -168,6 +168,23 @@ def test_without_what_they_share_they_learn_something_else(fault, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_start_from_another_run_as_one_does(tmp_path):
+    """With frozen layers, whose gradients are none."""
+    run(1, "dcgan", tmp_path / "parent", *GAMES["dcgan"])
+    flags = ["--from", tmp_path / "parent", "--freeze-discriminator", 1]
+    run(2, "dcgan", tmp_path / "two", *GAMES["dcgan"], *flags)
+    alone(tmp_path / "one", tmp_path / "two")
+    assert distance(tmp_path / "one", tmp_path / "two") < 1e-6
+    before, after = (
+        checkpoint.load(tmp_path / name / "checkpoints")[1]["discriminators"] for name in ("parent", "two")
+    )
+    same = [name for name, value in before.items() if torch.equal(value, after[name])]
+    assert [name for name in same if name.endswith("weight")] == [
+        "discriminator.discriminator.stages.0.weight"
+    ]
+
+
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on_where_one_stopped(tmp_path):
     """One process, then two; and two processes again, to the bit."""
     flags = [*GAMES["mlp-gan-vector"], "--schedule", "constant", "--steps"]

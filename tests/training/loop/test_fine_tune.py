@@ -90,7 +90,9 @@ def test_the_lineage_is_told_by_run_json_and_the_manifest(parent, tmp_path):
     export(tmp_path / "grandchild", tmp_path / "artifact")
     training = read_manifest(tmp_path / "artifact").training
     assert [each.model_dump() for each in training.lineage] == told
-    assert "started from `child`" in (tmp_path / "artifact" / "README.md").read_text()
+    card = (tmp_path / "artifact" / "README.md").read_text()
+    assert "started from `child`" in card
+    assert " --from runs/child@2" in card
     export(parent, tmp_path / "alone")
     assert b"lineage" not in (tmp_path / "alone" / "manifest.json").read_bytes()
 
@@ -113,12 +115,27 @@ def test_other_classes_start_anew(tmp_path, capsys):
     assert "generator.embedding.weight has 2x50 here and has 3x50 there" in capsys.readouterr().err
 
 
+def test_an_entry_takes_the_networks_that_another_entry_has_inside_its_own(parent, tmp_path, capsys):
+    """`cdcgan` has the networks of `dcgan` as `body`, with another first layer each."""
+    still = CDCGAN(**SMALL, learning_rate=1e-12)
+    train(config(tmp_path / "classes", still, "cdcgan", steps=1, start_from=str(parent)))
+    said = capsys.readouterr().err
+    assert "note: 4 weights start anew: generator.embedding.weight has 3x50 here and is absent there" in said
+    assert "generator.body.stages.0.weight has 150x8x4x4 here and has 100x8x4x4 there" in said
+    back = dataclasses.replace(DCGAN(**SMALL), learning_rate=1e-12)
+    train(config(tmp_path / "none", back, steps=1, start_from=str(tmp_path / "classes")))
+    first, last = state_of(parent)["generators"], state_of(tmp_path / "none")["generators"]
+    name = "generator.stages.3.weight"
+    torch.testing.assert_close(last[name], first[name], rtol=1e-3, atol=1e-6)
+    assert not torch.allclose(last["generator.stages.0.weight"], first["generator.stages.0.weight"], rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("entry", "name", "start_from", "match"),
     [
         (R3GAN(image_size=16, width=16, blocks=1), "r3gan", "{}", "has no weights in common"),
         (None, "dcgan", "{}@3", "step 3 .* is not kept; use newest or one of the steps 4, 2"),
-        (None, "dcgan", "{}@last", "must be newest, best or a step; got last"),
+        (None, "dcgan", "{}@last", "must be newest, best or a step; got 'last'"),
         (None, "dcgan", "{}/nowhere", "holds no run"),
     ],
 )
@@ -154,7 +171,7 @@ def test_a_run_with_frozen_layers_resumes_to_the_bit(parent, tmp_path):
 
 def test_layers_that_start_anew_can_not_be_frozen(parent, tmp_path):
     coloured = dataclasses.replace(DCGAN(**SMALL), channels=3)
-    with pytest.raises(UserError, match=r"layers to freeze must be those .* stages\.0\.weight has 4x3x4x4"):
+    with pytest.raises(UserError, match=r"layers to freeze must be those .*\.stages\.0\.weight has 4x3x4x4"):
         train(config(tmp_path / "child", coloured, start_from=str(parent), freeze_discriminator=1))
 
 
@@ -162,7 +179,9 @@ def test_an_average_with_new_weights_starts_anew(parent, tmp_path):
     coloured = dataclasses.replace(DCGAN(**SMALL), channels=3)
     train(config(tmp_path / "other", coloured, steps=1, start_from=str(parent)))
     train(config(tmp_path / "same", steps=1, start_from=str(parent)))
-    assert [RunConfig.read(tmp_path / name).average_steps for name in ("other", "same")] == [0, 4]
+    train(config(tmp_path / "third", steps=1, start_from=str(tmp_path / "same")))
+    told = [RunConfig.read(tmp_path / name).average_steps for name in ("other", "same", "third")]
+    assert told == [0, 4, 5]
 
 
 def test_more_layers_than_there_are_can_not_be_frozen():

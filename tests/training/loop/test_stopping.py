@@ -204,19 +204,19 @@ def linear(folder: Path, **run: object) -> RunConfig:
 
 def test_a_longer_run_says_that_the_rates_jump_and_logs_them(tmp_path, capsys):
     train(linear(tmp_path, steps=4))
-    assert "warning" not in capsys.readouterr().err
+    assert "note" not in capsys.readouterr().err
     train(linear(tmp_path, steps=8))
-    assert re.search(r"warning: .* 8 steps instead of 4, .* rise from 0% to 50%", capsys.readouterr().err)
+    assert re.search(r"note: .* 8 steps instead of 4, .* rise from 0% to 50%", capsys.readouterr().err)
     assert rates(tmp_path) == pytest.approx([1, 0.75, 0.5, 0.25, 0.5, 0.375, 0.25, 0.125])
     train(linear(tmp_path, steps=8))
-    assert "warning" not in capsys.readouterr().err, "said once"
+    assert "note" not in capsys.readouterr().err, "said once"
 
 
 def test_a_run_in_parts_with_one_schedule_is_the_run_in_one(tmp_path, capsys):
     train(linear(tmp_path / "whole", steps=8))
     for steps in (4, 8):
         train(linear(tmp_path / "parts", steps=steps, schedule_steps=8))
-    assert "warning" not in capsys.readouterr().err
+    assert "note" not in capsys.readouterr().err
     assert final(tmp_path / "parts") == final(tmp_path / "whole")
     for steps in (4, 8):
         train(linear(tmp_path / "jump", steps=steps))
