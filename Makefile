@@ -64,7 +64,7 @@ bench-few-images: install
 	$(BIN)/python -m tests.bench.few_images
 
 # From nine classes of CIFAR-10 to 500 pictures of the tenth, against from scratch: the same steps, three seeds.
-# Takes three quarters of an hour. Continues where it was interrupted. GANZOO_TEST_DATA has cifar10-jpeg.zip.
+# Takes half an hour. Continues where it was interrupted. GANZOO_TEST_DATA has cifar10-jpeg.zip.
 bench-fine-tuning: install
 	$(BIN)/python -m tests.bench.fine_tuning
 

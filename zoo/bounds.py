@@ -26,9 +26,9 @@ def must_be_bounded(discriminator: nn.Module, objective: str, regularizer: str) 
         return
     if regularizer == "gradient_penalty":
         raise ConfigError(
-            "gradient_penalty needs a discriminator without batch normalisation, because it bounds the slope "
-            "at each point between a real and a fake example, and a batch of such points has statistics of "
-            "its own; use --regularizer r1, or a discriminator without it, such as --discriminator-norm none"
+            "gradient_penalty needs a discriminator without batch normalisation, because a batch of points "
+            "between real and fake examples has statistics of its own; use --regularizer r1, or a "
+            "discriminator without it, such as --discriminator-norm none"
         )
     if objective == "wasserstein" and regularizer == "none":
         raise ConfigError(

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from serving.errors import UserError, shown
-from serving.runtime.tensor import OptionalRange, Part, Tensor
+from serving.runtime.origin import Imported, Sha256, Training
+from serving.runtime.tensor import Part, Tensor
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
@@ -25,7 +26,6 @@ ProviderName = Literal["auto", "cpu", "cuda"]
 """Requested provider of a graph; auto is CUDA if it can be used, else the CPU."""
 
 ModelName = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 Task = Literal["sample", "translate"]
@@ -161,68 +161,6 @@ class Graph(Part):
         kinds = {(variant.provider, variant.precision): variant for variant in self.variants}
         wanted = [(place, each) for each in (precision, "fp32") for place in (provider, "any")]
         return next(kinds[kind] for kind in wanted if kind in kinds)
-
-
-class Ancestor(Part):
-    """A run that another one started from."""
-
-    run: str
-    """Name of its folder."""
-
-    entry: str
-    data: str
-    steps: int
-    """Step of the checkpoint that was used."""
-
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-    """First half of the SHA-256 of that checkpoint."""
-
-
-class RunScore(Part):
-    """Score of the exported checkpoint, measured during its run. Lower is better."""
-
-    name: str
-    value: float
-    best: bool
-    """Whether no score of the run was better at the time of the export."""
-
-
-class Training(Part):
-    """Origin of weights that were trained with this package."""
-
-    data: str
-    steps: int
-    """Number of steps that the weights were trained for; the run may have gone on."""
-
-    seed: int
-    ema: float
-    fit: Annotated[Literal["crop", "pad", "squash"], Field(exclude_if="crop".__eq__)] = "crop"
-    """How images of another aspect ratio were fitted."""
-
-    value_range: OptionalRange = None
-    """Values that became 0 and 255, for images with more than 8 bits per channel; None for the default."""
-
-    lineage: Annotated[tuple[Ancestor, ...], Field(exclude_if=().__eq__)] = ()
-    """The run that this one started from, the run that that one started from, and so on."""
-
-    software: dict[str, str]
-    score: RunScore | None = None
-    """Score of the weights, if the run was scored at that step."""
-
-    schedule_steps: int | None = None
-    """Number of steps of the learning rates' schedule, if it is not `steps`."""
-
-
-class Imported(Part):
-    """Origin of weights that were trained elsewhere and imported."""
-
-    layout: str
-    """Name of the layout of the imported weights."""
-
-    files: dict[str, Sha256]
-    """SHA-256 of the file that each graph's weights were read from."""
-
-    software: dict[str, str]
 
 
 class Evaluation(Part):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from serving.errors import UserError
 from serving.runtime.artifact import artifact_folders, is_artifact, read_manifest
-from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Manifest, Training
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Manifest
+from serving.runtime.origin import Training
 
 ARTIFACTS = Path("artifacts")
 """Folder of your own artifacts, below the working directory."""

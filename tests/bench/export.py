@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from serving.arrays import Array
 from serving.runtime.engine import Engine
-from serving.runtime.manifest import Imported
+from serving.runtime.origin import Imported
 from serving.runtime.sessions import open_session
 from tests.bench.machine import describe_machine
 from training.artifacts.writer import Exportable, write_artifact

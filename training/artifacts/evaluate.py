@@ -13,7 +13,8 @@ from serving.imaging.sheets import sheet
 from serving.runtime.artifact import read_manifest
 from serving.runtime.latents import draw_inputs
 from serving.runtime.load import load
-from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision, Training
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Graph, Precision
+from serving.runtime.origin import Training
 from serving.runtime.pipeline import Pipeline
 from serving.system.files import write_file
 from serving.system.folders import must_be_writable

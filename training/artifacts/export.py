@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from serving.errors import UserError
-from serving.runtime.manifest import Manifest, RunScore, Training
+from serving.runtime.manifest import Manifest
+from serving.runtime.origin import RunScore, Training
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.data.dataset import Dataset, generator, open_data
 from training.data.transforms import Conversion
@@ -47,18 +48,6 @@ def export(
     must_be_replaceable(artifact)
     averaged = open_averaged(run, which)
     config = averaged.config
-    provenance = Training(
-        data=config.data_name,
-        steps=averaged.steps,
-        seed=config.train.seed,
-        ema=config.train.ema,
-        fit=config.train.fit,
-        value_range=config.value_range,
-        lineage=config.lineage,
-        software=config.software,
-        score=_score(run, averaged.steps),
-        schedule_steps=_schedule(averaged),
-    )
     return write_artifact(
         artifact,
         Exportable(
@@ -75,9 +64,25 @@ def export(
         ),
         {
             "labels": list(config.labels) if config.entry.classes else [],
-            "training": provenance,
+            "training": _origin(run, averaged),
             "licence": config.licence,
         },
+    )
+
+
+def _origin(run: Path, averaged: Averaged) -> Training:
+    config = averaged.config
+    return Training(
+        data=config.data_name,
+        steps=averaged.steps,
+        seed=config.train.seed,
+        ema=config.train.ema,
+        fit=config.train.fit,
+        value_range=config.value_range,
+        lineage=config.lineage,
+        software=config.software,
+        score=_score(run, averaged.steps),
+        schedule_steps=_schedule(averaged),
     )
 
 

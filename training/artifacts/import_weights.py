@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from serving.errors import UserError
-from serving.runtime.manifest import Imported, Manifest
+from serving.runtime.manifest import Manifest
+from serving.runtime.origin import Imported
 from serving.system.files import read_regular
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.run.software import software

@@ -5,16 +5,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from serving.runtime.manifest import (
-    MANIFEST_FILE,
-    Evaluation,
-    Imported,
-    Loss,
-    Manifest,
-    Parity,
-    Training,
-    Variant,
-)
+from serving.runtime.manifest import MANIFEST_FILE, Evaluation, Loss, Manifest, Parity, Variant
+from serving.runtime.origin import Imported, Training
 from training.run.train_config import TrainConfig
 from zoo import registry
 

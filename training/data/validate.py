@@ -12,14 +12,14 @@ from serving.errors import UserError
 from serving.imaging.files import decode_file
 from serving.imaging.values import ValueRange
 from serving.system.progress import progress
-from training.data.classes import classes_of
 from training.data.dataset import OF_FILES, Dataset, open_data, read
-from training.data.domains import parts_of
-from training.data.image_folder import find_place
-from training.data.image_source import ImageSource, open_source
-from training.data.pairs import doubts, halves, pairs_of
-from training.data.splits import Part
-from training.data.survey import Survey, look
+from training.data.files.classes import classes_of
+from training.data.files.domains import parts_of
+from training.data.files.image_folder import find_place
+from training.data.files.image_source import ImageSource, open_source
+from training.data.files.pairs import doubts, halves, pairs_of
+from training.data.files.splits import Part
+from training.data.files.survey import Survey, look
 from training.data.transforms import Fit
 from zoo.entry import DataKind
 

@@ -13,7 +13,16 @@ from training.run.config import RunConfig
 from training.run.logger import read_metrics
 from training.run.scores import Scores, read_scores
 
-CHOICES = ("data", "precision", "sync_batch_norm", "ema", "on_collapse", "score_samples", "patience")
+CHOICES = (
+    "data",
+    "precision",
+    "sync_batch_norm",
+    "ema",
+    "on_collapse",
+    "score_samples",
+    "patience",
+    "schedule_steps",
+)
 """Fields of the run configuration that belong to the method. All fields of the entry belong to it."""
 
 

@@ -17,7 +17,7 @@ from serving.errors import UserError
 from serving.runtime.pipeline import BACK, Pipeline
 from serving.system.progress import progress
 from training.data.dataset import Dataset, open_data, read
-from training.data.domains import ByDomain
+from training.data.files.domains import ByDomain
 from training.data.transforms import AS_USUAL, Conversion, with_channels
 from training.evaluation import metrics
 from training.evaluation.extractor import Extractor

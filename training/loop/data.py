@@ -11,11 +11,11 @@ from serving.errors import UserError
 from serving.imaging.values import ValueRange
 from serving.runtime.pretrained import RUN_FILE
 from training.data.dataset import OF_FILES, Dataset, open_data
-from training.data.domains import Parts, parts_of
-from training.data.image_folder import find_place
-from training.data.image_source import ImageSource, open_source
-from training.data.splits import Part
-from training.data.survey import survey
+from training.data.files.domains import Parts, parts_of
+from training.data.files.image_folder import find_place
+from training.data.files.image_source import ImageSource, open_source
+from training.data.files.splits import Part
+from training.data.files.survey import survey
 from training.data.transforms import Conversion
 from training.loop.distributed import World
 from training.run.config import RunConfig, parse

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from serving.errors import UserError
-from serving.runtime.manifest import Ancestor
+from serving.runtime.origin import Ancestor
 from training.data.dataset import Loader
 from training.loop.distributed import World
 from training.loop.state import TrainState
@@ -117,7 +117,9 @@ def inherit(state: TrainState, parent: Parent) -> None:
     if anew and state.world.is_main:
         more = f" and {len(anew) - MOST_NAMED} more" if len(anew) > MOST_NAMED else ""
         named = "; ".join([*anew.values()][:MOST_NAMED])
-        print(f"note: {len(anew)} weights start anew: {named}{more}", file=sys.stderr)
+        print(
+            f"note: {len(anew)} weights differ and start from random values: {named}{more}", file=sys.stderr
+        )
 
 
 @torch.no_grad()

@@ -77,7 +77,7 @@ def _write_config(config: RunConfig, done: int) -> None:
     earlier = RunConfig.read(config.folder) if done else config
     for notice in (describe_change(config, earlier, done), describe_end(config)):
         if notice:
-            print(f"note: {notice}", file=sys.stderr)
+            print("note:", notice, file=sys.stderr)
     config.write()
 
 
@@ -87,13 +87,13 @@ def _is_exhausted(state: TrainState) -> bool:
     if not patience:
         return False
     scores = state.world.on_main(lambda: read_scores(state.config.folder, latest=done))
-    if exhausted := state.world.any(scores is not None and scores.exhaust(patience)):
+    if scores and scores.exhaust(patience):
         print(
             f"stopped at step {done} by --patience {patience}: no later score was better than that of step "
-            f"{scores.best.step if scores else 0}; raise or remove --patience to train on",
+            f"{scores.best.step}; raise or remove --patience to train on",
             file=sys.stderr,
         )
-    return exhausted
+    return state.world.any(scores is not None and scores.exhaust(patience))
 
 
 def _run(state: TrainState, batches: Loader, folder: Path, received: list[int]) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from serving.errors import UserError
 from serving.imaging.values import ValueRange
-from serving.runtime.manifest import Ancestor
+from serving.runtime.origin import Ancestor
 from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import read_regular, write_file
 from serving.validation import validation_message

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from serving.errors import EngineError
+from serving.errors import EngineError, UserError
 from serving.runtime import golden
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
@@ -20,6 +22,7 @@ from serving.runtime.golden import ParityError
 from serving.runtime.latents import draw_latents
 from serving.runtime.load import load
 from serving.runtime.manifest import Tensor as TensorSpec
+from tests.conftest import small_config
 from training.artifacts.export import export
 from training.cli.inference import open_model
 from training.cli.train import parse
@@ -28,6 +31,8 @@ from training.graphs.parity import measure, solve
 from training.graphs.pixels import to_pixels
 from training.graphs.trace import GraphError, finish, only, trace
 from training.loop.averaged import open_averaged
+from training.loop.train import train
+from training.run.scores import read_scores
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +187,60 @@ def test_a_refusal_leaves_the_old_artifact_alone(runs, tmp_path, monkeypatch):
 def test_no_run_and_no_checkpoint_are_said_so(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         export(tmp_path, tmp_path / "artifact")
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A run with linear rates whose best score is neither its first nor its last, and three checkpoints."""
+    folder = tmp_path_factory.mktemp("scored") / "run"
+    options = {"data": "ring8", "checkpoint_every": 5, "score_every": 2, "score_samples": 500}
+    config = small_config("mlp-gan-vector", folder, steps=24, keep_best=True, **options)
+    train(dataclasses.replace(config, entry=dataclasses.replace(config.entry, schedule="linear")))
+    assert 2 < read_scores(folder).best.step < 14
+    return folder
+
+
+def test_the_best_checkpoint_or_any_step_is_exported_and_the_manifest_says_which(scored, tmp_path):
+    scores = read_scores(scored)
+    best, last = scores.best, scores.last
+    for which, at, is_best in (("newest", last, False), ("best", best, True), (str(best.step), best, True)):
+        training = export(scored, tmp_path / which, which=which).training
+        assert training.steps == at.step
+        score = training.score
+        assert (score.name, score.value, score.best) == ("total_variation", at.value, is_best)
+        assert read_manifest(tmp_path / which).training == training
+    assert np.array_equal(load(tmp_path / "best").sample(9), load(tmp_path / str(best.step)).sample(9)), (
+        "one checkpoint by two names"
+    )
+    differences = load(tmp_path / "best").sample(9) - open_model(Path(f"{scored}@best")).sample(9)
+    assert np.abs(differences).max() < 1e-5
+    assert not np.allclose(load(tmp_path / "best").sample(9), load(tmp_path / "newest").sample(9))
+    assert ", the best of the run." in (tmp_path / "best" / "README.md").read_text()
+    assert ", the best of the run." not in (tmp_path / "newest" / "README.md").read_text()
+
+
+def test_a_checkpoint_between_two_scores_has_none(scored, tmp_path):
+    run = shutil.copytree(scored, tmp_path / "run")
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines if '"step": 24' not in line))
+    assert export(run, tmp_path / "artifact").training.score is None
+    assert "Score during the run" not in (tmp_path / "artifact" / "README.md").read_text()
+
+
+def test_the_card_of_a_best_checkpoint_has_the_schedule_of_its_run(scored, tmp_path):
+    training = export(scored, tmp_path / "best", which="best").training
+    assert training.schedule_steps == 24
+    said = f"--steps {training.steps} --schedule-steps 24"
+    assert said in (tmp_path / "best" / "README.md").read_text()
+    assert export(scored, tmp_path / "newest").training.schedule_steps is None
+
+
+def test_a_step_that_is_not_kept_leaves_the_old_artifact_alone(scored, tmp_path):
+    export(scored, tmp_path / "points")
+    before = (tmp_path / "points" / "manifest.json").read_bytes()
+    with pytest.raises(UserError, match=r"step 7 of the run .* is not kept; use newest or .* 24, 20, "):
+        export(scored, tmp_path / "points", which=7)
+    assert (tmp_path / "points" / "manifest.json").read_bytes() == before
 
 
 def test_a_finished_graph_is_labelled(runs):

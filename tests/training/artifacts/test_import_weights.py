@@ -10,7 +10,7 @@ from torch import nn
 
 from serving.runtime.artifact import read_manifest
 from serving.runtime.load import load
-from serving.runtime.manifest import Imported
+from serving.runtime.origin import Imported
 from training.artifacts.import_weights import import_cyclegan
 from training.graphs.pixels import as_fed, as_served
 

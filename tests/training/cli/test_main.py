@@ -55,6 +55,24 @@ def test_from_training_to_samples(tmp_path, capsys):
     assert (tmp_path / "points.png").exists()
 
 
+def test_the_best_checkpoint_is_exported_and_sampled(tmp_path, capsys):
+    run, artifact = tmp_path / "run", tmp_path / "artifact"
+    flags = ["--data", "gaussian2d", "--steps", 6, "--out", run, "--batch-size", 4]
+    flags += ["--score-every", 2, "--score-samples", 100, "--keep-best"]
+    assert ganzoo("train", "linear-gan", *flags) == 0
+    assert f"`ganzoo export {run} --checkpoint best`" in capsys.readouterr().err
+    assert ganzoo("export", run, artifact, "--checkpoint", "best") == 0
+    assert json.loads((artifact / "manifest.json").read_text())["training"]["score"]["best"] is True
+    assert ganzoo("sample", f"{run}@best", "--n", 9, "--out", tmp_path / "best.npy") == 0
+    capsys.readouterr()
+    for command in (["export", run, artifact, "--checkpoint", 5], ["sample", f"{run}@5"]):
+        assert ganzoo(*command) == 2
+        assert re.fullmatch(
+            r"ganzoo: the checkpoint of step 5 of the run .* is not kept; use newest or one of .*\n",
+            capsys.readouterr().err,
+        )
+
+
 def test_from_folders_to_a_translated_folder(tmp_path, capsys):
     """The domains are folders, the sizes are whatever they are."""
     for domain, colour in (("A", (200, 100, 0)), ("B", (0, 100, 200))):
@@ -159,6 +177,10 @@ MISTAKES = {
     "there is no artifact 'nowhere'": ["evaluate", "nowhere", "--data", "glyphs"],
     "nowhere holds no run": ["compare", "nowhere"],
     "3 classes": ["train", "cdcgan", "--classes", "3"],
+    "no artifact 'nowhere@best'": ["sample", "nowhere@best"],
+    "keep_best needs scores": ["train", "dcgan", "--keep-best"],
+    "patience needs scores": ["train", "dcgan", "--patience", "3"],
+    "schedule_steps": ["train", "dcgan", "--schedule-steps", "-1"],
     "subclass of zoo.entry.Entry": ["train", "zoo.models.dcgan:Generator"],
     "allocate": ["train", "mlp-gan", "--latent-size", str(2 * 10**9)],
 }

@@ -15,7 +15,7 @@ from tests.conftest import small_config
 from tests.training.loop.test_train import final
 from training.data import image_folder, loader
 from training.data.dataset import ShuffledDataset, open_data
-from training.data.image_folder import ImageFiles
+from training.data.files.image_folder import ImageFiles
 from training.data.loader import PrefetchLoader, available_memory, open_loader
 from training.graphs.pixels import to_pixels
 from training.loop.train import train

@@ -51,7 +51,9 @@ def test_labels_are_part_of_the_probe_and_of_every_remedy():
 
 
 def test_spectral_norm_keeps_the_label_plane_as_large_as_a_pixel():
-    entry = CDCGAN(image_size=32, width=4, classes=10, discriminator_norm="none", spectral_norm=True)
+    entry = CDCGAN(
+        image_size=32, channels=3, width=4, classes=10, discriminator_norm="none", spectral_norm=True
+    )
     body, planes = entry.build().discriminator.discriminator, []
     body.body.register_forward_pre_hook(lambda module, given: planes.append(given[0][:, -1]))
     body(torch.zeros(10, 3, 32, 32), label=torch.arange(10))

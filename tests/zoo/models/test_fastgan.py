@@ -4,12 +4,12 @@ from torch import nn
 
 from zoo.models.fastgan import Excitation, FastGAN, Generator
 
-SMALL = {"width": 4, "batch_size": 4, "latent_size": 16}
+SMALL = {"width": 4, "channels": 3, "batch_size": 4, "latent_size": 16}
 
 
 @pytest.mark.parametrize(("size", "channels"), [(64, 3), (128, 1), (256, 3)])
 def test_any_power_of_two_from_64(size, channels):
-    entry = FastGAN(image_size=size, channels=channels, **SMALL)
+    entry = FastGAN(**SMALL | {"image_size": size, "channels": channels})
     trainer = entry.build()
     images = trainer.generator(torch.randn(2, 16))
     assert images.shape == (2, *entry.sample_shape)
@@ -20,7 +20,7 @@ def test_any_power_of_two_from_64(size, channels):
 
 
 def test_maps_of_4x4_excite_those_of_64x64_and_maps_of_8x8_those_of_128x128():
-    excited = [module.gains[1] for module in Generator(FastGAN(image_size=128)).excitations]
+    excited = [module.gains[1] for module in Generator(FastGAN(image_size=128, channels=3)).excitations]
     assert [(each.in_channels, each.out_channels) for each in excited] == [(1024, 128), (512, 64)]
     layer, low, high = Excitation(2, 3), torch.randn(1, 2, 4, 4), torch.randn(1, 3, 8, 8)
     ratio = layer(low, high) / high

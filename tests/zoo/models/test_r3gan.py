@@ -51,7 +51,7 @@ def test_latents_and_images_keep_their_scale_through_the_networks():
 
 def test_only_layers_before_an_activation_have_its_gain():
     torch.manual_seed(0)
-    discriminator = R3GAN(image_size=64).build().discriminator.discriminator
+    discriminator = R3GAN(image_size=64, channels=3).build().discriminator.discriminator
     convolutions = [m for m in discriminator.stages if isinstance(m, nn.Conv2d)]
     for each in convolutions:
         assert each.weight.std().item() == pytest.approx(each.weight[0].numel() ** -0.5, rel=0.15)
@@ -77,7 +77,7 @@ def test_resampling_is_low_pass_with_zeros_beyond_the_border():
 def test_the_published_configuration():
     """The numbers of parameters are those of the authors' networks."""
     with torch.device("meta"):
-        players = [Generator(R3GANCIFAR10()), Discriminator(R3GANCIFAR10())]
+        players = [network(R3GANCIFAR10(channels=3)) for network in (Generator, Discriminator)]
     counts = [sum(p.numel() for p in player.parameters()) for player in players]
     assert counts == [20_732_160, 20_683_776]
 

@@ -48,7 +48,7 @@ def test_the_plain_discriminator_is_table_3():
 def test_residual_convolutions_have_the_gain_of_the_authors():
     """Glorot: a uniform distribution of variance 2 / (inputs + outputs), which a gain of sqrt(2) doubles."""
     torch.manual_seed(0)
-    generator = SNGAN().networks()[0].apply(initialise)
+    generator = SNGAN(channels=3).networks()[0].apply(initialise)
     block = next(m for m in generator.modules() if isinstance(m, Block))
     within = [m.weight.var().item() for m in block.residual if isinstance(m, nn.Conv2d)]
     glorot = 2 / (256 * 9 + 256 * 9)

@@ -13,7 +13,7 @@ def batch(entry, count=10):
 
 def test_the_networks_have_the_papers_sizes():
     """The numbers of parameters without labels are those of SNGAN: 4.28 and 1.05 million (Miyato 2018)."""
-    generator, discriminator = SNGANProjection(classes=10).networks()
+    generator, discriminator = SNGANProjection(classes=10, channels=3).networks()
     sizes = [sum(p.numel() for p in player.parameters()) for player in (generator, discriminator)]
     tables = 6 * 2 * 10 * 256  # the gains and biases of six normalisations
     assert sizes[0] - tables + 6 * 2 * 256 == 4_276_739
@@ -30,7 +30,7 @@ def test_any_power_of_two_and_every_layer_of_the_discriminator_is_normalised(siz
 
 
 def test_the_score_is_that_of_the_image_plus_the_inner_product_with_the_embedded_label():
-    entry = SNGANProjection(image_size=16, spectral_norm=False, objective="softmax", **SMALL)
+    entry = SNGANProjection(image_size=16, channels=3, spectral_norm=False, objective="softmax", **SMALL)
     discriminator = entry.build().discriminator.discriminator
     images, labels = torch.randn(3, 3, 16, 16), torch.tensor([2, 0, 1])
     features = discriminator.features(images)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.data.splits import folders_of, split, split_domains
+from training.data.files.splits import folders_of, split, split_domains
 
 
 @pytest.mark.parametrize("train", ["train", "Training"])

@@ -6,8 +6,8 @@ import pytest
 
 from serving.errors import UserError
 from tests.training.data.test_image_source import in_folder, in_tar, png
-from training.data.classes import natural
 from training.data.dataset import open_data
+from training.data.files.classes import natural
 
 TWO = {"a/1.png": png(1), "b/2.png": png(2), "b/3.png": png(3)}
 

@@ -10,10 +10,10 @@ import torch
 
 from serving.errors import UserError
 from training.data.dataset import Dataset, ShuffledDataset
-from training.data.image_folder import find_place, read_dataset, read_images
-from training.data.image_source import ImageSource, open_source
-from training.data.pairs import PairFiles, doubts, pairs_of
-from training.data.splits import Part, folders_of, split, split_domains
+from training.data.files.image_folder import find_place, read_dataset, read_images
+from training.data.files.image_source import ImageSource, open_source
+from training.data.files.pairs import PairFiles, doubts, pairs_of
+from training.data.files.splits import Part, folders_of, split, split_domains
 from training.data.transforms import AS_USUAL, Conversion, image_shape
 from zoo.entry import Batch, DataKind, DomainShapes, SampleShape
 

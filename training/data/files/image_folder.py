@@ -14,11 +14,11 @@ from serving.errors import UserError
 from serving.imaging.files import decode_file
 from serving.system.cpu import cores
 from serving.system.progress import progress
-from training.data.classes import Classes, classes_of
 from training.data.dataset import Dataset, Examples, ShuffledDataset
-from training.data.image_source import ImageSource, open_source
+from training.data.files.classes import Classes, classes_of
+from training.data.files.image_source import ImageSource, open_source
+from training.data.files.splits import Part, split
 from training.data.loader import available_memory, local_world_size, map_in_order
-from training.data.splits import Part, split
 from training.data.transforms import AS_USUAL, Conversion, fit, image_shape
 
 CPU = torch.device("cpu")

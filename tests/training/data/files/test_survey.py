@@ -9,9 +9,9 @@ from PIL import Image
 from serving.errors import UserError
 from tests.serving.imaging.pictures import GREY, PICTURES, UNSAFE, encoded, tiff
 from training.data import survey as survey_module
-from training.data.image_source import Folder
-from training.data.splits import Part
-from training.data.survey import Survey, survey
+from training.data.files.image_source import Folder
+from training.data.files.splits import Part
+from training.data.files.survey import Survey, survey
 
 
 def look_at(place, files: dict[str, bytes], abreast: int = 1) -> Survey:

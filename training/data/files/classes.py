@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from serving.errors import UserError
-from training.data.image_source import ImageSource
-from training.data.splits import Part
+from training.data.files.image_source import ImageSource
+from training.data.files.splits import Part
 
 JSON_LIST, CSV_LIST = "dataset.json", "labels.csv"
 """Files with the classes of all images: as StyleGAN's dataset tool writes it, and as `file,label` lines."""

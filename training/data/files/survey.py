@@ -16,9 +16,9 @@ from serving.imaging.files import FOLDER_FORMATS
 from serving.imaging.values import MOST_INTEGER, ValueRange, deep_image, default_range, is_deep, raw_mode
 from serving.system.cpu import cores
 from serving.system.progress import progress
-from training.data.image_source import ImageSource
+from training.data.files.image_source import ImageSource
+from training.data.files.splits import Part
 from training.data.loader import local_world_size, map_in_order
-from training.data.splits import Part
 from training.data.transforms import largest
 
 HEAD = 2**16

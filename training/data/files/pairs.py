@@ -16,9 +16,9 @@ from torch import Tensor
 from serving.arrays import Pixels
 from serving.errors import UserError
 from serving.imaging.files import FOLDER_FORMATS
-from training.data.image_folder import ImageFiles
-from training.data.image_source import ImageSource
-from training.data.splits import Part
+from training.data.files.image_folder import ImageFiles
+from training.data.files.image_source import ImageSource
+from training.data.files.splits import Part
 from training.data.transforms import AS_USUAL, Conversion, image_shape
 from zoo.entry import DomainShapes
 

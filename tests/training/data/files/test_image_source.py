@@ -18,7 +18,7 @@ from serving.imaging import codec
 from serving.imaging.files import SUFFIXES
 from training.data import image_source
 from training.data.dataset import open_data
-from training.data.image_source import open_source
+from training.data.files.image_source import open_source
 from training.data.validate import validate
 
 
@@ -114,7 +114,7 @@ def test_links_are_followed_once(tmp_path):
 def test_what_is_read_on_request_is_the_same(tmp_path, monkeypatch):
     place = in_zip(tmp_path / "set", FILES)
     held = open_data(f"folder:{place}", (1, 8, 8), 0)
-    monkeypatch.setattr("training.data.image_folder.available_memory", lambda device: 0)
+    monkeypatch.setattr("training.data.files.image_folder.available_memory", lambda device: 0)
     asked = open_data(f"folder:{place}", (1, 8, 8), 0)
     assert torch.equal(held.batch(3, 2)["real"], asked.batch(3, 2)["real"])
 

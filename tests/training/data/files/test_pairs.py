@@ -134,6 +134,6 @@ def test_images_of_a_pair_that_differ_in_shape_are_told(tmp_path, capsys):
 def test_pairs_that_do_not_fit_in_memory_are_the_same(tmp_path, monkeypatch):
     place = in_folder(tmp_path / "set", of_two_folders("A", "B"))
     held = open_data(f"paired:{place}", SHAPE, 0).batch(0, 8)
-    monkeypatch.setattr("training.data.image_folder.available_memory", lambda device: 0)
+    monkeypatch.setattr("training.data.files.image_folder.available_memory", lambda device: 0)
     read = open_data(f"paired:{place}", SHAPE, 0).batch(0, 8)
     assert all(torch.equal(held[name], read[name]) for name in "ab")

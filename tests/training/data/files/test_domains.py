@@ -5,7 +5,7 @@ from PIL import Image
 
 from tests.training.data.test_image_source import in_tar, in_zip
 from training.data.dataset import open_data, read
-from training.data.domains import ByDomain
+from training.data.files.domains import ByDomain
 from training.graphs.pixels import to_pixels
 from zoo.entry import DomainShapes
 

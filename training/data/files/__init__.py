@@ -1,0 +1,1 @@
+"""Datasets of image files: folders and archives, single images, domains and pairs."""
