@@ -13,8 +13,9 @@ from PIL import Image
 
 from tests.conftest import small_config
 from tests.training.loop.test_train import final
-from training.data import image_folder, loader
+from training.data import loader
 from training.data.dataset import ShuffledDataset, open_data
+from training.data.files import image_folder
 from training.data.files.image_folder import ImageFiles
 from training.data.loader import PrefetchLoader, available_memory, open_loader
 from training.graphs.pixels import to_pixels

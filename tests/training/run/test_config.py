@@ -120,7 +120,7 @@ def test_no_git_and_no_package_are_no_obstacle(monkeypatch):
     def not_installed(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("training.run.config.version", not_installed)
+    monkeypatch.setattr("training.run.software.version", not_installed)
     assert software()["gan-zoo"] == "unknown"
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from serving.errors import UserError
-from tests.training.data.test_image_source import in_folder, in_tar, png
+from tests.training.data.files.test_image_source import in_folder, in_tar, png
 from training.data.dataset import open_data
 from training.data.files.classes import natural
 

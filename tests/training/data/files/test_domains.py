@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.data.test_image_source import in_tar, in_zip
+from tests.training.data.files.test_image_source import in_tar, in_zip
 from training.data.dataset import open_data, read
 from training.data.files.domains import ByDomain
 from training.graphs.pixels import to_pixels

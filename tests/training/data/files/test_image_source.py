@@ -16,8 +16,8 @@ from PIL import Image
 from serving.errors import UserError
 from serving.imaging import codec
 from serving.imaging.files import SUFFIXES
-from training.data import image_source
 from training.data.dataset import open_data
+from training.data.files import image_source
 from training.data.files.image_source import open_source
 from training.data.validate import validate
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from serving.imaging import codec
-from tests.training.data.test_image_source import in_folder, in_tar, in_zip
+from tests.training.data.files.test_image_source import in_folder, in_tar, in_zip
 from training.data.dataset import open_data
 from training.data.validate import validate
 from training.graphs.pixels import to_pixels

@@ -8,7 +8,7 @@ from PIL import Image
 
 from serving.errors import UserError
 from tests.serving.imaging.pictures import GREY, PICTURES, UNSAFE, encoded, tiff
-from training.data import survey as survey_module
+from training.data.files import survey as survey_module
 from training.data.files.image_source import Folder
 from training.data.files.splits import Part
 from training.data.files.survey import Survey, survey
