@@ -137,6 +137,10 @@ def documented(kind: type) -> dict[str, str]:
     return found
 
 
+FLAGS = {"start_from": "from"}
+"""Names of flags that Python has another use for."""
+
+
 @pytest.mark.parametrize("name", registry.ENTRIES)
 def test_help_explains_every_field_with_its_default(name, capsys):
     assert ganzoo("train", name, "--help") == 0
@@ -144,7 +148,7 @@ def test_help_explains_every_field_with_its_default(name, capsys):
     for kind in (TrainConfig, registry.load(name)):
         words = documented(kind)
         for field in dataclasses.fields(kind):
-            assert f"--{field.name.replace('_', '-')}" in said
+            assert f"--{FLAGS.get(field.name, field.name.replace('_', '-'))}" in said
             assert words[field.name] in said, field.name
             default = field.default
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
