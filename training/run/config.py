@@ -118,9 +118,9 @@ class RunConfig:
             | dataclasses.asdict(
                 config.entry.for_data(classes=len(other.labels), channels=other.entry.sample_shape[0])
             )
-            | {field: getattr(config.train, field) for field in LASTING}
+            | {field: getattr(config.train, field) for field in LASTING if field != "start_from"}
             | ({"data": config._known_data} if other.fingerprint else {})
-            | {"start_from": config.train.start_from and Path(config.train.start_from).name}
+            | {"from": config.train.start_from and Path(config.train.start_from).name}
             for config in (self, other)
         )
         return [
