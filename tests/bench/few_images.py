@@ -123,7 +123,7 @@ def main() -> None:
     """Run all cells, two at a time, and write the table and the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANZOO_TEST_DATA", "data")))
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--width", type=int, default=ENTRY.width)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--features", default="efficientnet")
