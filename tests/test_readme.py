@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -26,7 +27,8 @@ TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 def blocks(kind: str) -> list[str]:
     """All code blocks of a kind.
 
-    `bash` and `python local` are run, `bash ask` and `python` beside `bash serve`; `sh` is checked.
+    `bash` and `python local` are run, `bash ask` and `python` beside `bash serve`; `sh own` is run in a few steps, and
+    `sh` is checked.
     """
     found = re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert found, f"there is no {kind} block"
@@ -200,8 +202,26 @@ def test_the_tree_of_the_house_is_the_house():
 def test_the_walks_enter_files_that_there_are():
     _, *walks = re.split(r"^## .* to .*$", ARCHITECTURE, flags=re.MULTILINE)
     entered = [re.findall(r"`((?:zoo|training|serving)/[\w/]+\.py)`", walk) for walk in walks]
-    assert [len(files) for files in entered] == [19, 20, 28]
+    assert [len(files) for files in entered] == [19, 21, 28]
     assert {file for files in entered for file in files} <= tree()
+
+
+def test_ones_own_images_are_trained_on_exported_and_scored(tmp_path):
+    """The README's commands, in a few steps; the pictures are two colours of noise."""
+    (text,) = blocks("sh own")
+    noise = np.random.default_rng(0)
+    for colour in range(2):
+        (tmp_path / "pictures" / f"class {colour}").mkdir(parents=True)
+        for number in range(20):
+            pixels = noise.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            pixels[:, :, colour] = 255
+            Image.fromarray(pixels).save(tmp_path / "pictures" / f"class {colour}" / f"{number}.png")
+    shutil.make_archive(str(tmp_path / "pictures"), "zip", tmp_path / "pictures")
+    few = "--score-every 2 --score-samples 10 --width 4 --batch-size 4 --steps 4"
+    said = run("bash", "-ec", text.replace("--score-every 1000", few), cwd=tmp_path)
+    assert "class 0 (20), class 1 (20)" in said
+    assert "memorised" in said
+    assert (tmp_path / "artifacts" / "pictures" / "nearest.png").is_file()
 
 
 def test_a_gan_of_your_own(tmp_path):

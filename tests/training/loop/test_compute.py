@@ -41,7 +41,7 @@ def test_bf16_follows_fp32_and_its_weights_and_losses_are_float32(name, tmp_path
         state, losses = stepped(config, 1)
         if not run:
             exact = losses[0]
-    assert losses[0] == pytest.approx(exact, rel=0.1, abs=0.05)
+    assert losses[0] == pytest.approx(exact, rel=0.2, abs=0.05)
     assert losses[0] != exact, "the control: it is another precision"
     players = (state.trainer.generators, state.trainer.discriminators, state.average.generators)
     assert {value.dtype for player in players for value in player.parameters()} == {torch.float32}
