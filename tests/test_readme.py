@@ -27,8 +27,8 @@ TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 def blocks(kind: str) -> list[str]:
     """All code blocks of a kind.
 
-    `bash` and `python local` are run, `bash ask` and `python` beside `bash serve`; `sh own` is run in a few steps, and
-    `sh` is checked.
+    `bash` and `python local` are run, `bash ask` and `python` beside `bash serve`; `sh own` is run in few
+    steps; `sh` is checked.
     """
     found = re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert found, f"there is no {kind} block"
