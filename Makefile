@@ -59,7 +59,7 @@ bench-ablation: install
 	$(BIN)/python -m tests.bench.ablation --data mnist:data
 
 # No, fixed and adaptive augmentation on few images: the same number of examples for every run, three seeds.
-# Takes an hour and a half. Continues where it was interrupted. GANZOO_TEST_DATA has cifar10-jpeg.zip and emoji.
+# Takes a quarter of an hour. Continues where it was interrupted. GANZOO_TEST_DATA has cifar10-jpeg.zip and emoji.
 bench-few-images: install
 	$(BIN)/python -m tests.bench.few_images
 
