@@ -36,7 +36,7 @@ class Augment(Protocol):
         ...
 
     def observe(self, margins: Tensor) -> None:
-        """Take notice of the margins of real examples, (N,), of one update of the discriminator."""
+        """Record the margins of real examples, (N,), of one update of the discriminator."""
         ...
 
     def adapt(self) -> dict[str, Tensor]:

@@ -4,12 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from serving.runtime.tensor import OptionalRange, Part
+from serving.runtime.tensor import IF_GIVEN, OptionalRange, Part
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-_IF_GIVEN = Field(exclude_if=lambda given: given is None)
-"""A field that is not written unless it has a value, so that earlier versions read the manifest."""
 
 
 class Ancestor(Part):
@@ -55,10 +52,10 @@ class Training(Part):
     """The run that this one started from, the run that that one started from, and so on."""
 
     software: dict[str, str]
-    score: Annotated[RunScore | None, _IF_GIVEN] = None
+    score: Annotated[RunScore | None, IF_GIVEN] = None
     """Score of the weights, if the run was scored at that step."""
 
-    schedule_steps: Annotated[int | None, _IF_GIVEN] = None
+    schedule_steps: Annotated[int | None, IF_GIVEN] = None
     """Number of steps of the learning rates' schedule, if it is not `steps`."""
 
 

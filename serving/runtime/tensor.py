@@ -24,8 +24,10 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-OptionalRange = Annotated[ValueRange | None, Field(exclude_if=lambda given: given is None)]
-"""A value range, which is written only if there is one, so that older versions read the other manifests."""
+IF_GIVEN = Field(exclude_if=lambda given: given is None)
+"""A field that is written only if it has a value, so that older versions read the other manifests."""
+
+OptionalRange = Annotated[ValueRange | None, IF_GIVEN]
 
 
 class Tensor(Part):

@@ -4,12 +4,12 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from serving.errors import UserError
-from training.data.dataset import Dataset, ShuffledDataset
+from training.data.dataset import OF_FILES, Dataset, ShuffledDataset
 from training.data.files.image_folder import find_place, read_dataset, read_images
 from training.data.files.image_source import ImageSource, open_source
 from training.data.files.pairs import PairFiles, doubts, pairs_of
@@ -100,6 +100,9 @@ class Pairs(Dataset):
         return self
 
 
+Both = TypeVar("Both", Domains, Pairs)
+
+
 class ByDomain(Dataset):
     """Labelled examples from a dataset of two domains. The domain is the class.
 
@@ -184,6 +187,15 @@ def parts_of(kind: DataKind, source: ImageSource) -> Parts:
     return Parts([part], [other] if other else [], other.name if other else "", 2 if kind == "pairs" else 1)
 
 
+def _read_parts(spec: str, path: str, read: Callable[..., Both]) -> Both:
+    """Read the parts to train on, and let those that are held out be read by the same function."""
+    place = find_place(spec, path)
+    source, name = open_source(place), f"{spec}:{place.resolve().name}"
+    parts = parts_of(OF_FILES[spec], source)
+    held_out = partial(read, source, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
+    return read(source, parts.train, name, held_out)
+
+
 def unpaired(path: str, sample_shape: SampleShape, seed: int, conversion: Conversion = AS_USUAL) -> Domains:
     """Read the images of two domains, each in a folder, such as `trainA` and `trainB`, or `A` and `B`.
 
@@ -193,13 +205,10 @@ def unpaired(path: str, sample_shape: SampleShape, seed: int, conversion: Conver
         UserError: a domain is missing, or an image can't be read. The message names it.
         OSError: the data can't be read.
     """
-    place = find_place("unpaired", path)
-    source, name = open_source(place), f"unpaired:{place.resolve().name}"
-    parts = parts_of("domains", source)
     shapes = DomainShapes.of(sample_shape)
-    read = partial(_read_domains, source, shapes=shapes, seed=seed, conversion=conversion)
-    held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
-    return read(parts.train, name, held_out)
+    return _read_parts(
+        "unpaired", path, partial(_read_domains, shapes=shapes, seed=seed, conversion=conversion)
+    )
 
 
 def _read_domains(
@@ -237,13 +246,8 @@ def paired(path: str, sample_shape: SampleShape, seed: int, conversion: Conversi
         UserError: there are no pairs, or a file can't be read or halved. The message names the file.
         OSError: the data can't be read.
     """
-    place = find_place("paired", path)
-    source, name = open_source(place), f"paired:{place.resolve().name}"
-    parts = parts_of("pairs", source)
     shapes = DomainShapes.of(sample_shape)
-    read = partial(_read_pairs, source, shapes=shapes, seed=seed, conversion=conversion)
-    held_out = partial(read, parts.held_out, f"{name}/{parts.name}") if parts.held_out else None
-    return read(parts.train, name, held_out)
+    return _read_parts("paired", path, partial(_read_pairs, shapes=shapes, seed=seed, conversion=conversion))
 
 
 def _read_pairs(
