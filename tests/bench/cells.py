@@ -1,5 +1,6 @@
 """Cells of benchmarks on few images: pictures, the entry, scores, and runs that are measured once."""
 
+import argparse
 import json
 import math
 import os
@@ -133,6 +134,26 @@ def report(cells: list[Cell], table: str, title: str, out: Path) -> None:
     figures = {"machine": machine, "title": title, "rows": cells}
     out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
     print(table)
+
+
+def parser_of(name: str, about: str, steps: int) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark's flags.
+
+    Args:
+        name: name of the benchmark, and of the folder of its runs.
+        about: the benchmark's docstring.
+        steps: default number of steps of a run.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANZOO_TEST_DATA", "data")))
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--width", type=int, default=ENTRY.width)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--features", default="efficientnet")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs") / name, help="one for each setting")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks") / name)
+    return parser
 
 
 @contextmanager

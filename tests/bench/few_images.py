@@ -12,7 +12,6 @@ Finished runs are kept in the folder of the runs. The same command continues aft
 import argparse
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tests.bench.cells import (
     horses,
     markdown,
     once,
+    parser_of,
     pool_of,
     report,
     scorers_of,
@@ -121,16 +121,7 @@ def table(cells: list[Cell]) -> str:
 
 def main() -> None:
     """Run all cells, two at a time, and write the table and the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANZOO_TEST_DATA", "data")))
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--width", type=int, default=ENTRY.width)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--features", default="efficientnet")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--runs", type=Path, default=Path("runs/few_images"), help="one for each setting")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/few_images"))
-    asked = parser.parse_args()
+    asked = parser_of("few_images", __doc__, steps=800).parse_args()
 
     for name in DATA:
         (asked.runs / "data").mkdir(parents=True, exist_ok=True)
