@@ -66,6 +66,7 @@ def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
         (unfinished / "few" / part).mkdir(parents=True)
     for part, file, content in pictures:
         path = unfinished / "few" / part / file
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content) if isinstance(content, bytes) else content.save(path)
     (unfinished / "others").mkdir()
     for part, other in (("train", "test"), ("test", "train")):
@@ -158,8 +159,8 @@ def parser_of(name: str, about: str, steps: int) -> argparse.ArgumentParser:
 
 @contextmanager
 def pool_of(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Open a pool of nice worker processes with one thread each; an error cancels what has not begun."""
-    with ProcessPoolExecutor(processes, get_context("spawn"), _prepare) as pool:
+    """Open a pool of nice processes of one thread, one for each task; an error cancels what has not begun."""
+    with ProcessPoolExecutor(processes, get_context("spawn"), _prepare, max_tasks_per_child=1) as pool:
         try:
             yield pool
         except BaseException:

@@ -1,0 +1,1 @@
+"""Quality of our entries and of public training scripts at an equal cost in CPU seconds."""

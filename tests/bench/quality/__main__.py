@@ -1,0 +1,140 @@
+"""Our entries and public training scripts at equal CPU seconds: a table of scores.
+
+    python -m tests.bench.quality --data ROOT [--peers CLONES]
+
+ROOT holds `cifar10-jpeg.zip` and `emoji`. CLONES holds clones of the repositories of `peers.py`; without it,
+only our entries are measured. Every run has one thread. Finished runs are kept in the folder of the runs, and
+the same command continues after an interruption.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from tests.bench.cells import Cell, markdown, once, pool_of, report, spread, write_pictures
+from tests.bench.quality import ours, peers, pictures
+from tests.bench.quality.course import SCORES, Course
+from training.evaluation.samples import open_scorer
+
+MINUTE = 60
+
+DATA: dict[str, tuple[Any, int, int]] = {
+    "cifar10": (pictures.cifar10, 32, 5000),
+    "emoji": (pictures.emoji, 64, 5000),
+}
+"""Pictures, their size, and the largest number of samples that are scored."""
+
+OURS: dict[str, dict[str, Any]] = {
+    "dcgan": {},
+    "wgan-gp": {},
+    "sngan": {},
+    "sngan-projection": {},
+    "r3gan": {},
+    "fastgan": {},
+}
+"""Our entries, with what is not their default."""
+
+
+class Key(NamedTuple):
+    """What a cell is of."""
+
+    data: str
+    minutes: float
+    name: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Name of the cell's files."""
+        return f"{self.data}-{self.minutes:g}-{self.name.replace(' ', '-')}-{self.seed}"
+
+
+def measure(asked: argparse.Namespace, key: Key) -> Cell:
+    """Train one run for its budget and score it; return a cell of the table."""
+    return once(asked.runs / key.folder, lambda: _measure(asked, key))
+
+
+def _measure(asked: argparse.Namespace, key: Key) -> Cell:
+    _, size, samples = DATA[key.data]
+    data = asked.runs / "data" / key.data
+    scorer = open_scorer(
+        f"folder:{data / 'others'}", (3, size, size), samples, asked.features, torch.device("cpu")
+    )
+    course = Course(MINUTE * key.minutes, scorer)
+    if key.name in peers.PEERS:
+        updates = peers.run(key.name, asked.peers, data / "few", size, key.seed, course)
+    else:
+        updates = ours.run(key.name, OURS[key.name], data / "few", size, key.seed, course)
+    assert course.picture is not None
+    Image.fromarray(course.picture).save(asked.runs / f"{key.folder}.png")
+    return {
+        **key._asdict(),
+        "updates": updates,
+        "history": course.history,
+        "reference": {name: scorer.reference[name] for name in SCORES},
+        "samples": scorer.samples,
+    }
+
+
+def table(cells: list[Cell]) -> str:
+    """Return a Markdown table: mean and standard deviation of every score over the seeds."""
+    heads = ["pictures", "CPU minutes", "run", "seeds", "updates", *SCORES, "frechet above real", "last/best"]
+    lines = [heads]
+    for data, minutes in sorted({(cell["data"], cell["minutes"]) for cell in cells}):
+        some = [cell for cell in cells if (cell["data"], cell["minutes"]) == (data, minutes)]
+        rows = []
+        for name in {cell["name"]: None for cell in some}:
+            found = [cell for cell in some if cell["name"] == name]
+            last = [cell["history"][-1] for cell in found]
+            above = [cell["history"][-1]["frechet"] - cell["reference"]["frechet"] for cell in found]
+            best = [min(each["frechet"] for each in cell["history"]) for cell in found]
+            worst = max(each["frechet"] / least for each, least in zip(last, best, strict=True))
+            scores = [spread([each[score] for each in last]) for score in SCORES]
+            updates = f"{sum(cell['updates'] for cell in found) / len(found):,.0f}"
+            row = [data, f"{minutes:g}", name, str(len(found)), updates, *scores, spread(above)]
+            rows.append((sum(above) / len(above), [*row, f"{worst:.2f}"]))
+        lines += [row for _, row in sorted(rows)]
+        reference = [f"{some[0]['reference'][score]:.3g}" for score in SCORES]
+        lines.append([data, f"{minutes:g}", "(held-out pictures)", "", "", *reference, "0", ""])
+    return markdown(lines)
+
+
+def main() -> None:
+    """Run all cells that have no results yet, two at a time, and write the table and the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANZOO_TEST_DATA", "data")))
+    parser.add_argument("--peers", type=Path, help="folder of the clones")
+    parser.add_argument("--pictures", nargs="*", choices=DATA, default=list(DATA))
+    parser.add_argument(
+        "--names", nargs="*", default=None, help="default: all of ours and, with --peers, all"
+    )
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--features", default="efficientnet")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/quality"))
+    asked = parser.parse_args()
+
+    for name in asked.pictures:
+        (asked.runs / "data").mkdir(parents=True, exist_ok=True)
+        write_pictures(DATA[name][0](asked.data), asked.runs / "data" / name)
+    names = asked.names or [*OURS, *(peers.PEERS if asked.peers else {})]
+    wanted = [
+        Key(data, asked.minutes, name, seed)
+        for seed in range(asked.seeds)
+        for data in asked.pictures
+        for name in names
+    ]
+    with pool_of(asked.processes) as pool:
+        works = [pool.submit(measure, asked, key) for key in wanted]
+        cells = [work.result() for work in works]
+    report(cells, table(cells), "Quality at equal CPU seconds", asked.out)
+
+
+if __name__ == "__main__":
+    main()

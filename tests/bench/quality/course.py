@@ -1,0 +1,75 @@
+"""The course of a run at a cost: CPU seconds, and scores at parts of the budget."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from serving.arrays import Array
+from serving.imaging.sheets import sheet
+from training.evaluation.samples import Scorer
+
+PARTS = 3
+"""Number of scores of a run, evenly spaced over its budget."""
+
+SCORES = ("frechet", "kernel", "precision", "recall")
+
+Draw = Callable[[int], Iterable[Array]]
+"""Draws a number of samples in batches: uint8 (N, H, W, C)."""
+
+
+class Course:
+    """CPU seconds of this process since the start, without those spent on scores.
+
+    Args:
+        budget: CPU seconds until the end.
+        scorer: scorer of the samples.
+    """
+
+    def __init__(self, budget: float, scorer: Scorer) -> None:
+        self.budget, self.scorer = budget, scorer
+        self.history: list[dict[str, Any]] = []
+        self.picture: Array | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to count."""
+        self._start = time.process_time()
+
+    @property
+    def spent(self) -> float:
+        """CPU seconds that the training took so far."""
+        return time.process_time() - self._start
+
+    @property
+    def over(self) -> bool:
+        """Whether the last score is taken."""
+        return len(self.history) == PARTS
+
+    def look(self, draw: Draw, progress: float | None = None) -> None:
+        """Score the samples if the next part of the run is over.
+
+        Args:
+            draw: draws the samples.
+            progress: share of the run that is over; by default the share of the budget that is spent.
+        """
+        share = self.spent / self.budget if progress is None else progress
+        if share < (len(self.history) + 1) / PARTS - 1e-9:
+            return
+        spent = self.spent
+        with self.paused():
+            samples = np.concatenate(list(draw(self.scorer.samples)))[: self.scorer.samples]
+            scores = self.scorer.score([samples]).scores
+            self.history.append({"cpu": spent, **{name: scores[name] for name in SCORES}})
+            self.picture = sheet(samples[:80], columns=10)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Count nothing within the block, and leave torch's random numbers as they were."""
+        before, random = time.process_time(), torch.get_rng_state()
+        yield
+        torch.set_rng_state(random)
+        self._start += time.process_time() - before
