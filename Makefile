@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-few-images bench-fine-tuning bench-export bench-bulk bench-encoders bench-features bench-serving bench-training reliability reliability-long build container lock
+.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-few-images bench-fine-tuning bench-quality bench-export bench-bulk bench-encoders bench-features bench-serving bench-training reliability reliability-long build container lock
 
 # For Python 3.11 to 3.13 on Linux (x86-64) or macOS (arm64). On other platforms: pip install -e .
 install: .venv/installed
@@ -67,6 +67,12 @@ bench-few-images: install
 # Takes half an hour. Continues where it was interrupted. GANZOO_TEST_DATA has cifar10-jpeg.zip.
 bench-fine-tuning: install
 	$(BIN)/python -m tests.bench.fine_tuning
+
+# Our entries on CIFAR-10 and emoji, for as many CPU seconds each, three seeds: make bench-quality [PEERS=DIR]
+# Takes hours. Continues where it was interrupted. GANZOO_TEST_DATA has cifar10-jpeg.zip and emoji. With PEERS, the
+# folder of the clones that CONTRIBUTING.md names, the training scripts of others run for as many seconds.
+bench-quality: install
+	$(BIN)/python -m tests.bench.quality $(if $(PEERS),--peers $(PEERS))
 
 # Images per second, compared with PyTorch, OpenVINO and plain ONNX Runtime.
 # Takes half an hour. Run nothing else at the same time.
