@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from serving.errors import UserError, is_out_of_memory
 from training.data.dataset import Loader
 from training.loop.compute import device_named, only_deterministic
 from training.loop.distributed import SINGLE, World
@@ -27,8 +28,6 @@ SECONDS, MOST_ROUNDS = 1.5, 20
 
 LONG = 10.0
 """Seconds of a first round after which there is no second one."""
-
-PRECISIONS: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
 
 Clock = Callable[[], float]
 
@@ -81,8 +80,9 @@ def has_bf16(device: torch.device) -> bool:
 
 def _measured(config: RunConfig, world: World, data: Loader, clock: Clock) -> Literal["fp32", "bf16"]:
     """Measure steps in both precisions, print the result, and return the precision to use."""
-    batch_size = config.entry.batch_size // world.size
-    entry = dataclasses.replace(config.entry, batch_size=batch_size)
+    # Batch normalisation needs two examples; a process may have one, with the statistics of all.
+    share = min(config.entry.batch_size, max(2, config.entry.batch_size // world.size))
+    entry = dataclasses.replace(config.entry, batch_size=share)
     # Compilation would take minutes in each precision.
     config = dataclasses.replace(
         config, entry=entry, train=dataclasses.replace(config.train, compile=False, sync_batch_norm=False)
@@ -91,10 +91,14 @@ def _measured(config: RunConfig, world: World, data: Loader, clock: Clock) -> Li
     device = device_named(config.train.device)
     before = checkpoint.random_state(device)
     try:
-        speed = _speed(config, batch, clock)
+        full, low = (_Trial(config.with_precision(name), batch) for name in ("fp32", "bf16"))
+        speed = _speed(full, low, clock)
+    except UserError:
+        raise
     except Exception as error:  # torch and trainers raise many types
-        reason = " ".join(str(error).split())[:200]
-        print(f"note: precision fp32: no steps in bf16 could be measured: {reason}", file=sys.stderr)
+        if not is_out_of_memory(error):  # the run says so itself, if it lacks memory too
+            reason = " ".join(str(error).split())[:200]
+            print(f"note: precision fp32: steps in bf16 could not be measured: {reason}", file=sys.stderr)
         return "fp32"
     finally:
         checkpoint.restore_random_state(before, device)
@@ -106,16 +110,15 @@ def _measured(config: RunConfig, world: World, data: Loader, clock: Clock) -> Li
     return "bf16"
 
 
-def _speed(config: RunConfig, batch: Batch, clock: Clock) -> float:
+def _speed(full: "_Trial", low: "_Trial", clock: Clock) -> float:
     """Return the speed of steps in bf16 relative to those in fp32.
 
     Raises:
         Diverged: a number of a step in bf16 is not finite. Trainers may raise other types.
     """
-    trials = {name: _Trial(config.with_precision(name), batch) for name in PRECISIONS}
     with only_deterministic():
-        times = measure({name: trial.step for name, trial in trials.items()}, clock)
-    trials["bf16"].must_be_finite()
+        times = measure({"fp32": full.step, "bf16": low.step}, clock)
+    low.must_be_finite()
     return times["fp32"] / times["bf16"]
 
 

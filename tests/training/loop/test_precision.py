@@ -136,7 +136,7 @@ def test_trouble_in_bf16_means_fp32(trouble, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(TrainState, "step", poor)
     assert chosen(auto(tmp_path)) == "fp32"
     said = capsys.readouterr().err
-    assert said.startswith("note: precision fp32: no steps in bf16 could be measured: ")
+    assert said.startswith("note: precision fp32: steps in bf16 could not be measured: ")
     assert {"an error": "no kernel for bf16", "a scalar": "loss is nan", "a weight": "is not finite"}[
         trouble
     ] in said
