@@ -69,6 +69,7 @@ def small_config(name: str, folder: Path, **run: object) -> RunConfig:
         "out": folder,
         "log_every": 1,
         "device": "cpu",
+        "precision": "fp32",
     }
     return RunConfig(name=name, entry=entry, train=TrainConfig(**options | run))
 
@@ -121,7 +122,7 @@ def _train_runs(root: Path) -> None:
             RunConfig(
                 name=name,
                 entry=entry,
-                train=TrainConfig(data=data, steps=steps, device="cpu", out=root / run),
+                train=TrainConfig(data=data, steps=steps, device="cpu", precision="fp32", out=root / run),
             )
         )
 

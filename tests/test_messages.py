@@ -97,7 +97,7 @@ STARTS = re.compile(r"[a-z{`'(]|CUDA|Content-|GANZOO_|JPEG|PSNR|--|X-")
 SAYS_WHAT = re.compile(
     r"must|can't|could not|not |no |needs? |required?|unknown|damaged|got|limit|invalid|in use|error|stopped"
     r"|memory|differ|fail|without|saved|deprecated|hides|serving the|exceed|contains|holds|already|changed"
-    r"|missing|same|diverged|nan|lost|again"
+    r"|missing|same|diverged|nan|lost|again|times as fast"
 )
 RIDDLES = re.compile(
     r"\b(whoever|wherever|told|tells|comes of|came of|mistake|asked for|wants|such a|anew|beyond"

@@ -45,7 +45,7 @@ CELLS: dict[str, dict[str, Any]] = {
 def affordable_steps(entry: DCGAN, data: str, budget: float) -> int:
     """Return the number of steps that fit a budget of CPU seconds on this machine."""
     training, source = (
-        TrainState(config(entry, data, TrainConfig(device="cpu"))),
+        TrainState(config(entry, data, TrainConfig(device="cpu", precision="fp32"))),
         open_data(data, entry.sample_shape, 0),
     )
     for _ in range(5):
@@ -90,6 +90,7 @@ def main() -> None:
                 seed=seed,
                 out=folder,
                 device="cpu",
+                precision="fp32",
                 score_every=max(1, steps // 5),
                 score_samples=5000,
                 sheet_every=steps,

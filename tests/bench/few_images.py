@@ -81,6 +81,7 @@ def _measure(asked: argparse.Namespace, pictures: Path, folder: Path, key: tuple
         seed=seed,
         out=folder,
         device="cpu",
+        precision="fp32",
         sheet_every=asked.steps,
         checkpoint_every=200,
     )

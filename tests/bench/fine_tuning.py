@@ -76,6 +76,7 @@ def run_of(asked: argparse.Namespace, folder: Path, data: Path, steps: int, **se
         steps=steps,
         out=folder,
         device="cpu",
+        precision="fp32",
         sheet_every=steps,
         checkpoint_every=max(1, steps // 3),
         keep_checkpoints=4,

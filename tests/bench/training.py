@@ -62,7 +62,7 @@ KINDS = {
     "CycleGAN ResNet-9 256": _translation(256, "resnet-9"),
 }
 OURS: dict[str, dict[str, Any]] = {
-    "ours fp32": {},
+    "ours fp32": {"precision": "fp32"},
     "ours bf16": {"precision": "bf16"},
     "ours bf16, compiled": {"precision": "bf16", "compile": True},
 }

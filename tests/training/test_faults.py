@@ -35,7 +35,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def training_flags(folder: Path, steps: int) -> list[object]:
     """Flags of what `small_config` gives."""
     flags = ["--data", "glyphs", "--batch-size", 4, "--device", "cpu", "--log-every", 1, "--out", folder]
-    return ["train", "mlp-gan", *flags, "--steps", steps]
+    return ["train", "mlp-gan", *flags, "--precision", "fp32", "--steps", steps]
 
 
 def test_a_disk_too_full_for_a_checkpoint_leaves_the_one_before(tmp_path):

@@ -1,6 +1,7 @@
 """Compute settings applied to any trainer: device, precision, compilation and fused optimizers."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ def prepare(trainer: Trainer, run: TrainConfig, device: torch.device, world: Wor
 
     Args:
         trainer: the new trainer. Its networks must not be copied afterwards: a copy would call the original.
-        run: configuration with the precision and whether to compile.
+        run: configuration with the precision, which is not `auto`, and whether to compile.
         device: device of the networks.
         world: processes that share each batch.
     """
@@ -108,6 +109,14 @@ def _whole_batch_norm(norm: Any, world: World) -> Forward:
         return normalised.to(maps.dtype)
 
     return forward
+
+
+def only_deterministic() -> AbstractContextManager[None]:
+    """Return a context in which cuDNN uses only deterministic algorithms."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True
+    )
+    return context
 
 
 def device_named(name: str) -> torch.device:

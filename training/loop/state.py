@@ -27,12 +27,16 @@ PREVIEW_SIZES = {"sample": 64, "translate": 6}
 
 
 class TrainState:
-    """The state of a run in memory; a checkpoint stores it."""
+    """The state of a run in memory; a checkpoint stores it.
+
+    The precision `auto` is fp32 here: `train` chooses one before it creates the state.
+    """
 
     preview: Inputs
     """Fixed inputs of the generators, used for the contact sheets and for the parity checks of an export."""
 
     def __init__(self, config: RunConfig, world: World = SINGLE) -> None:
+        config = config.with_precision("fp32")
         self.config, self.done, self.rollbacks, self.world = config, 0, 0, world
         self.device = world.device_for(device_named(config.train.device))
         torch.manual_seed(config.train.seed)

@@ -15,10 +15,12 @@ from serving.system.signals import Interrupted, noted
 from training.data.dataset import Dataset, Loader
 from training.data.loader import open_loader
 from training.evaluation.validator import Validator, open_validator, standing
+from training.loop.compute import only_deterministic
 from training.loop.data import open_run_data, with_fingerprint
 from training.loop.distributed import process_group
 from training.loop.fine_tune import freeze, start
 from training.loop.monitor import Diverged, must_be_finite
+from training.loop.precision import with_chosen_precision
 from training.loop.rollback import roll_back
 from training.loop.schedule import describe_change, describe_end
 from training.loop.state import TrainState
@@ -55,6 +57,7 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
         world.must_divide(config.entry.batch_size)
         config, data = open_run_data(config, world, folder)
         _must_suit(config, data)
+        config = with_chosen_precision(config, world, data)
         found = world.broadcast(world.on_main(lambda: checkpoint.load(folder / "checkpoints")))
         if found is None:
             state = start(config, world, data)
@@ -64,10 +67,8 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
             state.load_state_dict(*found)
         if state.done < config.train.steps and not _is_exhausted(state):
             world.on_main(partial(_write_config, state.config, state.done))
-            # Only deterministic cuDNN algorithms.
-            same = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
             at_work = open_loader(data, state.device, config.train.workers)
-            with same, noted() as received, at_work as batches:
+            with only_deterministic(), noted() as received, at_work as batches:
                 _run(state, batches, folder, received)
         return config.folder if world.is_main else None
 

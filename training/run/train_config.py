@@ -52,9 +52,10 @@ class TrainConfig:
     seed: int = 0
     """Seed of the initial weights, the latents, and the data and their order."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Compute precision of the networks: fp32, or bf16 autocast, which is faster on GPUs and CPUs with bf16
-    instructions (AMX, AVX-512 BF16). Weights, losses and exported graphs stay float32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Compute precision of the networks: fp32, bf16 autocast, or auto, which is bf16 if the GPU or CPU has
+    bf16 instructions (AMX, AVX-512 BF16) and steps that are measured at the start are faster in it, else
+    fp32. Weights, losses and exported graphs stay float32."""
 
     compile: bool = False
     """Compile the networks with torch.compile. Needs a C++ compiler and minutes before the first step."""
@@ -142,4 +143,6 @@ LASTING = (
     *("data", "balance_classes", "fit", "value_range", "seed", "precision", "ema"),
     *("start_from", "freeze_discriminator"),
 )
-"""Fields of `TrainConfig` that must be the same when a run is resumed; the others may change."""
+"""Fields of `TrainConfig` that must be the same when a run is resumed; the others may change.
+
+The precision `auto` is that of the run."""

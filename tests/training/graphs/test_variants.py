@@ -35,7 +35,7 @@ def wide(runs, tmp_path_factory):
         RunConfig(
             name="cdcgan",
             entry=entry,
-            train=TrainConfig(data="glyphs:ABC", steps=20, device="cpu", out=folder),
+            train=TrainConfig(data="glyphs:ABC", steps=20, device="cpu", precision="fp32", out=folder),
         )
     )
     return folder

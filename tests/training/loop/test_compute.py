@@ -14,6 +14,7 @@ from tests.conftest import small_config
 from tests.training.loop.test_train import final
 from training.data.dataset import open_data
 from training.data.loader import open_loader
+from training.loop.monitor import must_be_finite
 from training.loop.state import TrainState
 from training.loop.train import train
 from training.run import checkpoint
@@ -48,6 +49,7 @@ def test_bf16_follows_fp32_and_its_weights_and_losses_are_float32(name, tmp_path
     state.draw_preview(data := open_data(config.train.data, config.entry.sample_shape, 0))
     scalars = state.step(data)
     assert {value.dtype for value in scalars.values()} == {torch.float32}
+    must_be_finite(2, {name: float(value) for name, value in scalars.items()}, *players)
     assert state.look().dtype == torch.float32
 
 
@@ -71,9 +73,8 @@ def test_another_precision_is_another_run(tmp_path):
 def test_every_update_is_seen_by_the_next_forward(tmp_path):
     """The control: one autocast round a step casts the weights once, and goes on with those of before."""
     entry = MLPGAN(shape=(2,), discriminator_steps=3, optimizer="sgd", learning_rate=1.0, batch_size=8)
-    config = RunConfig(
-        name="mlp-gan", entry=entry, train=TrainConfig(data="ring8", device="cpu", out=tmp_path)
-    )
+    run = TrainConfig(data="ring8", device="cpu", precision="fp32", out=tmp_path)
+    config = RunConfig(name="mlp-gan", entry=entry, train=run)
     data = open_data("ring8", (2,), 0)
     exact, low = (
         TrainState(dataclasses.replace(config, train=dataclasses.replace(config.train, **run))).step(data)
@@ -128,6 +129,7 @@ def test_a_compiled_run_learns_the_same_and_resumes_equal_to_the_bit(tmp_path):
     def learn(folder: str, *flags: str) -> None:
         command = [sys.executable, "-m", "training", "train", "mlp-gan-vector", "--device", "cpu", *flags]
         command += ["--data", "ring8", "--batch-size", "4", "--steps", "4", "--checkpoint-every", "2"]
+        command += ["--precision", "fp32"]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         subprocess.run([*command, "--out", str(tmp_path / folder)], env=environment, check=True, timeout=300)
 

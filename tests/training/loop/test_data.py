@@ -37,7 +37,7 @@ def noise(*shape, most=256, seed=0, kind=np.uint8):
 
 def config_of(data, folder, entry=None, **run) -> RunConfig:
     entry = entry or DCGAN(image_size=16, width=4, latent_size=8, batch_size=4)
-    settings = TrainConfig(data=str(data), out=folder, device="cpu", **{"steps": 1, **run})
+    settings = TrainConfig(data=str(data), out=folder, device="cpu", precision="fp32", **{"steps": 1, **run})
     return RunConfig(name=registry.name_of(type(entry)), entry=entry, train=settings)
 
 

@@ -55,7 +55,7 @@ TRANSLATIONS = {
 def command(count: int, name: str, folder: Path, *flags: object, program: tuple[str, ...] = ()) -> list[str]:
     """A run on so many processes of this machine."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    fixed = ["--device", "cpu", "--log-every", "1", "--out", folder]
+    fixed = ["--device", "cpu", "--precision", "fp32", "--log-every", "1", "--out", folder]
     return [*start, *(program or ("-m", "training")), "train", name, *map(str, [*fixed, *flags])]
 
 
@@ -193,6 +193,31 @@ def test_another_number_of_processes_goes_on_where_one_stopped(tmp_path):
             run(count, "mlp-gan-vector", tmp_path / folder, *flags, steps)
     assert distance(tmp_path / "mixed", tmp_path / "two") < 1e-6
     assert final(tmp_path / "again") == final(tmp_path / "two")
+
+
+def test_all_processes_train_in_the_precision_that_one_has_measured(tmp_path):
+    """By a measurement that differs on every process, and a control in which none has bf16."""
+    faster = """
+from training.loop import precision
+precision.has_bf16 = lambda device: True
+precision._speed = lambda full, low, clock: 3.0 if len(low.batch(0, 4)["real"]) == 4 else 1 / 0
+"""
+    none = """
+from training.loop import precision
+from training.loop.distributed import World
+of_world = World.device_for
+def device_for(self, device):
+    precision.has_bf16 = lambda device: self.rank == 0
+    return of_world(self, device)
+World.device_for = device_for
+"""
+    flags = ["--precision", "auto", "--data", "ring8", "--batch-size", "8", "--steps", "2"]
+    for fault, expected in ((faster, "bf16"), (none, "fp32")):
+        folder = tmp_path / expected
+        said = run(2, "mlp-gan-vector", folder, *flags, program=changed(tmp_path, fault))
+        assert RunConfig.read(folder).train.precision == expected
+        assert said.count("note: precision bf16: steps are 3.00 times as fast") == (expected == "bf16")
+        assert distance(folder, alone(tmp_path / f"{expected}-alone", folder)) < 1e-2
 
 
 def test_a_batch_that_cannot_be_parted_is_refused(tmp_path):

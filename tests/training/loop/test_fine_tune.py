@@ -24,7 +24,7 @@ SMALL = {"image_size": 16, "width": 4, "batch_size": 4, "objective": "non_satura
 
 
 def config(folder, entry=None, name="dcgan", **run) -> RunConfig:
-    run = {"steps": 2, "data": "glyphs:abc", "device": "cpu", "log_every": 1} | run
+    run = {"steps": 2, "data": "glyphs:abc", "device": "cpu", "precision": "fp32", "log_every": 1} | run
     return RunConfig(name=name, entry=entry or DCGAN(**SMALL), train=TrainConfig(out=folder, **run))
 
 

@@ -68,7 +68,8 @@ def test_a_resume_that_forgets_something_is_not_equal(forgotten, tmp_path, monke
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(number, tmp_path):
     command = [sys.executable, "-m", "training", "train", "mlp-gan", "--data", "glyphs", "--batch-size", "4"]
-    command += ["--device", "cpu", "--log-every", "1", "--out", str(tmp_path / "stopped"), "--steps"]
+    command += ["--device", "cpu", "--log-every", "1", "--out", str(tmp_path / "stopped")]
+    command += ["--precision", "fp32", "--steps"]
     process = subprocess.Popen([*command, "100000"], stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     give_up = time.monotonic() + 60
@@ -326,9 +327,8 @@ def test_the_sheet_of_a_conditional_entry_has_a_row_a_class(runs):
 def test_data_without_the_classes_are_refused(tmp_path, data):
     shape = {"image_size": 16, "channels": 1, "width": 4}
     entry = registry.load("cdcgan")(classes=3, **shape)
-    config = RunConfig(
-        name="cdcgan", entry=entry, train=TrainConfig(data=data, steps=1, out=tmp_path / "run", device="cpu")
-    )
+    run = TrainConfig(data=data, steps=1, out=tmp_path / "run", device="cpu", precision="fp32")
+    config = RunConfig(name="cdcgan", entry=entry, train=run)
     with pytest.raises(ValueError, match=r"classes|vectors"):
         train(config)
 
@@ -486,6 +486,7 @@ def test_a_real_collapse_is_seen_and_undone(tmp_path, capsys):
         entry = registry.load("dcgan")(**small, learning_rate=1e-5, discriminator_learning_rate=rate)
         run = TrainConfig(
             steps=60,
+            precision="fp32",
             log_every=1,
             checkpoint_every=5,
             keep_checkpoints=20,

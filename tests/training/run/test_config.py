@@ -52,6 +52,26 @@ def test_a_config_of_before_is_read(tmp_path):
     assert RunConfig.read(tmp_path) == config
 
 
+def test_a_config_without_a_precision_is_of_a_run_in_fp32(tmp_path):
+    RunConfig(name="dcgan", entry=DCGAN(), train=TrainConfig(out=tmp_path)).write()
+    path = tmp_path / "run.json"
+    content = json.loads(path.read_text())
+    assert content["run"].pop("precision") == "auto"
+    path.write_text(json.dumps(content))
+    assert RunConfig.read(tmp_path).train.precision == "fp32"
+
+
+def test_the_precision_auto_is_that_of_the_run(tmp_path):
+    auto, low, full = (
+        RunConfig(name="dcgan", entry=DCGAN(), train=TrainConfig(out=tmp_path, **named))
+        for named in ({}, {"precision": "bf16"}, {"precision": "fp32"})
+    )
+    assert auto.differences(low) == auto.differences(full) == []
+    assert full.differences(low) == ["precision is bf16 in its run.json; got fp32"]
+    assert low.with_precision("fp32") == low
+    assert auto.with_precision("bf16") == low
+
+
 def test_one_number_of_channels_of_before_is_that_of_both_domains(tmp_path):
     entry = Pix2Pix(channels_a=1, channels_b=1)
     config = RunConfig(name="pix2pix", entry=entry, train=TrainConfig(out=tmp_path))
