@@ -9,27 +9,26 @@ from torch import Tensor, nn
 
 from serving.errors import UserError
 from training.loop.distributed import World
-from training.run.train_config import TrainConfig
+from training.run.train_config import MemoryFormat, PrecisionName, TrainConfig
 from zoo.entry import Trainer
 
 Forward = Callable[..., Tensor]
 
 
 def prepare(trainer: Trainer, run: TrainConfig, device: torch.device, world: World) -> None:
-    """Apply a run's precision, compilation and distribution to the networks of a new trainer.
+    """Apply a run's precision, memory format, compilation and distribution to the networks of a new trainer.
 
     Args:
         trainer: the new trainer. Its networks must not be copied afterwards: a copy would call the original.
-        run: configuration with the precision, which is not `auto`, and whether to compile.
+        run: configuration with the precision and the memory format, neither of them `auto`, and whether to
+            compile.
         device: device of the networks.
         world: processes that share each batch.
     """
     low = run.precision == "bf16"
     trainer.double_backward = not run.compile
     for players in (trainer.generators, trainer.discriminators):
-        if low and device.type == "cuda":
-            # Tensor cores prefer channels-last. On the CPU it slows down double backward and instance
-            # normalisation.
+        if run.memory_format == "channels_last":
             players.to(memory_format=torch.channels_last)
         for player in players.values():
             if run.sync_batch_norm and world.size > 1:
@@ -117,6 +116,11 @@ def only_deterministic() -> AbstractContextManager[None]:
         enabled=True, benchmark=False, deterministic=True
     )
     return context
+
+
+def usual_format(precision: PrecisionName, device: torch.device) -> MemoryFormat:
+    """Return the memory format for a precision that is not measured; tensor cores prefer channels-last."""
+    return "channels_last" if precision == "bf16" and device.type == "cuda" else "contiguous"
 
 
 def device_named(name: str) -> torch.device:

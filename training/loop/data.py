@@ -70,7 +70,7 @@ def _earlier(config: RunConfig, world: World, folder: Path) -> RunConfig | None:
         return None
     known = parse(sent[1]["run"].encode(), folder)
     return dataclasses.replace(
-        config.with_precision(known.train.precision),
+        config.computed(known.train.precision, known.train.memory_format),
         entry=known.entry,
         value_range=known.value_range,
         lineage=known.lineage,

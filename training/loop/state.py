@@ -11,7 +11,7 @@ from serving.runtime.pipeline import Pipeline
 from training.data.dataset import Loader
 from training.graphs.pixels import all_as_served
 from training.graphs.torch_pipeline import pipeline_of_generators
-from training.loop.compute import device_named, prepare, settle
+from training.loop.compute import device_named, prepare, settle, usual_format
 from training.loop.distributed import SINGLE, World
 from training.loop.ema import MovingAverage
 from training.loop.monitor import Monitor
@@ -36,9 +36,9 @@ class TrainState:
     """Fixed inputs of the generators, used for the contact sheets and for the parity checks of an export."""
 
     def __init__(self, config: RunConfig, world: World = SINGLE) -> None:
-        config = config.with_precision("fp32")
-        self.config, self.done, self.rollbacks, self.world = config, 0, 0, world
         self.device = world.device_for(device_named(config.train.device))
+        config = config.computed("fp32", usual_format(config.train.precision, self.device))
+        self.config, self.done, self.rollbacks, self.world = config, 0, 0, world
         torch.manual_seed(config.train.seed)
         self.trainer: Trainer = config.entry.build(self.device)
         self.monitor = Monitor(config.train)

@@ -15,12 +15,12 @@ from serving.system.signals import Interrupted, noted
 from training.data.dataset import Dataset, Loader
 from training.data.loader import open_loader
 from training.evaluation.validator import Validator, open_validator, standing
+from training.loop.autotune import autotune
 from training.loop.compute import only_deterministic
 from training.loop.data import open_run_data, with_fingerprint
 from training.loop.distributed import process_group
 from training.loop.fine_tune import freeze, start
 from training.loop.monitor import Diverged, must_be_finite
-from training.loop.precision import with_chosen_precision
 from training.loop.rollback import roll_back
 from training.loop.schedule import describe_change, describe_end
 from training.loop.state import TrainState
@@ -57,7 +57,7 @@ def train(config: RunConfig, restart: bool = False) -> Path | None:
         world.must_divide(config.entry.batch_size)
         config, data = open_run_data(config, world, folder)
         _must_suit(config, data)
-        config = with_chosen_precision(config, world, data)
+        config = autotune(config, world, data)
         found = world.broadcast(world.on_main(lambda: checkpoint.load(folder / "checkpoints")))
         if found is None:
             state = start(config, world, data)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -15,7 +15,7 @@ from serving.runtime.pretrained import RUN_FILE
 from serving.system.files import read_regular, write_file
 from serving.validation import validation_message
 from training.run.software import software
-from training.run.train_config import LASTING, RENAMED, TrainConfig
+from training.run.train_config import LASTING, RENAMED, MemoryFormat, PrecisionName, TrainConfig
 from zoo import registry
 from zoo.entry import Entry
 from zoo.errors import ConfigError
@@ -61,11 +61,15 @@ class RunConfig:
         default = f"{self.name}-{self.train.data.partition(':')[0]}".replace(":", "-")
         return self.train.out or Path("runs") / default
 
-    def with_precision(self, precision: Literal["auto", "fp32", "bf16"]) -> "RunConfig":
-        """Return the configuration with this precision in the place of `auto`."""
-        if self.train.precision != "auto":
-            return self
-        return dataclasses.replace(self, train=dataclasses.replace(self.train, precision=precision))
+    def computed(self, precision: PrecisionName, memory_format: MemoryFormat) -> "RunConfig":
+        """Return the configuration with this precision and memory format, each in the place of `auto`."""
+        run = self.train
+        chosen = dataclasses.replace(
+            run,
+            precision=precision if run.precision == "auto" else run.precision,
+            memory_format=memory_format if run.memory_format == "auto" else run.memory_format,
+        )
+        return dataclasses.replace(self, train=chosen)
 
     def to_json(self) -> str:
         """Return the content of `run.json`."""
@@ -117,7 +121,7 @@ class RunConfig:
         """Return the differences to another configuration that prevent resuming its run with this one.
 
         Data with a fingerprint are known by it, wherever they are. The run to start from is known by the name
-        of its folder. The precision `auto` is that of the other configuration.
+        of its folder. What is `auto` is that of the other configuration.
         """
         mine, theirs = (
             {"entry": config.name}
@@ -127,7 +131,7 @@ class RunConfig:
             | {field: getattr(config.train, field) for field in LASTING if field != "start_from"}
             | ({"data": config._known_data} if other.fingerprint else {})
             | {"from": config.train.start_from and Path(config.train.start_from).name}
-            for config in (self.with_precision(other.train.precision), other)
+            for config in (self.computed(other.train.precision, other.train.memory_format), other)
         )
         return [
             f"{field} is {theirs.get(field)} in its {RUN_FILE}; got {mine.get(field)}"
@@ -167,7 +171,7 @@ def parse(data: bytes, folder: Path) -> RunConfig:
     known = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
     fields = create_model("Fields", __config__=known, hyperparameters=(kind, ...), run=(TrainConfig, ...))
     run = {RENAMED.get(name, name): value for name, value in stored.run.items() if name != "out"}
-    run = {"precision": "fp32"} | run  # the default before `auto`
+    run = {"precision": "fp32", "memory_format": "contiguous"} | run  # before `auto`
     content = json.dumps({"hyperparameters": kind.present(stored.hyperparameters), "run": run})
     made: Any = fields.model_validate_json(content)
     return RunConfig(

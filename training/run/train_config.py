@@ -11,6 +11,9 @@ from serving.runtime.latents import MAX_SEED
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_choices
 
+PrecisionName = Literal["auto", "fp32", "bf16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -52,10 +55,14 @@ class TrainConfig:
     seed: int = 0
     """Seed of the initial weights, the latents, and the data and their order."""
 
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: PrecisionName = "auto"
     """Compute precision of the networks: fp32, bf16 autocast, or auto, which is bf16 if the GPU or CPU has
     bf16 instructions (AMX, AVX-512 BF16) and steps that are measured at the start are faster in it, else
     fp32. Weights, losses and exported graphs stay float32."""
+
+    memory_format: MemoryFormat = "auto"
+    """Order of the values of feature maps in memory: contiguous (NCHW), channels_last (NHWC), or auto, which
+    is measured with the precision auto; with others, it is channels_last for bf16 on a GPU."""
 
     compile: bool = False
     """Compile the networks with torch.compile. Needs a C++ compiler and minutes before the first step."""
@@ -140,9 +147,9 @@ RENAMED = {"keep": "keep_checkpoints"}
 """Former to present names of fields, to read older `run.json` files."""
 
 LASTING = (
-    *("data", "balance_classes", "fit", "value_range", "seed", "precision", "ema"),
+    *("data", "balance_classes", "fit", "value_range", "seed", "precision", "memory_format", "ema"),
     *("start_from", "freeze_discriminator"),
 )
 """Fields of `TrainConfig` that must be the same when a run is resumed; the others may change.
 
-The precision `auto` is that of the run."""
+The precision and the memory format `auto` are those of the run."""

@@ -10,9 +10,9 @@ from typing import Any
 from serving.arrays import Array
 from tests.bench.quality.course import PARTS, Course
 from training.data.dataset import Dataset
+from training.loop.autotune import autotune
 from training.loop.data import open_run_data
 from training.loop.distributed import SINGLE
-from training.loop.precision import with_chosen_precision
 from training.loop.state import TrainState
 from training.run.config import RunConfig
 from training.run.train_config import TrainConfig
@@ -32,7 +32,7 @@ def run(name: str, changes: dict[str, Any], data: Path, size: int, seed: int, co
     entry = dataclasses.replace(registry.load(name)(), image_size=size, **changes)
     train = TrainConfig(data=f"folder:{data}", seed=seed, device="cpu")
     config, loaded = open_run_data(RunConfig(name=name, entry=entry, train=train), SINGLE, data / "none")
-    config = with_chosen_precision(config, SINGLE, loaded)
+    config = autotune(config, SINGLE, loaded)
     with course.paused():
         steps = _affordable(config, loaded, course.budget, course.budget - course.spent)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=steps))

@@ -68,8 +68,8 @@ def test_the_precision_auto_is_that_of_the_run(tmp_path):
     )
     assert auto.differences(low) == auto.differences(full) == []
     assert full.differences(low) == ["precision is bf16 in its run.json; got fp32"]
-    assert low.with_precision("fp32") == low
-    assert auto.with_precision("bf16") == low
+    assert low.computed("fp32", "auto") == low
+    assert auto.computed("bf16", "auto") == low
 
 
 def test_one_number_of_channels_of_before_is_that_of_both_domains(tmp_path):
