@@ -28,6 +28,8 @@ from torch.utils.flop_counter import flop_registry
 from tests.bench import plain
 from tests.bench.machine import describe_machine
 from training.data.dataset import open_data
+from training.loop.autotune import autotune
+from training.loop.distributed import SINGLE
 from training.loop.state import TrainState
 from training.run.config import RunConfig
 from training.run.train_config import TrainConfig
@@ -62,6 +64,7 @@ KINDS = {
     "CycleGAN ResNet-9 256": _translation(256, "resnet-9"),
 }
 OURS: dict[str, dict[str, Any]] = {
+    "ours": {},
     "ours fp32": {"precision": "fp32"},
     "ours bf16": {"precision": "bf16"},
     "ours bf16, compiled": {"precision": "bf16", "compile": True},
@@ -80,11 +83,11 @@ def write_pictures(folder: Path, shape: tuple[int, ...], count: int) -> None:
 
 
 def ours(entry: Entry, spec: str, device: str, options: dict[str, Any]) -> Callable[[], object]:
-    """Return a step of our loop."""
-    state = TrainState(
-        RunConfig(name="bench", entry=entry, train=TrainConfig(data=spec, device=device, **options))
-    )
-    data = open_data(spec, entry.sample_shape, 0).to(state.device)
+    """Return a step of our loop, with the precision and the memory format that a run would choose."""
+    config = RunConfig(name="bench", entry=entry, train=TrainConfig(data=spec, device=device, **options))
+    data = open_data(spec, entry.sample_shape, 0)
+    state = TrainState(autotune(config, SINGLE, data))
+    data = data.to(state.device)
     return lambda: state.step(data)
 
 
