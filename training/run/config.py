@@ -61,6 +61,12 @@ class RunConfig:
         default = f"{self.name}-{self.train.data.partition(':')[0]}".replace(":", "-")
         return self.train.out or Path("runs") / default
 
+    @property
+    def trained_against(self) -> tuple[str, ...]:
+        """Features whose networks were in the discriminators of this run or of those it started from."""
+        names = (self.entry.pretrained, *(each.trained_against for each in self.lineage))
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
     def to_json(self) -> str:
         """Return the content of `run.json`."""
         content = {
