@@ -106,7 +106,9 @@ class Classifier:
             OSError: the cache can't be written.
         """
         if not data.labels or len(shape) != 3:
-            raise UserError(f"the classifier needs labelled images; {data.name} has none; use efficientnet")
+            raise UserError(
+                f"the classifier needs labelled images; {data.name} has none; use efficientnet or inception"
+            )
         if min(shape[1:]) < SMALLEST:
             raise UserError(f"the classifier needs at least {SMALLEST}x{SMALLEST} pixels; got shape {shape}")
         with torch.random.fork_rng(devices=[]):

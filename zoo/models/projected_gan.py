@@ -89,12 +89,15 @@ class Frozen:
         """Return four feature maps of images (N, 1 or 3, H, W) in [-1, 1], resized to a height and width.
 
         Their channels are `MAPS`, and their sizes 1/4, 1/8, 1/16 and 1/32. Grey images are repeated over
-        three channels.
+        three channels. The network computes in float32, also under autocast: in bfloat16, the errors of the
+        scores are seven times as large.
         """
         smaller = size < images.shape[2]
         sized = F.interpolate(images, (size, size), mode="bilinear", antialias=smaller, align_corners=False)
         prepared = ((sized + 1) * 127.5 - MEAN) / SCALE
-        return self.network.maps(prepared.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
+        coloured = prepared.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.network.maps(coloured.float())
 
 
 class Discriminator(nn.Module):

@@ -124,6 +124,14 @@ def test_the_generator_is_that_of_fastgan_which_32x32_do_not_excite():
     assert len(small.excitations) == 0
 
 
+def test_the_frozen_network_computes_in_float32_under_autocast(weights):
+    see, images = Frozen(weights, "cpu"), torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        low, control = see(images, 64), see.network.maps(images)
+    assert all(torch.equal(one, other) for one, other in zip(low, see(images, 64), strict=True))
+    assert control[-1].dtype == torch.bfloat16, "the control"
+
+
 def test_without_the_weights_all_but_a_step_works():
     trainer, batch = ProjectedGAN(**SMALL).build(), {"real": torch.zeros(4, 3, 64, 64)}
     assert trainer.generator(**trainer.inputs(batch)["generator"]).shape == (4, 3, 64, 64)
