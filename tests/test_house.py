@@ -19,7 +19,8 @@ FLOORS = {
     "zoo": (
         {"zoo.models", "zoo.registry"},
         {"zoo.adversarial", "zoo.translation"},
-        {"zoo.translators", "zoo.objectives", "zoo.regularizers", "zoo.augment", "zoo.bounds"},
+        {"zoo.translators", "zoo.objectives", "zoo.regularizers", "zoo.augment", "zoo.bounds"}
+        | {"zoo.efficientnet"},
         {"zoo.entry"},
         {"zoo.fields"},
         {"zoo.errors"},
@@ -50,7 +51,10 @@ FLOORS = {
 
 FOR_ALL_OF_TRAINING = {
     *(f"serving.{part}" for part in ("arrays", "errors", "imaging", "runtime", "system", "validation")),
-    *(f"zoo.{part}" for part in ("entry", "errors", "fields", "models", "registry", "translators")),
+    *(
+        f"zoo.{part}"
+        for part in ("efficientnet", "entry", "errors", "fields", "models", "registry", "translators")
+    ),
 }
 FOR_THE_COMMAND_LINE = {"serving.cli", "serving.offline", "serving.settings", "serving.launcher"}
 """What training imports of the other packages, and what only its command line does."""

@@ -58,6 +58,10 @@ class Trainer(Protocol):
         """Run one training step and return detached scalars to log."""
         ...
 
+    def load_pretrained(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of the network that `Entry.pretrained` names. Only training steps need them."""
+        return
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs beside networks and optimizers; empty by default."""
         return {}
@@ -78,6 +82,10 @@ class Entry(ABC):
 
     conditions: ClassVar[tuple[str, ...]] = ()
     """Names of the batch's tensors that are passed to the networks as conditions, such as `label`."""
+
+    pretrained: ClassVar[str | None] = None
+    """Name of the features, as of `ganzoo evaluate`, whose network is a part of the discriminator. `training`
+    hands its weights to `Trainer.load_pretrained`, and refuses to score the entry in these features."""
 
     former: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Former names of fields, and the present fields that each stood for, to read older runs."""

@@ -23,6 +23,9 @@ class Ancestor(Part):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
     """First half of the SHA-256 of that checkpoint."""
 
+    trained_against: Annotated[str | None, IF_GIVEN] = None
+    """Name of the features whose pretrained network was a part of its discriminator, if there was one."""
+
 
 class RunScore(Part):
     """Score of the exported checkpoint, measured during its run. Lower is better."""
@@ -57,6 +60,10 @@ class Training(Part):
 
     schedule_steps: Annotated[int | None, IF_GIVEN] = None
     """Number of steps of the learning rates' schedule, if it is not `steps`."""
+
+    trained_against: Annotated[tuple[str, ...], Field(exclude_if=().__eq__)] = ()
+    """Names of the features whose pretrained networks were parts of the discriminators, of this run or of
+    those that it started from; scores in these features would flatter the model."""
 
 
 class Imported(Part):

@@ -26,8 +26,9 @@ from serving.system.files import write_file
 from tests.bench.machine import describe_machine
 from training.data.dataset import open_data, read
 from training.evaluation import metrics
-from training.evaluation.efficientnet import EfficientNet, Network
+from training.evaluation.efficientnet import EfficientNet
 from training.graphs.pixels import to_pixels
+from zoo.efficientnet import Network
 
 CPU = torch.device("cpu")
 SAMPLES = {"cifar10": 2000, "emoji": 1000}

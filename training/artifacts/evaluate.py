@@ -50,8 +50,8 @@ def evaluate(
         precision: precision of the graphs to score.
 
     Raises:
-        UserError: there is no artifact, it has no graphs of the precision, the data don't fit it, or it was
-            exported again during the evaluation.
+        UserError: there is no artifact, it has no graphs of the precision, the data don't fit it, it was
+            trained against the network of these features, or it was exported again during the evaluation.
         OSError: the data can't be read, or the artifact can't be written.
     """
     if n < 1:
@@ -61,11 +61,11 @@ def evaluate(
     shape = _scored_shape(manifest.graphs)
     pipeline = load(artifact, precision=precision)
     match manifest.training:
-        case Training(fit=fit, value_range=value_range):
+        case Training(fit=fit, value_range=value_range, trained_against=against):
             conversion = Conversion(fit, value_range)
         case _:
-            conversion = Conversion()
-    options = (data, shape, n, features, device_named(device), conversion)
+            conversion, against = Conversion(), ()
+    options = (data, shape, n, features, device_named(device), conversion, against)
     nearest = None
     match manifest.task:
         case "sample":

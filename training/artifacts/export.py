@@ -83,6 +83,7 @@ def _origin(run: Path, averaged: Averaged) -> Training:
         software=config.software,
         score=_score(run, averaged.steps),
         schedule_steps=_schedule(averaged),
+        trained_against=config.trained_against,
     )
 
 

@@ -44,8 +44,9 @@ def _origin(manifest: Manifest) -> str:
         case training:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
-                f"{training.seed}{_started_from(training)}.{_score(training)} Licence of the data: "
-                f"{manifest.licence}. {rest} To train a similar model:\n\n    {command(manifest, training)}\n"
+                f"{training.seed}{_started_from(training)}.{_score(training)}{_against(training)} "
+                f"Licence of the data: {manifest.licence}. {rest} To train a similar "
+                f"model:\n\n    {command(manifest, training)}\n"
             )
 
 
@@ -61,6 +62,15 @@ def _score(training: Training) -> str:
         return ""
     best = ", the best of the run" if score.best else ""
     return f" Score during the run: {score.name} {score.value:.4g}{best}."
+
+
+def _against(training: Training) -> str:
+    if not (names := training.trained_against):
+        return ""
+    return (
+        f" It was trained against the pretrained network of the features {', '.join(names)}, in which it is "
+        "therefore not scored."
+    )
 
 
 def _classes(manifest: Manifest) -> str:

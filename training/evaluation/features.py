@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,15 +31,29 @@ Features = Literal["auto", "efficientnet", "classifier", "inception"]
 """Names of the extractors."""
 
 
-def open_extractor(name: str, data: Dataset, shape: tuple[int, ...], device: torch.device) -> Extractor:
+def open_extractor(
+    name: str,
+    data: Dataset,
+    shape: tuple[int, ...],
+    device: torch.device,
+    trained_against: Collection[str] = (),
+) -> Extractor:
     """Open an extractor by name: `efficientnet`, `classifier`, `inception` or `auto`.
 
     `auto` selects the features that suit the dataset.
 
     Raises:
-        UserError: the name is unknown, a package is not installed, or the dataset has no labels.
+        UserError: the name is unknown, a package is not installed, the dataset has no labels, or the model
+            was trained against the network of these features.
     """
-    match data.features if name == "auto" else name:
+    chosen = data.features if name == "auto" else name
+    if chosen in trained_against:
+        raise UserError(
+            f"the features must be of another network than the one that the model was trained against; got "
+            f"{chosen}{' from auto' if name == 'auto' else ''}; use inception or, for data with labels, "
+            "classifier: --features of evaluate, --score-features of train"
+        )
+    match chosen:
         case "classifier":
             return Classifier.of(data, shape, device)
         case "efficientnet":
@@ -91,7 +106,9 @@ class Classifier:
             OSError: the cache can't be written.
         """
         if not data.labels or len(shape) != 3:
-            raise UserError(f"the classifier needs labelled images; {data.name} has none; use efficientnet")
+            raise UserError(
+                f"the classifier needs labelled images; {data.name} has none; use efficientnet or inception"
+            )
         if min(shape[1:]) < SMALLEST:
             raise UserError(f"the classifier needs at least {SMALLEST}x{SMALLEST} pixels; got shape {shape}")
         with torch.random.fork_rng(devices=[]):

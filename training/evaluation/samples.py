@@ -4,7 +4,7 @@ Images are compared in the features of an extractor. Vectors are compared with t
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -86,6 +86,7 @@ def open_scorer(
     features: str,
     device: torch.device,
     conversion: Conversion = AS_USUAL,
+    trained_against: Collection[str] = (),
 ) -> Scorer:
     """Open a scorer of samples against a dataset.
 
@@ -96,6 +97,7 @@ def open_scorer(
         features: the extractor for images, as in `open_extractor`.
         device: device of the extractor.
         conversion: how the images of files become examples.
+        trained_against: features that must not be used, because the model was trained against their networks.
 
     Raises:
         UserError: the dataset does not have this shape, or it can't be scored.
@@ -109,7 +111,7 @@ def open_scorer(
         return VectorScorer(data, n)
     if len(shape) != 3:
         raise UserError(f"vectors need a known distribution to be scored; {data.name} has none")
-    return ImageScorer(data, open_extractor(features, data, shape, device), n)
+    return ImageScorer(data, open_extractor(features, data, shape, device, trained_against), n)
 
 
 class VectorScorer:

@@ -4,7 +4,7 @@ Paired data are scored against the ground truth. Unpaired data are scored agains
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -69,6 +69,7 @@ def open_translation_scorer(
     features: str,
     device: torch.device,
     conversion: Conversion = AS_USUAL,
+    trained_against: Collection[str] = (),
 ) -> TranslationScorer:
     """Open a scorer of translations between the two domains of a dataset.
 
@@ -79,6 +80,7 @@ def open_translation_scorer(
         features: the extractor for unpaired data, as in `open_extractor`.
         device: device of the extractor.
         conversion: how the images of files become examples.
+        trained_against: features that must not be used, because the model was trained against their networks.
 
     Raises:
         UserError: the dataset does not have two domains, or has too few images.
@@ -93,7 +95,7 @@ def open_translation_scorer(
     if held_out.kind == "pairs":
         return TruthScorer(held_out, n)
     widest = max(DomainShapes.of(shape))  # by the channels, which come first
-    return DomainScorer(data, open_extractor(features, ByDomain(data), widest, device), n)
+    return DomainScorer(data, open_extractor(features, ByDomain(data), widest, device, trained_against), n)
 
 
 class TruthScorer:

@@ -40,13 +40,14 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
         device: device of the feature extractor.
 
     Raises:
-        UserError: the dataset can't be scored.
+        UserError: the dataset can't be scored, or not in these features.
     """
     spec, n, shape = config.train.data, config.train.score_samples, config.entry.scored_shape
     conversion = Conversion(config.train.fit, config.value_range)
+    features, against = config.train.score_features, config.trained_against
     match config.entry.task:
         case "sample":
-            scorer = open_scorer(spec, shape, n, "auto", device, conversion)
+            scorer = open_scorer(spec, shape, n, features, device, conversion, against)
             reference = scorer.reference[scorer.headline]
             samples = range(scorer.samples)
             return Validator(
@@ -55,7 +56,7 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
                 lambda: scorer.headline_score(some.values for some in pipeline.samples(samples)),
             )
         case "translate":
-            translations = open_translation_scorer(spec, shape, n, "auto", device, conversion)
+            translations = open_translation_scorer(spec, shape, n, features, device, conversion, against)
             return Validator(
                 translations.headline,
                 translations.reference,

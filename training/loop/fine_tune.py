@@ -74,6 +74,7 @@ def read_parent(source: str, world: World) -> Parent:
             data=config.data_name,
             steps=step,
             sha256=checkpoint.digest_of(folder / "checkpoints", step),
+            trained_against=config.entry.pretrained,
         )
         told = {
             "lineage": [each.model_dump() for each in (parent, *config.lineage)],

@@ -15,6 +15,7 @@ from training.loop.compute import device_named, prepare, settle, usual_format
 from training.loop.distributed import SINGLE, World
 from training.loop.ema import MovingAverage
 from training.loop.monitor import Monitor
+from training.loop.pretrained import load_pretrained
 from training.loop.restore import must_be_inputs, restore_optimizer
 from training.loop.schedule import factor_at
 from training.run import checkpoint
@@ -41,6 +42,7 @@ class TrainState:
         self.config, self.done, self.rollbacks, self.world = config, 0, 0, world
         torch.manual_seed(config.train.seed)
         self.trainer: Trainer = config.entry.build(self.device)
+        load_pretrained(config.entry, self.trainer)
         self.monitor = Monitor(config.train)
         self.average = MovingAverage(self.trainer.generators, config.train.ema)
         prepare(self.trainer, config.train, self.device, world)

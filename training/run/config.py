@@ -71,6 +71,12 @@ class RunConfig:
         )
         return dataclasses.replace(self, train=chosen)
 
+    @property
+    def trained_against(self) -> tuple[str, ...]:
+        """Features whose networks were in the discriminators of this run or of those it started from."""
+        names = (self.entry.pretrained, *(each.trained_against for each in self.lineage))
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
     def to_json(self) -> str:
         """Return the content of `run.json`."""
         content = {

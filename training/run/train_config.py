@@ -94,6 +94,9 @@ class TrainConfig:
     score_samples: int = 2000
     """Number of samples that a score is computed from."""
 
+    score_features: Literal["auto", "efficientnet", "classifier", "inception"] = "auto"
+    """Features in which images are scored, as --features of `ganzoo evaluate`."""
+
     on_collapse: Literal["warn", "rollback"] = "warn"
     """Reaction to a saturated discriminator, lost diversity or a doubled score: warn prints a warning once;
     rollback returns to the last good checkpoint with halved learning rates, at most three times."""

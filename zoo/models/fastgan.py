@@ -26,22 +26,38 @@ WIDER = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class FastGAN(ImageGANEntry):
+class SkipLayerEntry(ImageGANEntry):
+    """Hyperparameters shared by the entries with the generator of FastGAN."""
+
+    width: int = 64
+    """Channels of the feature maps at 128x128; twice as many at 64x64 and 16 times as many at 4x4."""
+
+    image_size: int = 64
+    latent_size: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        must_be_positive(self, "width")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the feature maps from 4x4 up to the image size."""
+        sizes = (4 << level for level in range(self.image_size.bit_length() - 2))
+        return tuple(max(1, self.width * WIDER[s] if s in WIDER else self.width * 128 // s) for s in sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastGAN(SkipLayerEntry):
     """FastGAN for few images: skip-layer excitation, a discriminator that also decodes (Liu et al. 2021).
 
     Written from the paper. Decoded images are compared by their mean absolute difference, where the paper
     compares features of a pretrained network. The generator's feature maps get no noise.
     """
 
-    width: int = 64
-    """Channels of the feature maps at 128x128; twice as many at 64x64 and 16 times as many at 4x4."""
-
     reconstruction_weight: float = 1.0
     """Weight of the difference between real images and their decoded features in the discriminator's loss."""
 
-    image_size: int = 64
     batch_size: int = 8
-    latent_size: int = 256
     objective: ObjectiveName = "hinge"
     spectral_norm: bool = True
     augment: tuple[TransformName, ...] = ("colour", "translation")
@@ -49,16 +65,9 @@ class FastGAN(ImageGANEntry):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        must_be_positive(self, "width")
         must_be_at_least(self, 0, "reconstruction_weight")
         if self.image_size < 4 << DOUBLINGS:
             raise ConfigError(f"image_size must be at least {4 << DOUBLINGS}; got {self.image_size}")
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of the feature maps from 4x4 up to the image size."""
-        sizes = (4 << level for level in range(self.image_size.bit_length() - 2))
-        return tuple(max(1, self.width * WIDER[s] if s in WIDER else self.width * 128 // s) for s in sizes)
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
         """Build the trainer; weights are drawn from N(0, 0.02)."""
@@ -81,9 +90,12 @@ class SelfSupervised(TwoPlayer):
 
 
 class Generator(nn.Module):
-    """FastGAN generator: latents (N, latent_size) to images (N, C, H, W) in [-1, 1]."""
+    """FastGAN generator: latents (N, latent_size) to images (N, C, H, W) in [-1, 1].
 
-    def __init__(self, entry: FastGAN) -> None:
+    Images below 64x64 have no feature maps 16 times as large as 4x4, and therefore no excitation.
+    """
+
+    def __init__(self, entry: SkipLayerEntry) -> None:
         super().__init__()
         widths = entry.widths
         first = nn.ConvTranspose2d(entry.latent_size, 2 * widths[0], 4, bias=False)
