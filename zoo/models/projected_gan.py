@@ -85,6 +85,8 @@ class Frozen:
         # Backward passes are twice as fast on the CPU.
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    # Compiling its many layers takes minutes.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, images: Tensor, size: int) -> list[Tensor]:
         """Return four feature maps of images (N, 1 or 3, H, W) in [-1, 1], resized to a height and width.
 
