@@ -12,30 +12,38 @@ import os
 from pathlib import Path
 
 from tests.bench.cells import Cell, markdown, pool_of, report, spread, write_pictures
-from tests.bench.quality.cell import DATA, OURS, Key, measure
+from tests.bench.quality.cell import DATA, FEATURES, OURS, Key, measure
 from tests.bench.quality.course import SCORES
 from tests.bench.quality.peers import PEERS
 
 
-def table(cells: list[Cell]) -> str:
-    """Return a Markdown table: mean and standard deviation of every score over the seeds."""
+def table(cells: list[Cell], features: str) -> str:
+    """Return a Markdown table of the scores in some features: their mean and deviation over the seeds.
+
+    Rows of the same pictures and budget are in the order of the distance above that of held-out pictures.
+    """
     heads = ["pictures", "CPU minutes", "run", "seeds", "updates", *SCORES, "frechet above real", "last/best"]
     lines = [heads]
+    cells = [cell for cell in cells if features in cell["reference"]]
     for data, minutes in sorted({(cell["data"], cell["minutes"]) for cell in cells}):
         some = [cell for cell in cells if (cell["data"], cell["minutes"]) == (data, minutes)]
         rows = []
         for name in {cell["name"]: None for cell in some}:
             found = [cell for cell in some if cell["name"] == name]
-            last = [cell["history"][-1] for cell in found]
-            above = [cell["history"][-1]["frechet"] - cell["reference"]["frechet"] for cell in found]
-            best = [min(each["frechet"] for each in cell["history"]) for cell in found]
+            histories = [[each[features] for each in cell["history"]] for cell in found]
+            last = [history[-1] for history in histories]
+            above = [
+                each["frechet"] - cell["reference"][features]["frechet"]
+                for each, cell in zip(last, found, strict=True)
+            ]
+            best = [min(each["frechet"] for each in history) for history in histories]
             worst = max(each["frechet"] / least for each, least in zip(last, best, strict=True))
             scores = [spread([each[score] for each in last]) for score in SCORES]
             updates = f"{sum(cell['updates'] for cell in found) / len(found):,.0f}"
             row = [data, f"{minutes:g}", name, str(len(found)), updates, *scores, spread(above)]
             rows.append((sum(above) / len(above), [*row, f"{worst:.2f}"]))
         lines += [row for _, row in sorted(rows)]
-        reference = [f"{some[0]['reference'][score]:.3g}" for score in SCORES]
+        reference = [f"{some[0]['reference'][features][score]:.3g}" for score in SCORES]
         lines.append([data, f"{minutes:g}", "(held-out pictures)", "", "", *reference, "0", ""])
     return markdown(lines)
 
@@ -51,7 +59,6 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--features", default="efficientnet")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/quality"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/quality"))
@@ -70,7 +77,8 @@ def main() -> None:
     with pool_of(asked.processes) as pool:
         works = [pool.submit(measure, asked, key) for key in wanted]
         cells = [work.result() for work in works]
-    report(cells, table(cells), "Quality at equal CPU seconds", asked.out)
+    tables = "\n\n".join(f"In the features of `{name}`:\n\n{table(cells, name)}" for name in FEATURES)
+    report(cells, tables, "Quality at equal CPU seconds", asked.out)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from PIL import Image
 
 from tests.bench.cells import Cell, once
 from tests.bench.quality import ours, peers, pictures
-from tests.bench.quality.course import SCORES, Course
+from tests.bench.quality.course import Course, chosen
 from training.evaluation.samples import open_scorer
+from zoo import registry
 
 MINUTE = 60
 
@@ -19,13 +20,21 @@ DATA: dict[str, tuple[Any, int, int]] = {
 }
 """Pictures, their size, and the largest number of samples that are scored."""
 
-OURS: dict[str, dict[str, Any]] = {
-    "dcgan": {},
-    "wgan-gp": {},
-    "sngan": {},
-    "sngan-projection": {},
-    "r3gan": {},
-    "fastgan": {},
+FEATURES = ("efficientnet", "classifier")
+"""Features of the scores; the classifier's are those of a small network that learns the data's classes."""
+
+OLD = {"learning_rate": 2e-3, "regularizer": "r1+r2", "regularizer_weight": 0.02}
+
+OURS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dcgan": ("dcgan", {}),
+    "dcgan, width 32": ("dcgan", {"width": 32}),
+    "dcgan, width 32, R1 and R2": ("dcgan", {"width": 32} | OLD),
+    "wgan-gp": ("wgan-gp", {}),
+    "sngan": ("sngan", {}),
+    "sngan-projection": ("sngan-projection", {}),
+    "r3gan": ("r3gan", {}),
+    "fastgan": ("fastgan", {}),
+    "projected-gan": ("projected-gan", {}),
 }
 """Our entries, with what is not their default."""
 
@@ -41,7 +50,7 @@ class Key(NamedTuple):
     @property
     def folder(self) -> str:
         """Name of the cell's files."""
-        return f"{self.data}-{self.minutes:g}-{self.name.replace(' ', '-')}-{self.seed}"
+        return f"{self.data}-{self.minutes:g}-{self.name.replace(',', '').replace(' ', '-')}-{self.seed}"
 
 
 def measure(asked: argparse.Namespace, key: Key) -> Cell:
@@ -52,20 +61,26 @@ def measure(asked: argparse.Namespace, key: Key) -> Cell:
 def _measure(asked: argparse.Namespace, key: Key) -> Cell:
     _, size, samples = DATA[key.data]
     data = asked.runs / "data" / key.data
-    scorer = open_scorer(
-        f"folder:{data / 'others'}", (3, size, size), samples, asked.features, torch.device("cpu")
-    )
-    course = Course(MINUTE * key.minutes, scorer)
-    if key.name in peers.PEERS:
-        updates = peers.run(key.name, asked.peers, data / "few", size, key.seed, course)
+    entry, changes = OURS.get(key.name, ("", {}))
+    against = registry.load(entry).pretrained if entry else None
+    scorers = {
+        features: open_scorer(
+            f"folder:{data / 'others'}", (3, size, size), samples, features, torch.device("cpu")
+        )
+        for features in FEATURES
+        if features != against
+    }
+    course = Course(MINUTE * key.minutes, scorers)
+    if entry:
+        updates = ours.run(entry, changes, data / "few", size, key.seed, course)
     else:
-        updates = ours.run(key.name, OURS[key.name], data / "few", size, key.seed, course)
+        updates = peers.run(key.name, asked.peers, data / "few", size, key.seed, course)
     assert course.picture is not None
     Image.fromarray(course.picture).save(asked.runs / f"{key.folder}.png")
     return {
         **key._asdict(),
         "updates": updates,
         "history": course.history,
-        "reference": {name: scorer.reference[name] for name in SCORES},
-        "samples": scorer.samples,
+        "reference": {name: chosen(scorer.reference) for name, scorer in scorers.items()},
+        "samples": {name: scorer.samples for name, scorer in scorers.items()},
     }

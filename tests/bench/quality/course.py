@@ -26,11 +26,11 @@ class Course:
 
     Args:
         budget: CPU seconds until the end.
-        scorer: scorer of the samples.
+        scorers: scorers of the samples, by the names of their features.
     """
 
-    def __init__(self, budget: float, scorer: Scorer) -> None:
-        self.budget, self.scorer = budget, scorer
+    def __init__(self, budget: float, scorers: dict[str, Scorer]) -> None:
+        self.budget, self.scorers = budget, scorers
         self.history: list[dict[str, Any]] = []
         self.picture: Array | None = None
         self.restart()
@@ -61,9 +61,10 @@ class Course:
             return
         spent = self.spent
         with self.paused():
-            samples = np.concatenate(list(draw(self.scorer.samples)))[: self.scorer.samples]
-            scores = self.scorer.score([samples]).scores
-            self.history.append({"cpu": spent, **{name: scores[name] for name in SCORES}})
+            count = max(scorer.samples for scorer in self.scorers.values())
+            samples = np.concatenate(list(draw(count)))[:count]
+            found = {name: scorer.score([samples]).scores for name, scorer in self.scorers.items()}
+            self.history.append({"cpu": spent, **{name: chosen(each) for name, each in found.items()}})
             self.picture = sheet(samples[:80], columns=10)
 
     @contextmanager
@@ -73,3 +74,8 @@ class Course:
         yield
         torch.set_rng_state(random)
         self._start += time.process_time() - before
+
+
+def chosen(scores: dict[str, float]) -> dict[str, float]:
+    """Return the scores of the table."""
+    return {name: scores[name] for name in SCORES}
