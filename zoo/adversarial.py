@@ -1,18 +1,19 @@
 """Adversarial training of one generator and one discriminator, for any pair of networks."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from zoo.augment import Augmented, must_be_transforms, open_augment
 from zoo.bounds import must_be_bounded, normalise_spectrally
-from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings
+from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings, split
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_choices, must_be_decays, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
@@ -66,6 +67,9 @@ class TwoPlayerEntry(Entry):
     regularizer_weight: float = 10.0
     """Weight of the gradient penalty: lambda for gradient_penalty, gamma for r1 and r2."""
 
+    regularizer_interval: int = 1
+    """Discriminator updates for each gradient penalty, which is multiplied by as many (Karras 2020)."""
+
     spectral_norm: bool = False
     """Apply spectral normalisation to every layer of the discriminator (Miyato 2018)."""
 
@@ -100,7 +104,7 @@ class TwoPlayerEntry(Entry):
 
     def __post_init__(self) -> None:
         must_be_positive(self, "batch_size", "latent_size", "learning_rate", "discriminator_steps")
-        must_be_positive(self, "augment_ramp")
+        must_be_positive(self, "augment_ramp", "regularizer_interval")
         if self.discriminator_learning_rate is not None:
             must_be_positive(self, "discriminator_learning_rate")
         must_be_decays(self, "betas")
@@ -199,16 +203,21 @@ class TwoPlayer(Trainer):
         # A loss of 0 at zero scores belongs to an unbounded objective, which can't saturate.
         self.undecided = self.objective.undecided or math.inf
         self.regularizer: Regularizer = REGULARIZERS[entry.regularizer]
-        self.regularizer_weight = entry.regularizer_weight
-        rates = {
-            "generator": entry.learning_rate,
-            "discriminator": entry.discriminator_learning_rate or entry.learning_rate,
-        }
-        players = {"generator": self.generator, "discriminator": self.discriminator}
+        self.regularizer_weight, self.discriminator_updates = entry.regularizer_weight, 0
+        create = OPTIMIZERS[entry.optimizer]
+        rate = entry.discriminator_learning_rate or entry.learning_rate
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: OPTIMIZERS[entry.optimizer](players[name].parameters(), rate, entry.betas)
-            for name, rate in rates.items()
+            "generator": create(self.generator.parameters(), entry.learning_rate, entry.betas),
+            "discriminator": create(self.discriminator.parameters(), rate, entry.betas),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of discriminator updates; older states have none."""
+        return {"discriminator_updates": self.discriminator_updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state returned by `state_dict`."""
+        self.discriminator_updates = operator.index(state.get("discriminator_updates", 0))
 
     def inputs(self, batch: Batch) -> Inputs:
         """Return a new latent for every example of the batch, with the batch's conditions."""
@@ -231,16 +240,24 @@ class TwoPlayer(Trainer):
             descend(generator_loss, self.optimizers["generator"])
         return {"generator_loss": generator_loss.detach(), **scalars, **self.augment.adapt()}
 
+    @property
+    def is_regularized(self) -> bool:
+        """Whether the next update of the discriminator has a gradient penalty."""
+        return (self.discriminator_updates + 1) % self.entry.regularizer_interval == 0
+
     def penalty(self, discriminator: Discriminator, real: Scored, fake: Scored) -> Tensor:
-        """Return the weighted regularizer of the discriminator, which is added to its loss."""
-        return self.regularizer_weight * self.regularizer.penalty(discriminator, real, fake)
+        """Return the weighted regularizer of the discriminator, which is added to its loss; 0 if not due."""
+        if not self.is_regularized:
+            return real.scores.new_zeros(())
+        weight = self.entry.regularizer_interval * self.regularizer_weight
+        return weight * self.regularizer.penalty(discriminator, real, fake)
 
     def _update_discriminator(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor
     ) -> dict[str, Tensor]:
         # Two forward passes: batch normalisation must not mix real and fake examples.
         examples = {"real": real.detach(), "fake": fake.detach()}
-        for name in self.regularizer.at if self.double_backward else ():
+        for name in self.regularizer.at if self.double_backward and self.is_regularized else ():
             examples[name].requires_grad_(True)
         real_scores, fake_scores = discriminator(examples["real"]), discriminator(examples["fake"])
         self.augment.observe(self.objective.margins(real_scores, fake_scores))
@@ -251,6 +268,7 @@ class TwoPlayer(Trainer):
             discriminator, Scored(examples["real"], real_scores), Scored(examples["fake"], fake_scores)
         )
         descend(loss + smoothing + penalty, self.optimizers["discriminator"])
+        self.discriminator_updates += 1
         return {
             "discriminator_loss": loss.detach(),
             "penalty": penalty.detach(),
@@ -258,13 +276,6 @@ class TwoPlayer(Trainer):
             "real_score": real_scores.detach()[:, -1].mean(),
             "fake_score": fake_scores.detach()[:, -1].mean(),
         }
-
-
-def split(batch: Batch, parts: int) -> Iterator[Batch]:
-    """Yield `parts` equal parts of a batch."""
-    chunks = {name: value.chunk(parts) for name, value in batch.items()}
-    for index in range(parts):
-        yield {name: value[index] for name, value in chunks.items()}
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -1,7 +1,7 @@
 """The interface of the zoo: `Entry` holds a paper's hyperparameters and builds a `Trainer`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
@@ -166,3 +166,10 @@ def doublings(image_size: int) -> int:
     if image_size < 16 or image_size.bit_count() != 1:
         raise ConfigError(f"image_size must be a power of two, at least 16; got {image_size}")
     return image_size.bit_length() - 3
+
+
+def split(batch: Batch, parts: int) -> Iterator[Batch]:
+    """Yield `parts` equal parts of a batch."""
+    chunks = {name: value.chunk(parts) for name, value in batch.items()}
+    for index in range(parts):
+        yield {name: value[index] for name, value in chunks.items()}

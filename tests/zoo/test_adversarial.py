@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.adversarial import DISTRIBUTIONS, SCHEDULES, ScheduleName, TwoPlayer, descend, frozen, split
+from zoo.adversarial import DISTRIBUTIONS, SCHEDULES, ScheduleName, TwoPlayer, descend, frozen
 from zoo.augment import TRANSFORMS
+from zoo.entry import split
 from zoo.models.dcgan import DCGAN
 from zoo.models.mlp_gan import MLPGAN
 from zoo.objectives import OBJECTIVES
@@ -190,6 +191,29 @@ def test_the_penalty_counts_by_its_weight():
     first = light.step(batch)["penalty"]
     torch.manual_seed(1)
     assert heavy.step(batch)["penalty"].item() == pytest.approx(5 * first.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_penalty_that_is_due_less_often_counts_for_as_many_updates(compiled):
+    def penalties(**fields: object) -> list[float]:
+        trainer = small(regularizer="r1+r2", learning_rate=1e-12, **fields)
+        trainer.double_backward = not compiled
+        return [float(trainer.step(batch)["penalty"]) for _ in range(6)]
+
+    batch = {"real": torch.randn(64, 2)}
+    always, sometimes = penalties(), penalties(regularizer_interval=3)
+    assert [value > 0 for value in sometimes] == [False, False, True, False, False, True]
+    assert sometimes[2] == pytest.approx(3 * always[2], rel=1e-3)
+
+
+def test_when_a_penalty_is_due_is_part_of_the_state():
+    trainer, batch = small(regularizer="r1", regularizer_interval=3), {"real": torch.randn(8, 2)}
+    trainer.step(batch)
+    twin = small(regularizer="r1", regularizer_interval=3)
+    twin.load_state_dict(trainer.state_dict())
+    assert [bool(twin.step(batch)["penalty"]) for _ in range(3)] == [False, True, False]
+    twin.load_state_dict({})  # as older checkpoints have it
+    assert [bool(twin.step(batch)["penalty"]) for _ in range(3)] == [False, False, True]
 
 
 def test_spectral_norm_bounds_every_layer_of_the_discriminator_and_none_of_the_generator():

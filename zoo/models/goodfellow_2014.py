@@ -118,10 +118,11 @@ class Annealed(TwoPlayer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of updates."""
-        return {"updates": self.updates}
+        return super().state_dict() | {"updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the number of updates."""
+        super().load_state_dict(state)
         self.updates = operator.index(state["updates"])
 
 
