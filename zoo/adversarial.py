@@ -2,11 +2,11 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 @dataclass(frozen=True, kw_only=True)
 class TwoPlayerEntry(Entry):
     """Hyperparameters shared by all entries with one generator and one discriminator."""
+
+    added: ClassVar[Mapping[str, Any]] = {"regularizer_interval": 1}
 
     latent_size: int = 100
     """Size of the latent, the generator's random input."""

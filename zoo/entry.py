@@ -90,13 +90,17 @@ class Entry(ABC):
     former: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Former names of fields, and the present fields that each stood for, to read older runs."""
 
+    added: ClassVar[Mapping[str, Any]] = {}
+    """Values of fields that older runs do not have, where they are not the defaults."""
+
     batch_size: int = 64
     """Examples in a batch."""
 
     @classmethod
     def present(cls, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return hyperparameters of any version by the present names of their fields."""
-        return {now: value for name, value in fields.items() for now in cls.former.get(name, (name,))}
+        """Return hyperparameters of any version by the present names of fields, with those since added."""
+        known = {now: value for name, value in fields.items() for now in cls.former.get(name, (name,))}
+        return {**cls.added, **known}
 
     @property
     @abstractmethod

@@ -33,7 +33,8 @@ class DCGAN(ImageGANEntry):
     objective: ObjectiveName = "relativistic"
     regularizer: RegularizerName = "r1+r2"
     regularizer_weight: float = 0.02
-    learning_rate: float = 2e-3
+    regularizer_interval: int = 4
+    learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.0, 0.99)
     schedule: ScheduleName = "linear"
 
@@ -64,6 +65,7 @@ class DCGAN2015(DCGAN):
 
     objective: ObjectiveName = "non_saturating"
     regularizer: RegularizerName = "none"
+    regularizer_interval: int = 1
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     schedule: ScheduleName = "constant"

@@ -15,6 +15,7 @@ class WGANGP(DCGAN):
     objective: ObjectiveName = "wasserstein"
     regularizer: RegularizerName = "gradient_penalty"
     regularizer_weight: float = 10.0
+    regularizer_interval: int = 1
     discriminator_norm: Literal["batch", "none"] = "none"
     discriminator_steps: int = 5
     learning_rate: float = 1e-4

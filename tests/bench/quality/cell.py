@@ -23,12 +23,10 @@ DATA: dict[str, tuple[Any, int, int]] = {
 FEATURES = ("efficientnet", "classifier")
 """Features of the scores; the classifier's are those of a small network that learns the data's classes."""
 
-OLD = {"learning_rate": 2e-3, "regularizer": "r1+r2", "regularizer_weight": 0.02}
-
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan": ("dcgan", {}),
     "dcgan, width 32": ("dcgan", {"width": 32}),
-    "dcgan, width 32, R1 and R2": ("dcgan", {"width": 32} | OLD),
+    "dcgan, width 32, penalty in every update": ("dcgan", {"width": 32, "regularizer_interval": 1}),
     "wgan-gp": ("wgan-gp", {}),
     "sngan": ("sngan", {}),
     "sngan-projection": ("sngan-projection", {}),

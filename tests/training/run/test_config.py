@@ -72,6 +72,17 @@ def test_the_precision_auto_is_that_of_the_run(tmp_path):
     assert auto.computed("bf16", "auto") == low
 
 
+def test_an_older_run_has_a_penalty_in_every_update(tmp_path):
+    config = RunConfig(name="dcgan", entry=DCGAN(), train=TrainConfig(out=tmp_path))
+    assert config.entry.regularizer_interval == 4
+    config.write()
+    path = tmp_path / "run.json"
+    content = json.loads(path.read_text())
+    del content["hyperparameters"]["regularizer_interval"]
+    path.write_text(json.dumps(content))
+    assert RunConfig.read(tmp_path).entry.regularizer_interval == 1
+
+
 def test_one_number_of_channels_of_before_is_that_of_both_domains(tmp_path):
     entry = Pix2Pix(channels_a=1, channels_b=1)
     config = RunConfig(name="pix2pix", entry=entry, train=TrainConfig(out=tmp_path))
