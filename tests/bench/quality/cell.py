@@ -70,7 +70,7 @@ def _measure(asked: argparse.Namespace, key: Key) -> Cell:
     }
     course = Course(MINUTE * key.minutes, scorers)
     if entry:
-        updates = ours.run(entry, changes, data / "few", size, key.seed, course)
+        updates = ours.run(entry, changes, f"folder:{data / 'few'}", size, key.seed, course).done
     else:
         updates = peers.run(key.name, asked.peers, data / "few", size, key.seed, course)
     assert course.picture is not None

@@ -22,16 +22,16 @@ TRIAL = 0.03
 """Share of the budget for the trial of how long a step takes."""
 
 
-def run(name: str, changes: dict[str, Any], data: Path, size: int, seed: int, course: Course) -> int:
-    """Train an entry for the budget of the course, with scores; return the number of steps.
+def run(name: str, changes: dict[str, Any], data: str, size: int, seed: int, course: Course) -> TrainState:
+    """Train an entry for the budget of the course, with scores; return the state at its end.
 
     Reading the pictures into memory is counted. The number of steps, which the schedule of the learning rate
     needs, comes from a trial that is not counted.
     """
     course.restart()
     entry = dataclasses.replace(registry.load(name)(), image_size=size, **changes)
-    train = TrainConfig(data=f"folder:{data}", seed=seed, device="cpu")
-    config, loaded = open_run_data(RunConfig(name=name, entry=entry, train=train), SINGLE, data / "none")
+    train = TrainConfig(data=data, seed=seed, device="cpu")
+    config, loaded = open_run_data(RunConfig(name=name, entry=entry, train=train), SINGLE, Path("none"))
     config = autotune(config, SINGLE, loaded)
     with course.paused():
         steps = _affordable(config, loaded, course.budget, course.budget - course.spent)
@@ -45,7 +45,7 @@ def run(name: str, changes: dict[str, Any], data: Path, size: int, seed: int, co
     while not course.over:
         state.step(loaded)
         course.look(draw, state.done / steps)
-    return steps
+    return state
 
 
 def _affordable(config: RunConfig, data: Dataset, budget: float, left: float) -> int:
