@@ -21,6 +21,9 @@ from zoo import registry
 TRIAL = 0.03
 """Share of the budget for the trial of how long a step takes."""
 
+SPARE = 0.9
+"""Share of the steps that the trial promises: those of a whole run take a little longer."""
+
 
 def run(name: str, changes: dict[str, Any], data: str, size: int, seed: int, course: Course) -> TrainState:
     """Train an entry for the budget of the course, with scores; return the state at its end.
@@ -57,5 +60,5 @@ def _affordable(config: RunConfig, data: Dataset, budget: float, left: float) ->
     for count in itertools.count(1):
         state.step(data)
         if (spent := time.process_time() - start) > TRIAL * budget:
-            return max(PARTS, int(left * count / spent))
+            return max(PARTS, int(SPARE * left * count / spent))
     raise AssertionError
