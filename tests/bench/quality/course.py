@@ -49,15 +49,13 @@ class Course:
         """Whether the last score is taken."""
         return len(self.history) == PARTS
 
-    def look(self, draw: Draw, progress: float | None = None) -> None:
-        """Score the samples if the next part of the run is over.
+    def look(self, draw: Draw) -> None:
+        """Score the samples if the next part of the budget is spent.
 
         Args:
             draw: draws the samples.
-            progress: share of the run that is over; by default the share of the budget that is spent.
         """
-        share = self.spent / self.budget if progress is None else progress
-        if share < (len(self.history) + 1) / PARTS - 1e-9:
+        if self.spent < self.budget * (len(self.history) + 1) / PARTS:
             return
         spent = self.spent
         with self.paused():
