@@ -157,6 +157,7 @@ def test_the_grid_trains(objective, regularizer, augment):
         width=2,
         objective=objective,
         regularizer=regularizer,
+        regularizer_interval=1,
         augment=augment,
         spectral_norm=True,
         discriminator_norm="none",
