@@ -198,16 +198,19 @@ def test_another_number_of_processes_goes_on_where_one_stopped(tmp_path):
 def test_all_processes_train_in_the_precision_that_one_has_measured(tmp_path):
     """By a measurement that differs on every process, and a control in which none has bf16."""
     faster = """
-from training.loop import precision
-precision.has_bf16 = lambda device: True
-precision._speed = lambda full, low, clock: 3.0 if len(low.batch(0, 4)["real"]) == 4 else 1 / 0
+from training.loop import autotune
+autotune.has_bf16 = lambda device: True
+def measure(trials, clock):
+    assert {len(trial.batch(0, 4)["real"]) for trial in trials.values()} == {4}
+    return {way: 1.0 if way.precision == "bf16" else 3.0 for way in trials}
+autotune.measure = measure
 """
     none = """
-from training.loop import precision
+from training.loop import autotune
 from training.loop.distributed import World
 of_world = World.device_for
 def device_for(self, device):
-    precision.has_bf16 = lambda device: self.rank == 0
+    autotune.has_bf16 = lambda device: self.rank == 0
     return of_world(self, device)
 World.device_for = device_for
 """
@@ -216,7 +219,8 @@ World.device_for = device_for
         folder = tmp_path / expected
         said = run(2, "mlp-gan-vector", folder, *flags, program=changed(tmp_path, fault))
         assert RunConfig.read(folder).train.precision == expected
-        assert said.count("note: precision bf16: steps are 3.00 times as fast") == (expected == "bf16")
+        note = "note: precision bf16, contiguous: steps are 3.00 times as fast"
+        assert said.count(note) == (expected == "bf16")
         assert distance(folder, alone(tmp_path / f"{expected}-alone", folder)) < 1e-2
 
 
