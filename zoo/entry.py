@@ -59,7 +59,7 @@ class Trainer(Protocol):
         ...
 
     def load_pretrained(self, weights: dict[str, Tensor]) -> None:
-        """Take the weights of the network that `Entry.pretrained` names. Only training steps need them."""
+        """Load the weights of the network that `Entry.pretrained` names. Only training steps need them."""
         return
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +19,13 @@ from training.data.transforms import normalise
 from training.evaluation.efficientnet import EfficientNet
 from training.evaluation.extractor import Extractor, Seen
 from training.run import checkpoint
+from training.run.train_config import Features
 
 STEPS, BATCH, TEST = 600, 128, 10_000
 FEATURES = 128
 SMALLEST = 8
 FORMAT = 1
 """Version of the classifier. Increase it with every change, so that cached classifiers are not reused."""
-
-
-Features = Literal["auto", "efficientnet", "classifier", "inception"]
-"""Names of the extractors."""
 
 
 def open_extractor(

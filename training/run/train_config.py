@@ -13,6 +13,8 @@ from zoo.fields import must_be_at_least, must_be_choices
 
 PrecisionName = Literal["auto", "fp32", "bf16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+Features = Literal["auto", "efficientnet", "classifier", "inception"]
+"""Names of the extractors of scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class TrainConfig:
     score_samples: int = 2000
     """Number of samples that a score is computed from."""
 
-    score_features: Literal["auto", "efficientnet", "classifier", "inception"] = "auto"
+    score_features: Features = "auto"
     """Features in which images are scored, as --features of `ganzoo evaluate`."""
 
     on_collapse: Literal["warn", "rollback"] = "warn"

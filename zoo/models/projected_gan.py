@@ -65,7 +65,7 @@ class Projected(TwoPlayer):
     """Trainer of two players whose discriminator sees images through a frozen network."""
 
     def load_pretrained(self, weights: dict[str, Tensor]) -> None:
-        """Take the weights of the frozen network, by the names of `zoo.efficientnet.Network`."""
+        """Load the weights of the frozen network, by the names of `zoo.efficientnet.Network`."""
         network: Any = self.discriminator.discriminator
         network.frozen = Frozen(weights, self.device)
 

@@ -131,7 +131,6 @@ class LightweightGAN:
         sys.modules[package.__name__] = package
         source = (clone / "lightweight_gan" / "lightweight_gan.py").read_text()
         for cuda, cpu in (
-            ("assert torch.cuda.is_available()", "assert True"),
             (".cuda(self.rank)", ""),
             ("self.cuda(rank)", "self.cpu()"),
             ("f'cuda:{self.rank}'", "'cpu'"),
@@ -139,7 +138,8 @@ class LightweightGAN:
         ):
             source = source.replace(cuda, cpu)
         module = types.ModuleType("lightweight_gan_on_cpu")
-        exec(compile(source, module.__name__, "exec"), module.__dict__)
+        with mock.patch.object(torch.cuda, "is_available", return_value=True):  # it is asserted
+            exec(compile(source, module.__name__, "exec"), module.__dict__)
         trainer = module.__dict__["Trainer"](
             image_size=size,
             batch_size=10,
