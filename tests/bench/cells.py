@@ -74,6 +74,12 @@ def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
     unfinished.rename(folder)
 
 
+def file_name(*parts: object) -> str:
+    """Return the name of a cell's files: the parts without spaces and marks, joined by dashes."""
+    kept = str.maketrans({" ": "-", ",": "", ":": ""})
+    return "-".join(str(part).translate(kept) for part in parts)
+
+
 def once(folder: Path, work: Callable[[], Cell]) -> Cell:
     """Return the cell of a run, which is stored beside its folder and measured only if it is not there."""
     finished = folder.with_suffix(".json")

@@ -27,7 +27,7 @@ WIDER = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2}
 
 @dataclass(frozen=True, kw_only=True)
 class SkipLayerEntry(ImageGANEntry):
-    """Hyperparameters shared by the entries with the generator of FastGAN."""
+    """Hyperparameters of entries with the generator of FastGAN and a discriminator that scores parts."""
 
     width: int = 64
     """Channels of the feature maps at 128x128; twice as many at 64x64 and 16 times as many at 4x4."""
@@ -38,6 +38,11 @@ class SkipLayerEntry(ImageGANEntry):
     def __post_init__(self) -> None:
         super().__post_init__()
         must_be_positive(self, "width")
+        if self.score_size != 1:
+            raise ConfigError(
+                f"the objective must have one score per part of an image; got {self.objective}, which has "
+                f"{self.score_size}"
+            )
 
     @property
     def widths(self) -> tuple[int, ...]:

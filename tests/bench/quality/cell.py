@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from tests.bench.cells import Cell, once
+from tests.bench.cells import Cell, file_name, once
 from tests.bench.quality import ours, peers, pictures
 from tests.bench.quality.course import Course, chosen
 from training.evaluation.samples import open_scorer
@@ -48,7 +48,7 @@ class Key(NamedTuple):
     @property
     def folder(self) -> str:
         """Name of the cell's files."""
-        return f"{self.data}-{self.minutes:g}-{self.name.replace(',', '').replace(' ', '-')}-{self.seed}"
+        return file_name(self.data, f"{self.minutes:g}", self.name, self.seed)
 
 
 def measure(asked: argparse.Namespace, key: Key) -> Cell:

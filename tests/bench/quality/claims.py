@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from serving.runtime.latents import draw_inputs
-from tests.bench.cells import Cell, markdown, once, pool_of, report, spread, write_pictures
+from tests.bench.cells import Cell, file_name, markdown, once, pool_of, report, spread, write_pictures
 from tests.bench.few_images import smileys
 from tests.bench.quality import ours
 from tests.bench.quality.course import SCORES, Course, chosen
@@ -70,8 +70,7 @@ RUNS = [
 
 def measure(asked: argparse.Namespace, run: Run, seed: int) -> Cell:
     """Train one run for its budget and score it; return a cell of the table."""
-    name = run.name.replace(":", "").replace(",", "").replace(" ", "-")
-    folder = asked.runs / f"{run.claim}-{name}-{seed}"
+    folder = asked.runs / file_name(run.claim, run.name, seed)
     return once(folder, lambda: _measure(asked, run, seed, folder))
 
 

@@ -49,7 +49,10 @@ def test_without_its_weight_nothing_is_decoded():
     assert layer.parametrizations.weight.original.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("field", [{"image_size": 32}, {"width": 0}, {"reconstruction_weight": -1.0}])
+@pytest.mark.parametrize(
+    "field",
+    [{"image_size": 32}, {"width": 0}, {"reconstruction_weight": -1.0}, {"objective": "softmax"}],
+)
 def test_impossible_fields_are_refused(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         FastGAN(**field)

@@ -147,7 +147,14 @@ def test_a_regularizer_differentiates_the_frozen_network_twice(weights):
 
 
 @pytest.mark.parametrize(
-    "field", [{"feature_size": 100}, {"feature_size": 0}, {"projection_width": 0}, {"width": 0}]
+    "field",
+    [
+        {"feature_size": 100},
+        {"feature_size": 0},
+        {"projection_width": 0},
+        {"width": 0},
+        {"objective": "softmax"},
+    ],
 )
 def test_impossible_fields_are_refused(field):
     with pytest.raises(ValueError, match=next(iter(field))):
