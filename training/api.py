@@ -47,6 +47,8 @@ def export(
     *,
     precision: Sequence[SmallPrecision] = (),
     checkpoint: str | int = "newest",
+    licence: str | None = None,
+    credit: str = "",
 ) -> Path:
     """Export a run as an artifact, checked against PyTorch, and return the artifact's folder.
 
@@ -57,6 +59,8 @@ def export(
             calibrated on the run's data.
         checkpoint: the checkpoint to export: `newest`; `best`, that of the best score, which a run with
             `keep_best` keeps; or a step.
+        licence: licence of the training data, such as `CC-BY-4.0`; by default the one that the data state.
+        credit: who made the training data, for the model card.
 
     Raises:
         UserError: there is no run or no such checkpoint, a generator can't be exported (`GraphError`), or a
@@ -64,7 +68,7 @@ def export(
         OSError: the data are needed and can't be read.
     """
     folder = Path(artifact) if artifact else ARTIFACTS / Path(run).resolve().name
-    exporter.export(Path(run), folder, precision, checkpoint)
+    exporter.export(Path(run), folder, precision, checkpoint, licence, credit)
     return folder
 
 

@@ -219,6 +219,9 @@ class Manifest(Part):
     licence: str
     """Licence of the training data; the code has the package's licence."""
 
+    credit: str = Field("")
+    """Who made the training data."""
+
     @model_validator(mode="after")
     def _suits_the_task(self) -> "Manifest":
         if self.task == "sample" and len(self.graphs) != 1:

@@ -26,6 +26,8 @@ def export(
     artifact: Path,
     precisions: Sequence[SmallPrecision] = (),
     which: str | int = "newest",
+    licence: str | None = None,
+    credit: str = "",
 ) -> Manifest:
     """Export the averaged generators of a run's checkpoint as an artifact.
 
@@ -38,6 +40,8 @@ def export(
         precisions: additional smaller precisions of the graphs. The run's data are then opened to calibrate
             and measure them.
         which: the checkpoint: `newest`, `best` or a step.
+        licence: licence of the training data; by default the one that the data state.
+        credit: who made the training data, for the model card.
 
     Raises:
         UserError: there is no run or no such checkpoint, a generator can't be exported (`GraphError`), or a
@@ -48,26 +52,27 @@ def export(
     must_be_replaceable(artifact)
     averaged = open_averaged(run, which)
     config = averaged.config
-    return write_artifact(
-        artifact,
-        Exportable(
-            config.name,
-            config.entry,
-            config.data_name,
-            averaged.generators,
-            averaged.preview,
-            preview_columns(config.entry),
-            config.value_range,
-            Smaller(tuple(dict.fromkeys(precisions)), partial(_inputs, averaged, _open(averaged)))
-            if precisions
-            else None,
-        ),
-        {
-            "labels": list(config.labels) if config.entry.classes else [],
-            "training": _origin(run, averaged),
-            "licence": config.licence,
-        },
+    source = Exportable(
+        config.name,
+        config.entry,
+        config.data_name,
+        averaged.generators,
+        averaged.preview,
+        preview_columns(config.entry),
+        config.value_range,
+        _smaller(averaged, tuple(dict.fromkeys(precisions))),
     )
+    stated = {
+        "labels": list(config.labels) if config.entry.classes else [],
+        "training": _origin(run, averaged),
+        "licence": config.licence if licence is None else licence,
+        "credit": credit,
+    }
+    return write_artifact(artifact, source, stated)
+
+
+def _smaller(averaged: Averaged, precisions: tuple[SmallPrecision, ...]) -> Smaller | None:
+    return Smaller(precisions, partial(_inputs, averaged, _open(averaged))) if precisions else None
 
 
 def _origin(run: Path, averaged: Averaged) -> Training:

@@ -45,9 +45,13 @@ def _origin(manifest: Manifest) -> str:
             return (
                 f"`{manifest.entry}` trained on `{training.data}` for {training.steps} steps, seed "
                 f"{training.seed}{_started_from(training)}.{_score(training)}{_against(training)} "
-                f"Licence of the data: {manifest.licence}. {rest} To train a similar "
+                f"Licence of the data: {manifest.licence}.{_credit(manifest)} {rest} To train a similar "
                 f"model:\n\n    {command(manifest, training)}\n"
             )
+
+
+def _credit(manifest: Manifest) -> str:
+    return f" Credit: {manifest.credit}." if manifest.credit else ""
 
 
 def _started_from(training: Training) -> str:

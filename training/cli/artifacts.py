@@ -46,6 +46,8 @@ def export(
     *,
     precision: tuple[Literal["fp16", "int8"], ...] = (),
     checkpoint: str = "newest",
+    licence: str | None = None,
+    credit: str = "",
 ) -> None:
     """Export a run as an artifact: ONNX graphs checked against PyTorch, and a manifest.
 
@@ -56,12 +58,14 @@ def export(
             the run's data.
         checkpoint: Checkpoint to export: newest; best, that of the best score, which --keep-best keeps; or a
             step.
+        licence: Licence of the training data, such as CC-BY-4.0; by default the one that the data state.
+        credit: Who made the training data, for the model card.
     """
     from serving.runtime.artifact import read_manifest
     from training.api import export
     from training.artifacts.model_card import proofs
 
-    folder = export(run, artifact, precision=precision, checkpoint=checkpoint)
+    folder = export(run, artifact, precision=precision, checkpoint=checkpoint, licence=licence, credit=credit)
     for line in proofs(read_manifest(folder)):
         print(folder / line)
 

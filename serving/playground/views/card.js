@@ -53,7 +53,7 @@ function details(manifest) {
   const origin = "data" in training
     ? { data: training.data, steps: training.steps, seed: training.seed }
     : { weights: training.layout };
-  const facts = { entry: manifest.entry, ...origin, licence: manifest.licence, ...manifest.hyperparameters };
+  const facts = { entry: manifest.entry, ...origin, licence: manifest.licence, credit: manifest.credit, ...manifest.hyperparameters };
   const terms = Object.entries(facts)
     .filter(([, value]) => value !== null && value.length !== 0)
     .map(([name, value]) => make("div", {}, make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, said(value))));

@@ -23,6 +23,7 @@ from serving.runtime.latents import draw_latents
 from serving.runtime.load import load
 from serving.runtime.manifest import Tensor as TensorSpec
 from tests.conftest import small_config
+from training.__main__ import main
 from training.artifacts.export import export
 from training.cli.inference import open_model
 from training.cli.train import parse
@@ -52,6 +53,15 @@ def test_an_artifact_is_a_folder_that_explains_itself(artifacts):
     assert manifest["licence"] == "CC0-1.0"
     with Image.open(artifacts / "pictures" / "generator.png") as sheet:
         assert sheet.size == (8 * 18 + 2, 8 * 18 + 2)
+
+
+def test_the_licence_and_the_makers_of_own_data_are_stated(runs, tmp_path):
+    stated = ["--licence", "CC-BY-4.0", "--credit", "drawings by Ada Example"]
+    assert main(["export", str(runs / "pictures"), str(tmp_path / "stated"), *stated]) == 0
+    manifest = read_manifest(tmp_path / "stated")
+    assert (manifest.licence, manifest.credit) == ("CC-BY-4.0", "drawings by Ada Example")
+    card = (tmp_path / "stated" / "README.md").read_text()
+    assert "Licence of the data: CC-BY-4.0. Credit: drawings by Ada Example. All" in card
 
 
 @pytest.mark.parametrize("name", ["pictures", "classes", "points", "styles", "pairs"])
