@@ -21,7 +21,16 @@ HERE = Path(__file__).with_name("readers")
 INSTALLED = ROOT / ".venv" / "readers"
 """Where `make readers` installs what the tests' environment lacks."""
 
-PRETRAINED = ("cdcgan-mnist", "cyclegan-glyphs-style", "dcgan-glyphs", "dcgan-mnist", "mlp-gan-mnist")
+PRETRAINED = (
+    "cdcgan-cifar10",
+    "cdcgan-emoji",
+    "cdcgan-mnist",
+    "cyclegan-glyphs-style",
+    "dcgan-glyphs",
+    "dcgan-mnist",
+    "fastgan-smileys",
+    "mlp-gan-mnist",
+)
 ARTIFACTS = (*registry.ENTRIES, "styles", *PRETRAINED)
 """Every entry, and a ResNet as translator (`styles`), because the small entries have U-Nets."""
 
