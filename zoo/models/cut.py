@@ -34,8 +34,7 @@ class CUT(TranslationEntry):
     """Weight of the contrastive loss (PatchNCE)."""
 
     nce_identity: bool = True
-    """Apply the contrastive loss to images of the target domain and their translations, too. It needs domains
-    of equal channels."""
+    """Apply the contrastive loss to images of the target domain and their translations, too."""
 
     nce_patches: int = 256
     """Patches of each feature map that are compared with one another."""
@@ -50,10 +49,10 @@ class CUT(TranslationEntry):
         super().__post_init__()
         must_be_at_least(self, 0, "nce_weight")
         must_be_positive(self, "nce_patches", "nce_temperature")
-        if self.nce_identity and self.channels_a != self.channels_b:
+        if self.channels_a != self.channels_b:
             raise ConfigError(
-                f"nce_identity needs domains of equal channels; got {self.channels_a} and {self.channels_b}; "
-                "use --no-nce-identity"
+                "channels_a and channels_b must be equal, because the translator's features of images and of "
+                f"translations are compared; got {self.channels_a} and {self.channels_b}"
             )
 
     def build(self, device: torch.device | str = "cpu") -> "ContrastiveTrainer":
@@ -89,11 +88,10 @@ class ContrastiveTrainer(Trainer):
     def __init__(self, entry: CUT, device: torch.device | str) -> None:
         self.entry = entry
         self.source, self.target = entry.direction.split("2")
-        channels = {"a": entry.channels_a, "b": entry.channels_b}
-        translator = entry.make_translator(channels[self.source], channels[self.target])
+        translator = entry.make_translator(entry.channels_a, entry.channels_b)
         assert isinstance(translator, ResNet)
         self.translator = translator.to(device)
-        self.discriminator = entry.make_discriminator(channels[self.target]).to(device)
+        self.discriminator = entry.make_discriminator(entry.channels_b).to(device)
         self.heads = Heads(translator, entry.nce_patches).to(device)
         self.generators = nn.ModuleDict({entry.direction: self.translator})
         self.discriminators = nn.ModuleDict({"discriminator": self.discriminator})
@@ -114,14 +112,11 @@ class ContrastiveTrainer(Trainer):
         shown = source.flip(3) if mirrored else source
         # Instance normalisation keeps the images of a batch apart.
         translated = self.translator(torch.cat([shown, target]) if self.entry.nce_identity else shown)
-        fake, same = translated.split([len(source), len(translated) - len(source)])
+        fake, same = translated[: len(source)], translated[len(source) :]
 
-        real_loss, fake_loss = (
-            least_squares(self.discriminator(images), goal)
-            for images, goal in ((target, 1), (fake.detach(), 0))
-        )
+        real_loss = least_squares(self.discriminator(target), 1)
         # Halved to slow the discriminator down relative to the translator, as in CycleGAN.
-        loss = (real_loss + fake_loss) / 2
+        loss = (real_loss + least_squares(self.discriminator(fake.detach()), 0)) / 2
         descend(loss, self.optimizers["discriminator"])
         with frozen(self.discriminator):
             adversarial = least_squares(self.discriminator(fake), 1)
@@ -197,7 +192,7 @@ class Heads(nn.Module):
 
     def by_map(self, values: Tensor, images: Tensor) -> tuple[Tensor, ...]:
         """Split values of places, (N, P, ...), by the feature maps."""
-        return values.split([min(h * w, self.patches) for h, w in self._sizes(images)], 1)
+        return torch.split(values, [min(h * w, self.patches) for h, w in self._sizes(images)], 1)
 
     def _sizes(self, images: Tensor) -> list[tuple[int, int]]:
         height, width = images.shape[2:]
