@@ -5,7 +5,7 @@ BIN := .venv/bin
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-few-images bench-fine-tuning bench-quality bench-export bench-bulk bench-encoders bench-features bench-serving bench-training reliability reliability-long build container lock
+.PHONY: install demo test test-all check serve gpu-check readers bench-ablation bench-few-images bench-fine-tuning bench-quality bench-translation bench-export bench-bulk bench-encoders bench-features bench-serving bench-training reliability reliability-long build container lock
 
 # For Python 3.11 to 3.13 on Linux (x86-64) or macOS (arm64). On other platforms: pip install -e .
 install: .venv/installed
@@ -73,6 +73,11 @@ bench-fine-tuning: install
 # folder of the clones that CONTRIBUTING.md names, the training scripts of others run for as many seconds.
 bench-quality: install
 	$(BIN)/python -m tests.bench.quality $(if $(PEERS),--peers $(PEERS))
+
+# Unpaired translation of emoji, for as many CPU seconds each, three seeds: make bench-translation [PEERS=DIR]
+# The data are those of bench-quality. Runs are kept and continued. Takes ten hours of one core.
+bench-translation: install
+	$(BIN)/python -m tests.bench.translation $(if $(PEERS),--peers $(PEERS))
 
 # Images per second, compared with PyTorch, OpenVINO and plain ONNX Runtime.
 # Takes half an hour. Run nothing else at the same time.

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import filelock
 import pytest
@@ -50,7 +51,7 @@ STILL = {
 }
 """Narrow games of translation that see drawn characters whole."""
 
-SMALL_TRANSLATORS = {"translator": "unet-32", "image_size": (32, 32), "discriminator_layers": 2}
+SMALL_TRANSLATORS = {"image_size": (32, 32), "discriminator_layers": 2}
 
 
 DIGITS = 10
@@ -61,7 +62,9 @@ def small_config(name: str, folder: Path, **run: object) -> RunConfig:
     """Any entry of the registry, narrow and with a small batch, and a short run of it."""
     kind = registry.load(name)
     widths = [field.name for field in dataclasses.fields(kind) if field.name.endswith("width")]
-    size = SMALL_TRANSLATORS if kind.task == "translate" else {}
+    size = {}
+    if kind.task == "translate":
+        size = SMALL_TRANSLATORS | {"translator": get_args(get_type_hints(kind)["translator"])[-1]}
     entry = kind(batch_size=4, **dict.fromkeys(widths, 16), **size).for_data(classes=DIGITS, channels=3)
     options: dict[str, object] = {
         "data": data_for(entry),

@@ -47,6 +47,10 @@ class Trainer(Protocol):
     discriminators: nn.ModuleDict
     optimizers: dict[str, torch.optim.Optimizer]
 
+    helpers: nn.ModuleDict = nn.ModuleDict()
+    """Networks that are trained with the players but are neither, such as the heads of a contrastive loss.
+    They are part of a checkpoint. They are not averaged and not exported."""
+
     double_backward: bool = True
     """Whether the networks can be differentiated twice without loss of speed; compiled ones can't."""
 

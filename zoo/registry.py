@@ -33,6 +33,8 @@ ENTRIES: dict[str, str] = {
     "r3gan": "zoo.models.r3gan:R3GAN",
     "r3gan-cifar10": "zoo.models.r3gan:R3GANCIFAR10",
     "cyclegan": "zoo.models.cyclegan:CycleGAN",
+    "cut": "zoo.models.cut:CUT",
+    "fastcut": "zoo.models.cut:FastCUT",
     "pix2pix": "zoo.models.pix2pix:Pix2Pix",
 }
 

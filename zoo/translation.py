@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from zoo.entry import DomainShapes, Entry
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
-from zoo.translators import TRANSLATORS, PatchDiscriminator, TranslatorName, initialise
+from zoo.translators import TRANSLATORS, PatchDiscriminator, TranslatorName, UpsampleName, initialise
+
+Direction = Literal["a2b", "b2a"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class TranslationEntry(Entry):
     task: ClassVar[Literal["sample", "translate"]] = "translate"
 
     former: ClassVar[Mapping[str, tuple[str, ...]]] = {"channels": ("channels_a", "channels_b")}
+
+    added: ClassVar[Mapping[str, Any]] = {"upsample": "transposed"}
 
     batch_size: int = 1
     """Images of each domain in a batch."""
@@ -42,6 +46,10 @@ class TranslationEntry(Entry):
     translator: TranslatorName = "resnet-9"
     """Network of the generators: resnet-9, resnet-6 (for 128x128 and below) or a unet-SIZE."""
 
+    upsample: UpsampleName = "transposed"
+    """How a ResNet doubles the size: by transposed convolutions; resize, repeated values and a convolution;
+    or antialiased, the same with a blur, and one before the size is halved."""
+
     width: int = 64
     """Channels of the generators' first feature maps."""
 
@@ -62,6 +70,10 @@ class TranslationEntry(Entry):
         must_be_positive(self, *sizes, "channels_a", "channels_b", "learning_rate")
         must_be_decays(self, "betas")
         must_be_choices(self)
+        if self.upsample not in (known := TRANSLATORS[self.translator].upsamplers):
+            raise ConfigError(
+                f"upsample must be {' or '.join(known)} for {self.translator}; got {self.upsample}"
+            )
         if not 1 <= self.resize <= 16:
             raise ConfigError(f"resize must be from 1 to 16; got {self.resize}")
         height, width = self.image_size
@@ -104,7 +116,9 @@ class TranslationEntry(Entry):
 
         The weights are drawn from N(0, 0.02).
         """
-        network = TRANSLATORS[self.translator].make(channels, translated, self.width)
+        kind = TRANSLATORS[self.translator]
+        chosen = {"upsample": self.upsample} if len(kind.upsamplers) > 1 else {}
+        network = kind.make(channels, translated, self.width, **chosen)
         return network.apply(initialise)
 
     def make_discriminator(self, channels: int) -> nn.Module:

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 TranslatorName = Literal["resnet-9", "resnet-6", "unet-256", "unet-128", "unet-64", "unet-32"]
+UpsampleName = Literal["transposed", "resize", "antialiased"]
 
 
 class ReflectionPad(nn.Module):
@@ -36,30 +37,108 @@ class ReflectionPad(nn.Module):
         return images
 
 
+class Blur(nn.Module):
+    """Low-pass filter of feature maps (N, C, H, W) by [1, 2, 1] / 4 along both axes, without weights.
+
+    Before it drops every second value, or after every value was doubled, it prevents aliasing (Zhang 2019).
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.pad, self.stride = ReflectionPad(1), stride
+        kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("kernel", kernel[:, None] * kernel, persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Filter, and keep every value or, with a stride of 2, every second one."""
+        width = maps.shape[1]
+        kernel = self.get_buffer("kernel").to(maps.dtype).expand(width, 1, 3, 3)
+        return F.conv2d(self.pad(maps), kernel, stride=self.stride, groups=width)
+
+
+class Tap(NamedTuple):
+    """Where feature maps of a translator can be taken."""
+
+    layer: int
+    """Number of layers that an image passes through; 0 is the image itself."""
+
+    channels: int
+
+    factor: int
+    """Size of the image in multiples of that of the feature maps."""
+
+
 class ResNet(nn.Module):
     """ResNet translator of images (N, C, H, W) in [-1, 1] to images (N, C', H, W), H and W multiples of 4.
 
     Two downsampling layers, residual blocks and two upsampling layers. Source: Johnson et al. 2016, with the
     instance normalisation of Ulyanov et al. 2016, as in Zhu et al. 2017, appendix 7.2.
+
+    Args:
+        channels: channels of the images.
+        translated: channels of their translations.
+        width: channels of the first feature maps.
+        blocks: number of residual blocks, at least 5.
+        upsample: how the size is doubled: by `transposed` convolutions as in the papers, by repeated values
+            and a convolution (`resize`, Odena et al. 2016), or by repeated values, a blur and a convolution
+            (`antialiased`, Zhang 2019, which also blurs before the size is halved).
     """
 
-    def __init__(self, channels: int, translated: int, width: int, blocks: int) -> None:
+    def __init__(
+        self, channels: int, translated: int, width: int, blocks: int, upsample: UpsampleName = "transposed"
+    ) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width)
         layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(channels, width, 7), *_normalised(width)]
+        taps, factor = [Tap(0, channels, 1)], 1
         for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), *_normalised(after)]
+            stride = 1 if upsample == "antialiased" else 2
+            layers.append(nn.Conv2d(before, after, 3, stride=stride, padding=1))
+            taps.append(Tap(len(layers), after, factor * stride))
+            layers += [*_normalised(after), *([Blur(2)] if stride == 1 else [])]
+            factor *= 2
+        taps += [Tap(len(layers) + number, widths[-1], factor) for number in (1, 5)]
         layers += [Residual(widths[-1]) for _ in range(blocks)]
         for before, after in pairwise(widths[::-1]):
-            up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
-            layers += [up, *_normalised(after)]
+            layers += [*UPSAMPLERS[upsample](before, after), *_normalised(after)]
         layers += [ReflectionPad(3), nn.Conv2d(width, translated, 7), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.layers, self.taps = nn.Sequential(*layers), tuple(taps)
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate images (N, C, H, W)."""
         translated: Tensor = self.layers(image)
         return translated
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Return the feature maps at every tap.
+
+        These are the image, both convolutions that precede a smaller size, and the first and the fifth
+        residual block, as Park et al. 2020 compare them.
+        """
+        found = [image]
+        for before, after in pairwise(self.taps):
+            found.append(self.layers[before.layer : after.layer](found[-1]))
+        return found
+
+
+def _transposed(before: int, after: int) -> list[nn.Module]:
+    return [nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)]
+
+
+def _resize(before: int, after: int) -> list[nn.Module]:
+    return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1)]
+
+
+def _antialiased(before: int, after: int) -> list[nn.Module]:
+    return [nn.Upsample(scale_factor=2), Blur(1), nn.Conv2d(before, after, 3, padding=1)]
+
+
+UPSAMPLERS: dict[UpsampleName, Callable[[int, int], list[nn.Module]]] = {
+    "transposed": _transposed,
+    "resize": _resize,
+    "antialiased": _antialiased,
+}
+"""Layers that double the size of feature maps, by the channels before and after."""
 
 
 class Residual(nn.Module):
@@ -168,8 +247,9 @@ def initialise(module: nn.Module) -> None:
 class Kind:
     """A translator architecture and the image sizes that it accepts."""
 
-    make: Callable[[int, int, int], nn.Module]
-    """Function of the channels of images, those of their translations, and the width; builds the network."""
+    make: Callable[..., nn.Module]
+    """Function of the channels of images, those of their translations, and the width; builds the network. It
+    takes `upsample` if there is a choice."""
 
     multiple: int
     """Number that must divide the height and width of an image."""
@@ -177,9 +257,12 @@ class Kind:
     least: int
     """Smallest height and width of an image."""
 
+    upsamplers: tuple[UpsampleName, ...] = ("transposed",)
+    """Ways of upsampling that there are."""
+
 
 TRANSLATORS: dict[str, Kind] = {
-    "resnet-9": Kind(partial(ResNet, blocks=9), 4, 8),
-    "resnet-6": Kind(partial(ResNet, blocks=6), 4, 8),
+    "resnet-9": Kind(partial(ResNet, blocks=9), 4, 8, tuple(UPSAMPLERS)),
+    "resnet-6": Kind(partial(ResNet, blocks=6), 4, 8, tuple(UPSAMPLERS)),
     **{f"unet-{2**k}": Kind(partial(UNet, levels=k), 2**k, 2**k) for k in (8, 7, 6, 5)},
 }

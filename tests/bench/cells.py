@@ -82,7 +82,7 @@ def file_name(*parts: object) -> str:
 
 def once(folder: Path, work: Callable[[], Cell]) -> Cell:
     """Return the cell of a run, which is stored beside its folder and measured only if it is not there."""
-    finished = folder.with_suffix(".json")
+    finished = folder.with_name(f"{folder.name}.json")
     if finished.exists():
         known: Cell = json.loads(finished.read_text())
         return known

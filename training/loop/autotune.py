@@ -196,4 +196,4 @@ class _Trial:
         """
         scalars = {name: float(value) for name, value in self.state.step(self).items()}
         trainer = self.state.trainer
-        must_be_finite(self.state.done, scalars, trainer.generators, trainer.discriminators)
+        must_be_finite(self.state.done, scalars, trainer.generators, trainer.discriminators, trainer.helpers)

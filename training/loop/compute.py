@@ -27,7 +27,7 @@ def prepare(trainer: Trainer, run: TrainConfig, device: torch.device, world: Wor
     """
     low = run.precision == "bf16"
     trainer.double_backward = not run.compile
-    for players in (trainer.generators, trainer.discriminators):
+    for players in (trainer.generators, trainer.discriminators, trainer.helpers):
         if run.memory_format == "channels_last":
             players.to(memory_format=torch.channels_last)
         for player in players.values():

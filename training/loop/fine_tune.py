@@ -49,6 +49,7 @@ class Parent(NamedTuple):
 
     generators: dict[str, Tensor]
     discriminators: dict[str, Tensor]
+    helpers: dict[str, Tensor]
     average: dict[str, Tensor]
 
 
@@ -80,7 +81,8 @@ def read_parent(source: str, world: World) -> Parent:
             "lineage": [each.model_dump() for each in (parent, *config.lineage)],
             "average_steps": config.average_steps + step,
         }
-        return step, told | {name: state[name] for name in ("generators", "discriminators", "average")}
+        networks = {name: state[name] for name in ("generators", "discriminators", "average")}
+        return step, told | networks | {"helpers": state.get("helpers", {})}
 
     sent = world.broadcast(world.on_main(read))
     assert sent is not None
@@ -101,6 +103,7 @@ def inherit(state: TrainState, parent: Parent) -> None:
     for network, saved in (
         (trainer.generators, parent.generators),
         (trainer.discriminators, parent.discriminators),
+        (trainer.helpers, parent.helpers),
     ):
         found = _copy(network, saved)
         fits += len([*network.parameters()]) - len(found)

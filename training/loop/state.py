@@ -118,6 +118,7 @@ class TrainState:
         return {
             "generators": self.trainer.generators.state_dict(),
             "discriminators": self.trainer.discriminators.state_dict(),
+            "helpers": self.trainer.helpers.state_dict(),
             "optimizers": {name: opt.state_dict() for name, opt in self.trainer.optimizers.items()},
             "trainer": self.trainer.state_dict(),
             "average": self.average.generators.state_dict(),
@@ -137,6 +138,7 @@ class TrainState:
             self.done, self.rollbacks = done, operator.index(saved["rollbacks"])
             self.trainer.generators.load_state_dict(saved["generators"])
             self.trainer.discriminators.load_state_dict(saved["discriminators"])
+            self.trainer.helpers.load_state_dict(saved.get("helpers", {}))  # older checkpoints have none
             for name, optimizer in self.trainer.optimizers.items():
                 restore_optimizer(optimizer, saved["optimizers"][name])
             settle(self.trainer.optimizers.values())

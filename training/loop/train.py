@@ -216,7 +216,9 @@ def _look(
     if due.logs or due.scores or due.saves:
         # Reading the scalars synchronises with the device, so it is not done at every step.
         shown = {name: float(value) for name, value in scalars.items()}
-        must_be_finite(done, shown, trainer.generators, trainer.discriminators, average.generators)
+        must_be_finite(
+            done, shown, trainer.generators, trainer.discriminators, trainer.helpers, average.generators
+        )
         monitor.losses(done, shown)
     if due.logs:
         logger.scalars(done, shown | state.learning_rates() | speed.since(done))

@@ -11,10 +11,8 @@ from zoo.adversarial import descend, frozen
 from zoo.entry import Batch, DataKind, Inputs, Trainer
 from zoo.fields import must_be_at_least
 from zoo.objectives import OBJECTIVES, Objective
-from zoo.translation import TranslationEntry
+from zoo.translation import Direction, TranslationEntry
 from zoo.translators import TranslatorName
-
-Direction = Literal["a2b", "b2a"]
 
 
 @dataclass(frozen=True, kw_only=True)

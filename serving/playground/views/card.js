@@ -5,7 +5,7 @@ import { make } from "../parts/dom.js";
 import { callOf } from "../parts/model.js";
 import { told } from "../parts/work.js";
 
-const LOWER = ["frechet", "kernel", "l1", "cycle", "total_variation", "wasserstein2"];
+const LOWER = ["frechet", "kernel", "l1", "feature_distance", "cycle", "memorised", "total_variation", "wasserstein2"];
 
 /** Create the model card. Details from the manifest are loaded and added later. */
 export function card(model) {

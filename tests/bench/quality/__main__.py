@@ -12,8 +12,7 @@ import os
 from pathlib import Path
 
 from tests.bench.cells import Cell, markdown, pool_of, report, spread, write_pictures
-from tests.bench.quality.cell import DATA, FEATURES, OURS, Key, measure
-from tests.bench.quality.course import SCORES
+from tests.bench.quality.cell import DATA, FEATURES, OURS, SCORES, Key, measure
 from tests.bench.quality.peers import PEERS
 
 

@@ -3,13 +3,18 @@
 import argparse
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 
+from serving.arrays import Array
+from serving.imaging.sheets import sheet
+from serving.runtime.pipeline import Pipeline
+from tests.bench import ours
 from tests.bench.cells import Cell, file_name, once
-from tests.bench.quality import ours, peers, pictures
-from tests.bench.quality.course import Course, chosen
-from training.evaluation.samples import open_scorer
+from tests.bench.course import Course, Judge
+from tests.bench.quality import peers, pictures
+from training.evaluation.samples import Scorer, open_scorer
 from zoo import registry
 
 MINUTE = 60
@@ -19,6 +24,8 @@ DATA: dict[str, tuple[Any, int, int]] = {
     "emoji": (pictures.emoji, 64, 5000),
 }
 """Pictures, their size, and the largest number of samples that are scored."""
+
+SCORES = ("frechet", "kernel", "precision", "recall")
 
 FEATURES = ("efficientnet", "classifier")
 """Features of the scores; the classifier's are those of a small network that learns the data's classes."""
@@ -51,6 +58,23 @@ class Key(NamedTuple):
         return file_name(self.data, f"{self.minutes:g}", self.name, self.seed)
 
 
+def judge_of(scorers: dict[str, Scorer]) -> Judge:
+    """Return a judge of samples, by the names of the features."""
+    count = max(scorer.samples for scorer in scorers.values())
+
+    def judge(pipeline: Pipeline) -> tuple[dict[str, Any], Array]:
+        samples = np.concatenate([some.values for some in pipeline.samples(range(count))])
+        found = {name: chosen(scorer.score([samples]).scores) for name, scorer in scorers.items()}
+        return found, sheet(samples[:80], columns=10)
+
+    return judge
+
+
+def chosen(scores: dict[str, float]) -> dict[str, float]:
+    """Return the scores of the table."""
+    return {name: scores[name] for name in SCORES}
+
+
 def measure(asked: argparse.Namespace, key: Key) -> Cell:
     """Train one run for its budget and score it; return a cell of the table."""
     return once(asked.runs / key.folder, lambda: _measure(asked, key))
@@ -68,9 +92,10 @@ def _measure(asked: argparse.Namespace, key: Key) -> Cell:
         for features in FEATURES
         if features != against
     }
-    course = Course(MINUTE * key.minutes, scorers)
+    course = Course(MINUTE * key.minutes, judge_of(scorers))
     if entry:
-        updates = ours.run(entry, changes, f"folder:{data / 'few'}", size, key.seed, course).done
+        fields = {"image_size": size} | changes
+        updates = ours.run(entry, fields, f"folder:{data / 'few'}", key.seed, course).done
     else:
         updates = peers.run(key.name, asked.peers, data / "few", size, key.seed, course)
     assert course.picture is not None

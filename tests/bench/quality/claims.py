@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 from serving.runtime.latents import draw_inputs
+from tests.bench import ours
 from tests.bench.cells import Cell, file_name, markdown, once, pool_of, report, spread, write_pictures
+from tests.bench.course import Course
 from tests.bench.few_images import smileys
-from tests.bench.quality import ours
-from tests.bench.quality.course import SCORES, Course, chosen
+from tests.bench.quality.cell import SCORES, chosen, judge_of
 from training.evaluation.samples import open_scorer
 
 SMALL = {"generator_width": 32, "discriminator_width": 32, "discriminator_steps": 1, "learning_rate": 1e-3}
@@ -83,8 +84,8 @@ def _measure(asked: argparse.Namespace, run: Run, seed: int, folder: Path) -> Ce
     channels = 1 if claim.data == "mnist" else 3
     shape = (channels, claim.size, claim.size)
     scorer = open_scorer(others, shape, 5000, claim.features, torch.device("cpu"))
-    course = Course(60 * asked.minutes, {claim.features: scorer})
-    state = ours.run(run.entry, run.changes, spec, claim.size, seed, course)
+    course = Course(60 * asked.minutes, judge_of({claim.features: scorer}))
+    state = ours.run(run.entry, {"image_size": claim.size} | run.changes, spec, seed, course)
 
     pipeline = state.pipeline
     told = np.arange(scorer.samples) % max(1, len(scorer.labels))

@@ -4,39 +4,29 @@ The scripts are executed as they were cloned, with the default settings of their
 pictures, and end when the budget is spent.
 """
 
-import contextlib
-import io
-import os
-import random
 import sys
-import tempfile
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from unittest import mock
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from serving.arrays import Array
-from tests.bench.quality.course import Course
+from serving.runtime.pipeline import Pipeline
+from serving.runtime.tensor import Tensor as TensorSpec
+from tests.bench.course import Course
+from tests.bench.scripts import Names, execute, follow
 
 BATCH = 64
 """Samples in a pass. The generators stay in training mode, in which the scripts draw their own samples."""
-
-Names = dict[str, Any]
-
-
-class Spent(BaseException):  # not an Exception, which a script may catch
-    """The budget is spent."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +56,8 @@ class Script:
             return datasets.ImageFolder(data / "train", transform)
 
         given = self.arguments.format(data=data / "train", size=size, seed=seed).split()
-        source = (clone / self.path).read_text()
-        with (
-            mock.patch.object(sys, "argv", [self.path, *given]),
-            mock.patch.object(datasets, "MNIST", pictures),
-        ):
-            exec(compile(source, self.path, "exec"), names)
+        with mock.patch.object(datasets, "MNIST", pictures):
+            execute(clone / self.path, given, names)
 
 
 @dataclass(frozen=True)
@@ -190,31 +176,27 @@ PEERS: dict[str, Peer] = {
 
 def run(name: str, clones: Path, data: Path, size: int, seed: int, course: Course) -> int:
     """Run a script for the budget of the course, with scores; return the number of optimizer updates."""
-    peer, names, updates = PEERS[name], {"__name__": "__main__"}, 0
+    peer = PEERS[name]
     clone = clones.resolve() / peer.repository.rpartition("/")[2]
+    return follow(
+        partial(peer.start, clone, data.resolve(), size, seed), partial(pipeline_of, peer, size), seed, course
+    )
 
-    def draw(count: int) -> Iterator[Array]:
-        with torch.no_grad():
-            for _ in range(0, count, BATCH):
-                images = names[peer.generator](torch.randn(BATCH, *peer.latent))
-                yield pixels(images, peer.black, size)
 
-    def updated(*_: object) -> None:
-        nonlocal updates
-        updates += 1
-        course.look(draw)
-        if course.over:
-            raise Spent
+def pipeline_of(peer: Peer, size: int, names: Names) -> Pipeline:
+    """Return a pipeline of a script's generator, whose images get a height and width."""
 
-    for plant in (torch.manual_seed, np.random.seed, random.seed):
-        plant(seed)
-    with _elsewhere(), contextlib.redirect_stdout(io.StringIO()):
-        hook = register_optimizer_step_post_hook(updated)
-        course.restart()
-        with contextlib.suppress(Spent):
-            peer.start(clone, data.resolve(), size, seed, names)
-        hook.remove()
-    return updates
+    @torch.no_grad()
+    def generate(_: str, inputs: Mapping[str, Array]) -> Array:
+        latents = torch.from_numpy(inputs["latent"])
+        # Batch normalisation needs whole batches.
+        whole = latents[torch.arange(BATCH) % len(latents)].reshape(-1, *peer.latent)
+        return pixels(names[peer.generator](whole), peer.black, size)[: len(latents)]
+
+    latent = TensorSpec(
+        dtype="float32", shape=["batch", peer.latent[0]], meaning="latent", distribution="normal"
+    )
+    return Pipeline({"generator": {"latent": latent}}, generate)
 
 
 def pixels(images: Tensor, black: float, size: int) -> Array:
@@ -222,17 +204,3 @@ def pixels(images: Tensor, black: float, size: int) -> Array:
     sized = F.adaptive_avg_pool2d((images.clamp(black, 1) - black) / (1 - black), size)
     array: Array = sized.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
     return array
-
-
-@contextmanager
-def _elsewhere() -> Iterator[None]:
-    """Work in a new folder, two levels deep: scripts write beside and above the working folder."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place, "of", "script")
-        folder.mkdir(parents=True)
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)

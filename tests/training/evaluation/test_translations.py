@@ -82,7 +82,7 @@ def seasons(tmp_path_factory):
             for index in range(count):
                 pixels = draws.integers(0, 120, (16, 16, 3), dtype=np.uint8)
                 pixels[..., channel] += 100
-                Image.fromarray(pixels).save(root / f"{part}{domain}" / f"{index}.png")
+                Image.fromarray(pixels).save(root / f"{part}{domain}" / f"{domain.lower()}{index}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "STEPS", 60)
         patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -129,7 +129,8 @@ def test_grey_and_colour_are_compared_in_colour(tmp_path, monkeypatch):
             pixels = draws.integers(0, 256, (8, 8, 3), dtype=np.uint8)
             pixels[..., 2] //= 2
             image = Image.fromarray(pixels)
-            (image.convert("L") if folder.endswith("A") else image).save(tmp_path / folder / f"{index}.png")
+            shown = image.convert("L") if folder.endswith("A") else image
+            shown.save(tmp_path / folder / f"{folder}-{index}.png")
     shapes = DomainShapes((1, 8, 8), (3, 8, 8))
     scorer = open_translation_scorer(f"unpaired:{tmp_path}", shapes, 99, "auto", CPU)
     assert set(seen) == {3}
@@ -176,3 +177,65 @@ def test_examples_and_nothing_are_refused():
     with pytest.raises(ValueError, match="n must be"):
         open_translation_scorer("glyphs-style", SHAPE, 0, "auto", CPU)
     assert open_data("glyphs-style", SHAPE, 0).kind == "domains"
+
+
+@pytest.fixture
+def namesakes(tmp_path, monkeypatch):
+    """Noise in red, and the same noise in blue under the same names; training has others, of other names."""
+
+    class Means:
+        classes = 0
+
+        def describe(self):
+            return {"name": "means"}
+
+        def __call__(self, images):
+            return features.Seen(images.float().mean((2, 3)) + images.float().std((2, 3)), None)
+
+    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: Means())
+    draws = np.random.default_rng(0)
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        (tmp_path / folder).mkdir()
+    for index in range(20):
+        red = draws.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+        red[..., 0] += 100
+        for domain, pixels in (("A", red), ("B", red[..., ::-1])):
+            image = Image.fromarray(np.ascontiguousarray(pixels))
+            image.save(
+                tmp_path / f"test{domain}" / f"{index}.{'png' if domain == 'A' else 'webp'}", lossless=True
+            )
+            image.save(tmp_path / f"train{domain}" / f"{domain}{index}.png")
+    return tmp_path
+
+
+def test_held_out_images_of_equal_names_are_the_truth_that_training_hides(namesakes, capsys):
+    scorer = open_translation_scorer(f"unpaired:{namesakes}", (3, 16, 16), 1000, "auto", CPU)
+    assert "20 held-out images of each domain have equal names" in capsys.readouterr().err
+    assert (scorer.samples, scorer.headline, scorer.describe()) == (20, "frechet", {"name": "means"})
+
+    def swap(pixels):
+        return pixels[..., ::-1].copy()
+
+    def swap_another(pixels):
+        return np.roll(swap(pixels), 1, 0)
+
+    right, others, none = (scorer.score(pipeline(a2b=each, b2a=each)) for each in (swap, swap_another, same))
+    assert right["a2b_l1"] == right["b2a_feature_distance"] == 0
+    assert right["a2b_ssim"] == pytest.approx(1)
+    assert others["a2b_frechet"] == pytest.approx(right["a2b_frechet"]), "the distribution is the same"
+    assert others["a2b_l1"] > 0.1, "but not the images"
+    controls = scorer.controls
+    assert {name: none[name] for name in controls["untranslated"]} == pytest.approx(controls["untranslated"])
+    assert none["a2b_feature_distance"] > 10
+    assert controls["recoloured"]["a2b_l1"] < 0.05, "a fixed change of colours does it"
+    assert set(controls) == {"untranslated", "real", "recoloured"}
+    assert scorer.headline_score(pipeline(a2b=swap, b2a=swap)) < scorer.headline_score(
+        pipeline(a2b=same, b2a=same)
+    )
+
+
+def test_one_image_without_a_namesake_and_there_is_no_truth(namesakes, capsys):
+    (namesakes / "testA" / "0.png").rename(namesakes / "testA" / "zero.png")
+    scorer = open_translation_scorer(f"unpaired:{namesakes}", (3, 16, 16), 1000, "auto", CPU)
+    assert set(scorer.controls) == {"untranslated", "real"}
+    assert "equal names" not in capsys.readouterr().err

@@ -12,7 +12,7 @@ from serving.errors import UserError
 from training.data.dataset import OF_FILES, Dataset, ShuffledDataset
 from training.data.files.image_folder import find_place, read_dataset, read_images
 from training.data.files.image_source import ImageSource, open_source
-from training.data.files.pairs import PairFiles, doubts, pairs_of
+from training.data.files.pairs import PairFiles, are_namesakes, doubts, pairs_of
 from training.data.files.splits import Part, folders_of, split, split_domains
 from training.data.transforms import AS_USUAL, Conversion, image_shape
 from zoo.entry import Batch, DataKind, DomainShapes, SampleShape
@@ -33,8 +33,14 @@ class Domains(Dataset):
         b: ShuffledDataset,
         name: str,
         held_out: Callable[[], Dataset | None] | None = None,
+        aligned: "Callable[[], Pairs] | None" = None,
     ) -> None:
         self.a, self.b, self.name, self._open_held_out = a, b, name, held_out
+        self._open_aligned = aligned
+
+    def aligned(self) -> "Pairs | None":
+        """Return the images in pairs of equal names, or None unless every image has a namesake."""
+        return self._open_aligned and self._open_aligned()
 
     @property
     def size(self) -> float:
@@ -233,7 +239,8 @@ def _read_domains(
         )
         for number, (part, shape) in enumerate(zip(parts, shapes, strict=True))
     )
-    return Domains(a, b, name, held_out)
+    pairs = partial(_read_pairs, source, parts, name, shapes=shapes, seed=seed, conversion=conversion)
+    return Domains(a, b, name, held_out, pairs if are_namesakes(*parts) else None)
 
 
 def paired(path: str, sample_shape: SampleShape, seed: int, conversion: Conversion = AS_USUAL) -> Pairs:

@@ -79,15 +79,24 @@ def _by_name(source: ImageSource, part: Part) -> dict[str, str]:
     """Return the images of a part by their names below its folder, without suffix and case."""
     names: dict[str, str] = {}
     for image in part.images:
-        key = PurePosixPath(image.removeprefix(part.root)).with_suffix("").as_posix()
-        key = unicodedata.normalize("NFC", key).casefold()
-        if key in names:
+        if (key := _key(image, part)) in names:
             raise UserError(
                 f"{source.place} must have one image of a name in {part.root}; got {names[key]} and {image}; "
                 "rename one of them"
             )
         names[key] = image
     return names
+
+
+def are_namesakes(first: Part, second: Part) -> bool:
+    """Return whether every image of each part has one of the same name in the other part."""
+    keys, others = ([_key(image, part) for image in part.images] for part in (first, second))
+    return len(keys) == len(others) == len({*keys}) and {*keys} == {*others}
+
+
+def _key(image: str, part: Part) -> str:
+    key = PurePosixPath(image.removeprefix(part.root)).with_suffix("").as_posix()
+    return unicodedata.normalize("NFC", key).casefold()
 
 
 def doubts(source: ImageSource, pairs: PairNames) -> list[str]:

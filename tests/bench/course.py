@@ -1,24 +1,20 @@
 """The course of a run at a cost: CPU seconds, and scores at parts of the budget."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from serving.arrays import Array
-from serving.imaging.sheets import sheet
-from training.evaluation.samples import Scorer
+from serving.runtime.pipeline import Pipeline
 
 PARTS = 3
 """Number of scores of a run, evenly spaced over its budget."""
 
-SCORES = ("frechet", "kernel", "precision", "recall")
-
-Draw = Callable[[int], Iterable[Array]]
-"""Draws a number of samples in batches: uint8 (N, H, W, C)."""
+Judge = Callable[[Pipeline], tuple[dict[str, Any], Array]]
+"""Scores a model, and draws a picture of what it does."""
 
 
 class Course:
@@ -26,11 +22,11 @@ class Course:
 
     Args:
         budget: CPU seconds until the end.
-        scorers: scorers of the samples, by the names of their features.
+        judge: scores the model.
     """
 
-    def __init__(self, budget: float, scorers: dict[str, Scorer]) -> None:
-        self.budget, self.scorers = budget, scorers
+    def __init__(self, budget: float, judge: Judge) -> None:
+        self.budget, self.judge = budget, judge
         self.history: list[dict[str, Any]] = []
         self.picture: Array | None = None
         self.restart()
@@ -49,21 +45,14 @@ class Course:
         """Whether the last score is taken."""
         return len(self.history) == PARTS
 
-    def look(self, draw: Draw) -> None:
-        """Score the samples if the next part of the budget is spent.
-
-        Args:
-            draw: draws the samples.
-        """
+    def look(self, pipeline: Pipeline) -> None:
+        """Score the model if the next part of the budget is spent."""
         if self.spent < self.budget * (len(self.history) + 1) / PARTS:
             return
         spent = self.spent
         with self.paused():
-            count = max(scorer.samples for scorer in self.scorers.values())
-            samples = np.concatenate(list(draw(count)))[:count]
-            found = {name: scorer.score([samples]).scores for name, scorer in self.scorers.items()}
-            self.history.append({"cpu": spent, **{name: chosen(each) for name, each in found.items()}})
-            self.picture = sheet(samples[:80], columns=10)
+            scores, self.picture = self.judge(pipeline)
+            self.history.append({"cpu": spent, **scores})
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -72,8 +61,3 @@ class Course:
         yield
         torch.set_rng_state(random)
         self._start += time.process_time() - before
-
-
-def chosen(scores: dict[str, float]) -> dict[str, float]:
-    """Return the scores of the table."""
-    return {name: scores[name] for name in SCORES}
