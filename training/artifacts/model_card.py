@@ -24,7 +24,12 @@ The samples that are nearest to training images, each above its training image:
 def describe(manifest: Manifest) -> str:
     """Return the artifact's README in Markdown."""
     pictures = "\n".join(f"![outputs of {name}]({name}.png)" for name in manifest.graphs)
-    scores = "".join(_describe_scores(evaluation, manifest.task) for evaluation in manifest.metrics)
+    copied = [evaluation for evaluation in manifest.metrics if "memorised" in evaluation.scores]
+    scores = "".join(
+        # The sheet is that of the last evaluation.
+        _describe_scores(evaluation, manifest.task) + (COPIES if copied and evaluation is copied[-1] else "")
+        for evaluation in manifest.metrics
+    )
     origin = _origin(manifest) + _classes(manifest)
     return f"# {manifest.name}\n\n{pictures}\n\n{origin}{scores}\n{_limits(manifest)}"
 
@@ -171,5 +176,4 @@ def _describe_scores(evaluation: Evaluation, task: str) -> str:
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     by += "" if evaluation.precision == "fp32" else f", in {evaluation.precision}"
     what = {"sample": "samples", "translate": "translations per direction"}[task]
-    copies = COPIES if "memorised" in evaluation.scores else ""
-    return f"\nScores of {evaluation.samples} {what} against `{evaluation.data}`{by}:\n\n{table}{copies}"
+    return f"\nScores of {evaluation.samples} {what} against `{evaluation.data}`{by}:\n\n{table}"

@@ -12,7 +12,7 @@ from serving.runtime.engine import Engine
 from serving.runtime.load import load
 from tests.training.evaluation.test_samples import folder_of_glyphs
 from training.artifacts.evaluate import _keep, evaluate, table
-from training.artifacts.model_card import NEAREST_FILE
+from training.artifacts.model_card import NEAREST_FILE, describe
 from training.evaluation import features
 
 
@@ -97,7 +97,10 @@ def test_a_folder_is_scored_without_a_download_and_its_nearest_images_are_shown(
         assert 0 <= scores["authenticity"] <= 1
     with Image.open(copies / "pictures" / NEAREST_FILE) as sheet:
         assert sheet.size == (12 * 18 + 2, 2 * 18 + 2)
-    assert f"]({NEAREST_FILE})" in (copies / "pictures" / "README.md").read_text()
+    manifest = read_manifest(copies / "pictures")
+    assert (copies / "pictures" / "README.md").read_text() == describe(manifest)
+    twice = manifest.model_copy(update={"metrics": [evaluation, evaluation.model_copy()]})
+    assert describe(twice).count(f"]({NEAREST_FILE})") == 1, "that of the last evaluation"
     Engine(copies / "pictures", "cpu")
     assert "memorised" in table(evaluation)
 
