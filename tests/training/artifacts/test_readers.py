@@ -23,7 +23,6 @@ INSTALLED = ROOT / ".venv" / "readers"
 
 PRETRAINED = (
     "cdcgan-cifar10",
-    "cdcgan-emoji",
     "cdcgan-mnist",
     "cyclegan-glyphs-style",
     "dcgan-glyphs",
