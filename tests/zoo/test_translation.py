@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.models.cyclegan import CycleGAN
-from zoo.translators import TRANSLATORS, PatchDiscriminator, ReflectionPad, ResNet, UNet
+from zoo.translators import TRANSLATORS, UPSAMPLERS, Blur, PatchDiscriminator, ReflectionPad, ResNet, UNet
 
 
 def count(module: nn.Module) -> int:
@@ -139,3 +139,34 @@ def test_weights_start_as_in_the_papers():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
             assert not module.bias.any()
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLERS)
+def test_every_way_of_upsampling_keeps_the_parameters_and_the_size(upsample):
+    network = ResNet(3, 3, 64, 9, upsample)
+    assert count(network) == count(ResNet(3, 3, 64, 9)), "a blur has no weights"
+    narrow = ResNet(3, 1, 4, 6, upsample)
+    assert narrow(torch.randn(2, 3, 32, 24)).shape == (2, 1, 32, 24)
+
+
+def test_a_blur_is_a_low_pass_that_keeps_the_mean():
+    flat, checks = torch.full((1, 2, 8, 8), 3.0), torch.ones(1, 2, 8, 8)
+    checks[:, :, ::2, 1::2] = checks[:, :, 1::2, ::2] = -1
+    assert torch.equal(Blur(1)(flat), flat)
+    assert Blur(1)(checks).abs().max() == 0, "the finest grid is gone"
+    assert Blur(2)(flat).shape == (1, 2, 4, 4)
+    doubled = nn.Upsample(scale_factor=2)(torch.randn(1, 2, 5, 5))
+    assert torch.allclose(
+        Blur(1)(doubled),
+        F.interpolate(doubled[:, :, ::2, ::2], scale_factor=2, mode="bilinear"),
+        atol=1e-6,
+    ), "repeated values and a blur are bilinear"
+
+
+def test_a_u_net_has_transposed_convolutions_only():
+    with pytest.raises(ValueError, match="upsample must be transposed for unet-256; got resize"):
+        CycleGAN(translator="unet-256", upsample="resize")
+
+
+def test_older_runs_upsampled_by_transposed_convolutions():
+    assert CycleGAN.present({"width": 8})["upsample"] == "transposed"

@@ -95,6 +95,17 @@ def test_the_engine_gives_what_torch_gives(artifacts, runs):
     assert output.std() > 1, "a picture, not a constant"
 
 
+@pytest.mark.parametrize("upsample", ["resize", "antialiased"])
+def test_translators_that_upsample_without_transposed_convolutions(upsample, tmp_path):
+    config = small_config("cyclegan", tmp_path / "run")
+    entry = dataclasses.replace(config.entry, translator="resnet-6", upsample=upsample)
+    train(dataclasses.replace(config, entry=entry))
+    manifest = export(tmp_path / "run", tmp_path / "artifact")
+    assert manifest.hyperparameters["upsample"] == upsample
+    image = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
+    assert load(tmp_path / "artifact").translate(image).shape == image.shape
+
+
 def test_vectors_stay_float(artifacts, runs):
     assert np.allclose(
         load(artifacts / "points").sample(70, seed=5),
