@@ -20,7 +20,8 @@ from tests.training.cli.test_main import ganzoo
 from training.artifacts.evaluate import evaluate
 from training.data.dataset import open_data
 from training.evaluation.metrics import best_recolouring
-from training.evaluation.translations import _unit, open_translation_scorer
+from training.evaluation.translated import unit
+from training.evaluation.translations import open_translation_scorer
 from training.graphs.pixels import as_served
 from zoo.entry import DomainShapes
 
@@ -108,10 +109,10 @@ def test_a_grey_picture_is_coloured_over_http(url, truth):
         with Image.open(io.BytesIO(answer)) as image:
             assert image.mode == "RGB"
             coloured.append(np.asarray(image))
-    tint = best_recolouring([(_unit(grey), _unit(colour))])
+    tint = best_recolouring([(unit(grey), unit(colour))])
     distance, of_tint, of_grey = (
-        (images - _unit(colour)).abs().mean().item()
-        for images in (_unit(np.stack(coloured)), tint(_unit(grey)), _unit(grey))
+        (images - unit(colour)).abs().mean().item()
+        for images in (unit(np.stack(coloured)), tint(unit(grey)), unit(grey))
     )
     print(f"L1: coloured {distance:.4f}, tinted {of_tint:.4f}, grey {of_grey:.4f}")
     assert distance < 0.8 * of_tint < of_tint < of_grey
