@@ -54,6 +54,18 @@ STILL = {
 SMALL_TRANSLATORS = {"image_size": (32, 32), "discriminator_layers": 2}
 
 
+PRETRAINED = (
+    "cdcgan-cifar10",
+    "cdcgan-mnist",
+    "cyclegan-glyphs-style",
+    "dcgan-glyphs",
+    "dcgan-mnist",
+    "fastgan-smileys",
+    "mlp-gan-mnist",
+)
+"""Names of the artifacts that come with the package."""
+
+
 DIGITS = 10
 """Number of classes of the data that a small run of a conditional entry has by default."""
 

@@ -15,19 +15,11 @@ import pytest
 from serving.launcher import free_port, running
 from serving.runtime.load import load
 from serving.runtime.pretrained import pretrained_folder
+from tests.conftest import PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 BUILD = "from hatchling import build; build.build_wheel('dist')"
 PACKAGES = ("zoo", "training", "serving")
-PRETRAINED = (
-    "cdcgan-cifar10",
-    "cdcgan-mnist",
-    "cyclegan-glyphs-style",
-    "dcgan-glyphs",
-    "dcgan-mnist",
-    "fastgan-smileys",
-    "mlp-gan-mnist",
-)
 
 
 def wheel_of(tree: Path) -> Path:
@@ -86,8 +78,8 @@ def test_a_wheel_brings_the_pretrained_artifacts_and_is_small(wheel):
     members = zipfile.ZipFile(wheel).infolist()
     brought = [each for each in members if each.filename.startswith("serving/pretrained/")]
     assert {each.filename.split("/")[2] for each in brought} == set(PRETRAINED)
-    assert sum(each.file_size for each in brought) <= 32e6
-    assert wheel.stat().st_size <= 32e6
+    assert sum(each.file_size for each in brought) <= 30e6
+    assert wheel.stat().st_size <= 30e6
 
 
 @pytest.fixture(scope="module")

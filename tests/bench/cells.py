@@ -56,6 +56,13 @@ def horses(root: Path) -> Iterator[Picture]:
             yield part, name.replace("/", "-"), archive.read(name)
 
 
+def on_white(path: Path) -> Image.Image:
+    """Read a picture with transparency as RGB, on white."""
+    with Image.open(path) as image:
+        picture = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
 def write_pictures(pictures: Iterable[Picture], folder: Path) -> None:
     """Write pictures as `few`, and links to them with the parts swapped as `others`, unless that is done."""
     if folder.exists():

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from tests.bench.cells import (
     COPIES,
     ENTRY,
@@ -27,6 +25,7 @@ from tests.bench.cells import (
     draws_of,
     horses,
     markdown,
+    on_white,
     once,
     parser_of,
     pool_of,
@@ -57,11 +56,8 @@ def smileys(root: Path) -> Iterator[Picture]:
     paths = sorted((root / "emoji").glob("*A/*.png"), key=lambda path: path.name)
     chosen = [path for path in paths if categories.get(path.name) == SMILEYS]
     for number, path in enumerate(chosen):
-        with Image.open(path) as image:
-            picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
         part = "train" if number % HELD_OUT else "test"
-        yield part, path.name, Image.alpha_composite(white, picture).convert("RGB")
+        yield part, path.name, on_white(path)
 
 
 DATA = {"horses": horses, "smileys": smileys}

@@ -23,6 +23,11 @@ Names = dict[str, Any]
 """The names of a script: what it defines."""
 
 
+def clone_of(clones: Path, repository: str) -> Path:
+    """Return the clone of a repository, which has the last part of its name, in a folder of clones."""
+    return clones.resolve() / repository.rpartition("/")[2]
+
+
 class Spent(BaseException):  # not an Exception, which a script may catch
     """The budget is spent."""
 

@@ -39,10 +39,8 @@ class TruthScorer:
         for direction in ENDS:
             ends = partial(self._ends, direction)
             recolour = metrics.best_recolouring((unit(source), unit(truth)) for source, truth in ends())
-            plain = averaged(self._likeness(like(source, truth), truth) for source, truth in ends())
-            dyed = averaged(
-                self._likeness(_levels(recolour(unit(source))), truth) for source, truth in ends()
-            )
+            plain = averaged(self._likeness(unit(like(source, truth)), truth) for source, truth in ends())
+            dyed = averaged(self._likeness(recolour(unit(source)), truth) for source, truth in ends())
             self.controls["untranslated"] |= named(direction, plain)
             self.controls["recoloured"] |= named(direction, dyed)
 
@@ -52,11 +50,12 @@ class TruthScorer:
         for batch in read(self.pairs, self.samples, CHUNK):
             yield as_served(batch[source]), as_served(batch[target])
 
-    def _likeness(self, images: Array, truth: Array) -> dict[str, Tensor]:
-        """Return every score of images against their truth, (N,) each."""
-        scores = metrics.likeness(unit(images), unit(truth))
+    def _likeness(self, images: Tensor, truth: Array) -> dict[str, Tensor]:
+        """Return every score of images, (N, C, H, W) in [0, 1], against their truth, (N,) each."""
+        scores = metrics.likeness(images, unit(truth))
         if self.see is not None:
-            scores["feature_distance"] = (self.see(images) - self.see(truth)).norm(dim=1)
+            seen = self.see(as_served(2 * images - 1))
+            scores["feature_distance"] = (seen - self.see(truth)).norm(dim=1)
         return scores
 
     def describe(self) -> None:
@@ -82,15 +81,9 @@ class TruthScorer:
             with progress(self.samples, f"translating {direction}", "images") as advance:
                 for source, truth in self._ends(direction):
                     translated = pipeline.translate(source, direction)
-                    likeness = self._likeness(translated, truth)
+                    likeness = self._likeness(unit(translated), truth)
                     parts.append(likeness | cycle_of(pipeline, direction, source, translated))
                     for _ in source:
                         advance()
             scores |= named(direction, averaged(parts))
         return scores
-
-
-def _levels(images: Tensor) -> Array:
-    """Convert float32 (N, C, H, W) in [0, 1] to uint8 (N, H, W, C)."""
-    levels: Array = images.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
-    return levels

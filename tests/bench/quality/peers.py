@@ -23,7 +23,7 @@ from serving.arrays import Array
 from serving.runtime.pipeline import Pipeline
 from serving.runtime.tensor import Tensor as TensorSpec
 from tests.bench.course import Course
-from tests.bench.scripts import Names, execute, follow
+from tests.bench.scripts import Names, clone_of, execute, follow
 
 BATCH = 64
 """Samples in a pass. The generators stay in training mode, in which the scripts draw their own samples."""
@@ -177,7 +177,7 @@ PEERS: dict[str, Peer] = {
 def run(name: str, clones: Path, data: Path, size: int, seed: int, course: Course) -> int:
     """Run a script for the budget of the course, with scores; return the number of optimizer updates."""
     peer = PEERS[name]
-    clone = clones.resolve() / peer.repository.rpartition("/")[2]
+    clone = clone_of(clones, peer.repository)
     return follow(
         partial(peer.start, clone, data.resolve(), size, seed), partial(pipeline_of, peer, size), seed, course
     )

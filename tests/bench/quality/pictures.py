@@ -5,9 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
-from tests.bench.cells import Picture
+from tests.bench.cells import Picture, on_white
 
 HELD_OUT = 4
 """One of how many emoji is held out."""
@@ -26,9 +24,6 @@ def emoji(root: Path) -> Iterator[Picture]:
     categories = json.loads((root / "emoji" / "categories.json").read_text())
     paths = sorted((root / "emoji").glob("*A/*.png"), key=lambda path: path.name)
     for number, path in enumerate(paths):
-        with Image.open(path) as image:
-            picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
         part = "train" if number % HELD_OUT else "test"
         name = f"{categories[path.name].replace(' & ', '-')}/{path.name}"
-        yield part, name, Image.alpha_composite(white, picture).convert("RGB")
+        yield part, name, on_white(path)

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +13,12 @@ from serving.arrays import Array
 from serving.imaging.sheets import sheet
 from serving.runtime.pipeline import Pipeline
 from tests.bench import ours
-from tests.bench.cells import Cell, file_name, once
+from tests.bench.cells import Cell, file_name, on_white, once
 from tests.bench.course import Course, Judge
 from tests.bench.translation import peers
-from training.data.dataset import open_data, read
+from training.data.dataset import open_data
+from training.evaluation.translated import images_of
 from training.evaluation.translations import TranslationScorer, open_translation_scorer
-from training.graphs.pixels import as_served
 
 SIZE, WIDTH, SHOWN = 64, 32, 10
 """Height and width of the images, channels of the networks' first feature maps, and pairs on a picture."""
@@ -51,6 +50,11 @@ class Key(NamedTuple):
     name: str
     seed: int
 
+    @property
+    def folder(self) -> str:
+        """Name of the cell's files."""
+        return file_name(f"{self.minutes:g}", self.name, self.seed)
+
 
 def write_emoji(root: Path, folder: Path) -> None:
     """Write the drawings of both artists, on white, as `trainA`, `trainB`, `testA` and `testB`, once."""
@@ -58,10 +62,7 @@ def write_emoji(root: Path, folder: Path) -> None:
         written = folder / path.parent.name / path.name
         if not written.exists():
             written.parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(path) as image:
-                picture = image.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            Image.alpha_composite(white, picture).convert("RGB").save(written)
+            on_white(path).save(written)
 
 
 def open_scorer(data: Path) -> TranslationScorer:
@@ -72,7 +73,9 @@ def open_scorer(data: Path) -> TranslationScorer:
 
 def judge_of(scorer: TranslationScorer, data: Path) -> Judge:
     """Return a judge of translators from a to b; its picture has sources, translations and truths in rows."""
-    shown = {domain: np.concatenate(parts) for domain, parts in _shown(data).items()}
+    pairs = open_data(f"paired:{data}", (3, SIZE, SIZE), 0).held_out()
+    assert pairs is not None
+    shown = images_of(pairs, SHOWN)
 
     def judge(pipeline: Pipeline) -> tuple[dict[str, Any], Array]:
         one = dataclasses.replace(pipeline, inputs={"a2b": pipeline.inputs["a2b"]})
@@ -82,16 +85,9 @@ def judge_of(scorer: TranslationScorer, data: Path) -> Judge:
     return judge
 
 
-def _shown(data: Path) -> dict[str, list[Array]]:
-    pairs = open_data(f"paired:{data}", (3, SIZE, SIZE), 0).held_out()
-    assert pairs is not None
-    batches = list(read(pairs, SHOWN))
-    return {domain: [as_served(batch[domain]) for batch in batches] for domain in ("a", "b")}
-
-
 def measure(asked: argparse.Namespace, key: Key) -> Cell:
     """Train one run for its budget and score it; return a cell of the table."""
-    return once(asked.runs / file_name(f"{key.minutes:g}", key.name, key.seed), lambda: _measure(asked, key))
+    return once(asked.runs / key.folder, lambda: _measure(asked, key))
 
 
 def _measure(asked: argparse.Namespace, key: Key) -> Cell:
@@ -105,16 +101,11 @@ def _measure(asked: argparse.Namespace, key: Key) -> Cell:
     else:
         updates = peers.run(key.name, asked.peers, data, SIZE, WIDTH, key.seed, course)
     assert course.picture is not None
-    picture = file_name(f"{key.minutes:g}", key.name, key.seed)
-    Image.fromarray(course.picture).save(asked.runs / f"{picture}.png")
+    Image.fromarray(course.picture).save(asked.runs / f"{key.folder}.png")
     return {
         **key._asdict(),
         "updates": updates,
         "history": course.history,
-        "controls": {name: dict(_a2b(each)) for name, each in scorer.controls.items()},
+        "controls": scorer.controls,
         "samples": scorer.samples,
     }
-
-
-def _a2b(scores: dict[str, float]) -> Iterator[tuple[str, float]]:
-    return ((name, value) for name, value in scores.items() if name.startswith("a2b_"))

@@ -18,8 +18,8 @@ from serving.arrays import Array
 from serving.runtime.pipeline import Pipeline
 from serving.runtime.tensor import Tensor as TensorSpec
 from tests.bench.course import Course
-from tests.bench.quality.peers import pixels
-from tests.bench.scripts import Names, execute, follow
+from tests.bench.scripts import Names, clone_of, execute, follow
+from training.graphs.pixels import as_served, from_pixels
 
 REPOSITORY = "taesungp/contrastive-unpaired-translation"
 
@@ -33,7 +33,7 @@ PEERS: dict[str, tuple[str, dict[str, str]]] = {
 
 def run(name: str, clones: Path, data: Path, size: int, width: int, seed: int, course: Course) -> int:
     """Run the script for the budget of the course, with scores; return the number of optimizer updates."""
-    clone = clones.resolve() / REPOSITORY.rpartition("/")[2]
+    clone = clone_of(clones, REPOSITORY)
     chosen, translators = PEERS[name]
     arguments = (
         f"--dataroot {data.resolve()} --gpu_ids -1 --num_threads 0 --display_id 0 --no_html {chosen} "
@@ -58,9 +58,8 @@ def pipeline_of(translators: Mapping[str, str], names: Names) -> Pipeline:
 
     @torch.no_grad()
     def translate(direction: str, inputs: Mapping[str, Array]) -> Array:
-        images = torch.from_numpy(inputs["image"]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        translated = getattr(names["model"], translators[direction])(images)
-        return pixels(translated, -1, images.shape[2])
+        images = from_pixels(torch.from_numpy(inputs["image"]))
+        return as_served(getattr(names["model"], translators[direction])(images))
 
     image = TensorSpec(dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", range=(0, 255))
     return Pipeline({direction: {"image": image} for direction in translators}, translate)

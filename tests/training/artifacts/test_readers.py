@@ -14,6 +14,7 @@ import pytest
 from serving.runtime.artifact import read_manifest
 from serving.runtime.latents import draw_inputs
 from serving.runtime.sessions import open_session
+from tests.conftest import PRETRAINED
 from zoo import registry
 
 ROOT = Path(__file__).parents[3]
@@ -21,15 +22,6 @@ HERE = Path(__file__).with_name("readers")
 INSTALLED = ROOT / ".venv" / "readers"
 """Where `make readers` installs what the tests' environment lacks."""
 
-PRETRAINED = (
-    "cdcgan-cifar10",
-    "cdcgan-mnist",
-    "cyclegan-glyphs-style",
-    "dcgan-glyphs",
-    "dcgan-mnist",
-    "fastgan-smileys",
-    "mlp-gan-mnist",
-)
 ARTIFACTS = (*registry.ENTRIES, "styles", *PRETRAINED)
 """Every entry, and a ResNet as translator (`styles`), because the small entries have U-Nets."""
 

@@ -110,18 +110,26 @@ def test_the_right_change_of_season_scores_as_real_ones_and_none_as_the_control(
     assert seasons.reference == pytest.approx((real["a2b_frechet"] + real["b2a_frechet"]) / 2)
 
 
+class Means:
+    """Features of the mean and the deviation of each channel, and the channels of what was seen."""
+
+    classes = 0
+
+    def __init__(self):
+        self.seen = []
+
+    def describe(self):
+        return {"name": "means"}
+
+    def __call__(self, images):
+        self.seen.append(images.shape[1])
+        return features.Seen(images.float().mean((2, 3)) + images.float().std((2, 3)), None)
+
+
 def test_grey_and_colour_are_compared_in_colour(tmp_path, monkeypatch):
     """The untranslated control is what a conversion alone gives: grey repeated, colour as luma."""
-    seen = []
-
-    class Means:
-        classes = 0
-
-        def __call__(self, images):
-            seen.append(images.shape[1])
-            return features.Seen(images.float().mean((2, 3)) + images.float().std((2, 3)), None)
-
-    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: Means())
+    means = Means()
+    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: means)
     draws = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):
         (tmp_path / folder).mkdir()
@@ -133,7 +141,7 @@ def test_grey_and_colour_are_compared_in_colour(tmp_path, monkeypatch):
             shown.save(tmp_path / folder / f"{folder}-{index}.png")
     shapes = DomainShapes((1, 8, 8), (3, 8, 8))
     scorer = open_translation_scorer(f"unpaired:{tmp_path}", shapes, 99, "auto", CPU)
-    assert set(seen) == {3}
+    assert set(means.seen) == {3}
 
     def luma(pixels):
         return with_channels(torch.from_numpy(pixels).permute(0, 3, 1, 2), 1).permute(0, 2, 3, 1).numpy()
@@ -182,16 +190,6 @@ def test_examples_and_nothing_are_refused():
 @pytest.fixture
 def namesakes(tmp_path, monkeypatch):
     """Noise in red, and the same noise in blue under the same names; training has others, of other names."""
-
-    class Means:
-        classes = 0
-
-        def describe(self):
-            return {"name": "means"}
-
-        def __call__(self, images):
-            return features.Seen(images.float().mean((2, 3)) + images.float().std((2, 3)), None)
-
     monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: Means())
     draws = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):
