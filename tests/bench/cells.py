@@ -88,14 +88,22 @@ def file_name(*parts: object) -> str:
 
 
 def once(folder: Path, work: Callable[[], Cell]) -> Cell:
-    """Return the cell of a run, which is stored beside its folder and measured only if it is not there."""
+    """Return the cell of a run, which is stored beside its folder and measured only if it is not there.
+
+    A measured cell also says on which machine.
+    """
     finished = folder.with_name(f"{folder.name}.json")
     if finished.exists():
         known: Cell = json.loads(finished.read_text())
         return known
-    cell = work()
+    cell = work() | {"machine": describe_machine()}
     write_file(finished, json.dumps(cell).encode())
     return cell
+
+
+def finished_in(runs: Path) -> list[Cell]:
+    """Return all cells that are stored in the folder of the runs."""
+    return [json.loads(path.read_text()) for path in sorted(runs.glob("*.json"))]
 
 
 def scorers_of(pictures: Path, features: str) -> tuple[Scorer, Scorer]:

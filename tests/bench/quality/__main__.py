@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from tests.bench.cells import Cell, markdown, pool_of, report, spread, write_pictures
+from tests.bench.cells import Cell, finished_in, markdown, pool_of, report, spread, write_pictures
 from tests.bench.quality.cell import DATA, FEATURES, OURS, SCORES, Key, measure
 from tests.bench.quality.peers import PEERS
 
@@ -48,7 +48,7 @@ def table(cells: list[Cell], features: str) -> str:
 
 
 def main() -> None:
-    """Run all cells that have no results yet, two at a time, and write the table and the figures."""
+    """Run all cells that have no results yet, two at a time; write the table and figures of all that have."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANZOO_TEST_DATA", "data")))
     parser.add_argument("--peers", type=Path, help="folder of the clones")
@@ -74,8 +74,9 @@ def main() -> None:
         for name in names
     ]
     with pool_of(asked.processes) as pool:
-        works = [pool.submit(measure, asked, key) for key in wanted]
-        cells = [work.result() for work in works]
+        for work in [pool.submit(measure, asked, key) for key in wanted]:
+            work.result()
+    cells = finished_in(asked.runs)
     tables = "\n\n".join(f"In the features of `{name}`:\n\n{table(cells, name)}" for name in FEATURES)
     report(cells, tables, "Quality at equal CPU seconds", asked.out)
 

@@ -12,7 +12,7 @@ import argparse
 import os
 from pathlib import Path
 
-from tests.bench.cells import Cell, markdown, pool_of, report, spread
+from tests.bench.cells import Cell, finished_in, markdown, pool_of, report, spread
 from tests.bench.translation.cell import OURS, Key, measure, write_emoji
 from tests.bench.translation.peers import PEERS
 
@@ -38,7 +38,7 @@ def table(cells: list[Cell]) -> str:
 
 
 def main() -> None:
-    """Run all cells that have no results yet, two at a time, and write the table and the figures."""
+    """Run all cells that have no results yet, two at a time; write the table and figures of all that have."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GANZOO_TEST_DATA", "data")))
     parser.add_argument("--peers", type=Path, help="folder of the clone")
@@ -54,8 +54,9 @@ def main() -> None:
     names = asked.names or [*OURS, *(PEERS if asked.peers else {})]
     wanted = [Key(asked.minutes, name, seed) for seed in range(asked.seeds) for name in names]
     with pool_of(asked.processes) as pool:
-        works = [pool.submit(measure, asked, key) for key in wanted]
-        cells = [work.result() for work in works]
+        for work in [pool.submit(measure, asked, key) for key in wanted]:
+            work.result()
+    cells = finished_in(asked.runs)
     report(
         cells, table(cells), f"Translation of emoji, {asked.minutes:g} CPU minutes for each run", asked.out
     )
