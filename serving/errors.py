@@ -60,8 +60,12 @@ def out_of_memory() -> APIError:
 NO_MEMORY = (
     *("failed to allocate", "can't allocate", "cannot allocate", "tried to allocate", "out of memory"),
     *("alloc_failed", "bad_alloc", "calculation overflowed", "can't start new thread"),
+    *("without setting an exception", "return without exception set"),
 )
-"""Parts of messages, in lower case, of ONNX Runtime, torch, CUDA, cuBLAS, C++, Pillow and Python."""
+"""Parts of messages, in lower case, of ONNX Runtime, torch, CUDA, cuBLAS, C++, Pillow and Python.
+
+The last two are Python's, when NumPy finds no memory and does not say so.
+"""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

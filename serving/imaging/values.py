@@ -143,7 +143,7 @@ def _of_two_bytes(image: Any) -> DeepImage:
         return DeepImage((high * 256 + low)[..., None], alpha.astype(np.uint8))
     little = order == "L" or (order == "N" and sys.byteorder == "little")
     _set_raw_mode(again, f"{kind};16{'B' if little else 'L'}")
-    values = np.asarray(image).astype(np.uint16) * 256 + np.asarray(again)
+    values = np.asarray(image).astype(np.uint16) * 256 + np.asarray(again).astype(np.uint16)
     return DeepImage(values[..., :3], np.asarray(image)[..., 3] if image.mode == "RGBA" else None)
 
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -15,6 +15,7 @@ from serving.runtime.tensor import Tensor
 
 Latents = NDArray[np.float32]
 Distribution = Literal["normal", "uniform"]
+Number = TypeVar("Number", bound=np.generic)
 
 MAX_SEED = 2**53 - 1
 """The largest seed: up to it, every JSON parser represents integers exactly."""
@@ -163,29 +164,46 @@ def walk(corners: Latents, count: int, distribution: Distribution = "normal") ->
     places = np.linspace(0, len(corners) - 1, count)
     firsts = np.minimum(places.astype(int), len(corners) - 2)
     between = _slerp if distribution == "normal" else _lerp
-    return between(corners, firsts, places - firsts)
+    return between(corners, firsts, places - firsts.astype(np.float64))
+
+
+# NumPy may end the process if memory runs out while it combines arrays of different shapes or types. A server
+# walks under memory pressure, too: the arrays of every operation below have the same shape and type.
 
 
 def _lerp(corners: Latents, firsts: NDArray[np.int64], parts: NDArray[np.float64]) -> Latents:
     """Interpolate linearly, a part of the way from each first corner to the next."""
-    nears, fars = (1 - parts).astype(np.float32), parts.astype(np.float32)
-    return np.asarray(corners[firsts] * nears[:, None] + corners[firsts + 1] * fars[:, None], np.float32)
+    return _mix(corners, firsts, (1 - parts).astype(np.float32), parts.astype(np.float32))
 
 
 def _slerp(corners: Latents, firsts: NDArray[np.int64], parts: NDArray[np.float64]) -> Latents:
     """Interpolate along great circles, all rows at once: the server does so between other requests."""
-    lengths = np.array([np.linalg.norm(corner) for corner in corners])
-    directions = corners / np.where(lengths == 0, 1, lengths)[:, None]
+    width = corners.shape[1]
+    lengths = np.array([np.linalg.norm(corner) for corner in corners], np.float32)
+    directions = corners / _columns(lengths + (lengths == 0).astype(np.float32), width)
     cosines = [float(np.dot(*pair)) for pair in itertools.pairwise(directions)]
-    angles = np.array([math.acos(min(max(cosine, -1.0), 1.0)) for cosine in cosines])[firsts]
+    angles = np.array([math.acos(min(max(cosine, -1.0), 1.0)) for cosine in cosines]).take(firsts)
     sines = np.array([math.sin(angle) for angle in angles])
     nears, fars = (
         np.array([math.sin(angle) for angle in some], np.float32)
         for some in ((1 - parts) * angles, parts * angles)
     )
-    turned = directions[firsts] * nears[:, None] + directions[firsts + 1] * fars[:, None]
-    length = (1 - parts) * lengths[firsts] + parts * lengths[firsts + 1]
+    turned = _mix(directions, firsts, nears, fars).astype(np.float64)
+    before, after = lengths.take(firsts), lengths.take(firsts + 1)
+    length = (1 - parts) * before.astype(np.float64) + parts * after.astype(np.float64)
     # parallel or opposite directions, or none: no unique great circle
-    straight = (sines < 1e-4) | (np.minimum(lengths[firsts], lengths[firsts + 1]) == 0) | (parts % 1 == 0)
-    curved = turned * (length / np.where(straight, 1, sines))[:, None]
-    return np.where(straight[:, None], _lerp(corners, firsts, parts), curved.astype(np.float32))
+    straight = (sines < 1e-4) | (np.minimum(before, after) == 0) | (parts % 1 == 0)
+    curved = turned * _columns(length / np.where(straight, 1.0, sines), width)
+    return np.where(_columns(straight, width), _lerp(corners, firsts, parts), curved.astype(np.float32))
+
+
+def _mix(rows: Latents, firsts: NDArray[np.int64], nears: Latents, fars: Latents) -> Latents:
+    """Return `nears` (N,) times the first rows plus `fars` (N,) times the rows after them: (N, D)."""
+    width = rows.shape[1]
+    first = rows.take(firsts, 0) * _columns(nears, width)
+    return first + rows.take(firsts + 1, 0) * _columns(fars, width)
+
+
+def _columns(values: NDArray[Number], count: int) -> NDArray[Number]:
+    """Repeat values (N,) as columns: (N, count)."""
+    return np.repeat(values, count).reshape(-1, count)

@@ -1,5 +1,9 @@
 """Latents made of others; how they are drawn, `test_engine.py` tests with the engine."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,3 +59,48 @@ def test_truncation_draws_towards_the_mean():
     latents = draw_latents(1000, [0])
     assert np.array_equal(truncate(latents, 1), latents)
     assert truncate(latents, 0.5).std() == pytest.approx(latents.std() / 2)
+
+
+STARVED = """
+import os, resource, sys
+import numpy as np
+from serving.errors import is_out_of_memory
+from serving.runtime.latents import walk
+
+def plain(corners, count):
+    parts = np.linspace(0, 1, count)[:, None]
+    return corners[:1] * (1 - parts) + corners[1:] * parts
+
+work, corners, endings = {"walk": walk, "plain": plain}[sys.argv[1]], np.eye(2, 64, dtype=np.float32), []
+work(corners, 64)
+for free in range(0, 400_000, 5_000):
+    if not (child := os.fork()):
+        pages = int(open("/proc/self/statm").read().split()[0])
+        spare = [bytearray(1000) for _ in range(free // 1000)]
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), -1))
+        held, size = [], 2**20
+        while size >= 64:
+            try:
+                held.append(bytearray(size))
+            except MemoryError:
+                size //= 2
+        del spare
+        try:
+            work(corners, 64)
+        except Exception as error:
+            os._exit(1 if is_out_of_memory(error) else 2)
+        os._exit(0)
+    endings.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(*endings)
+"""
+"""Walks in processes with ever more memory left; prints how each ended."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space")
+def test_a_walk_without_memory_raises_and_ends_no_process():
+    def endings(work: str) -> set[int]:
+        command = [sys.executable, "-c", STARVED, work]
+        return set(map(int, subprocess.check_output(command, text=True).split()))
+
+    assert endings("walk") == {0, 1}
+    assert -signal.SIGSEGV in endings("plain")
