@@ -29,6 +29,7 @@ ENTRIES: dict[str, str] = {
     "sngan-cnn": "zoo.models.sngan:SNGANCNN",
     "sngan-projection": "zoo.models.sngan_projection:SNGANProjection",
     "fastgan": "zoo.models.fastgan:FastGAN",
+    "fastgan-projection": "zoo.models.fastgan_projection:FastGANProjection",
     "projected-gan": "zoo.models.projected_gan:ProjectedGAN",
     "r3gan": "zoo.models.r3gan:R3GAN",
     "r3gan-cifar10": "zoo.models.r3gan:R3GANCIFAR10",

@@ -76,10 +76,14 @@ class FastGAN(SkipLayerEntry):
 
     def build(self, device: torch.device | str = "cpu") -> TwoPlayer:
         """Build the trainer; weights are drawn from N(0, 0.02)."""
-        generator, discriminator = Generator(self), Discriminator(self)
+        generator, discriminator = self.networks()
         generator.apply(initialise)
         discriminator.apply(initialise)
         return SelfSupervised(self, generator, discriminator, device)
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Build the generator and the discriminator."""
+        return Generator(self, self.latent_size), Discriminator(self)
 
 
 class SelfSupervised(TwoPlayer):
@@ -95,15 +99,15 @@ class SelfSupervised(TwoPlayer):
 
 
 class Generator(nn.Module):
-    """FastGAN generator: latents (N, latent_size) to images (N, C, H, W) in [-1, 1].
+    """FastGAN generator: inputs (N, inputs) to images (N, C, H, W) in [-1, 1].
 
     Images below 64x64 have no feature maps 16 times as large as 4x4, and therefore no excitation.
     """
 
-    def __init__(self, entry: SkipLayerEntry) -> None:
+    def __init__(self, entry: SkipLayerEntry, inputs: int) -> None:
         super().__init__()
         widths = entry.widths
-        first = nn.ConvTranspose2d(entry.latent_size, 2 * widths[0], 4, bias=False)
+        first = nn.ConvTranspose2d(inputs, 2 * widths[0], 4, bias=False)
         self.first = nn.Sequential(first, nn.BatchNorm2d(2 * widths[0]), nn.GLU(1))
         # The stages have two convolutions and one in turn.
         self.stages = nn.ModuleList(
@@ -117,7 +121,7 @@ class Generator(nn.Module):
         self.last = nn.Sequential(nn.Conv2d(widths[-1], entry.channels, 3, padding=1, bias=False), nn.Tanh())
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Upsample the latent; small feature maps scale the channels of those 16 times as large."""
+        """Upsample the inputs; small feature maps scale the channels of those 16 times as large."""
         maps = [self.first(latent[:, :, None, None])]
         for stage in self.stages:
             larger = stage(maps[-1])
@@ -159,18 +163,15 @@ class Discriminator(nn.Module):
         self.to_16 = nn.Sequential(first, nn.LeakyReLU(0.2), *halvings[:-1])
         self.to_8 = halvings[-1]
         width_16, width_8 = widths[-3], widths[-2]
-        self.score = nn.Sequential(
-            *activated(nn.Conv2d(width_8, 2 * width_8, 1, bias=False)),
-            nn.Conv2d(2 * width_8, entry.score_size, 4, bias=False),
-            nn.Flatten(),
-        )
+        self.features = nn.Sequential(*activated(nn.Conv2d(width_8, 2 * width_8, 1, bias=False)))
+        self.score = nn.Sequential(nn.Conv2d(2 * width_8, entry.score_size, 4, bias=False), nn.Flatten())
         size = min(entry.image_size, DECODED)
         self.decode_part = decoder(width_16, entry, size)
         self.decode_whole = decoder(width_8, entry, size)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the scores."""
-        scores: Tensor = self.score(self.to_8(self.to_16(image)))
+        scores: Tensor = self.score(self.features(self.to_8(self.to_16(image))))
         return scores
 
     def reconstruction(self, image: Tensor) -> Tensor:

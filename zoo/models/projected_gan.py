@@ -56,7 +56,7 @@ class ProjectedGAN(SkipLayerEntry):
 
     def build(self, device: torch.device | str = "cpu") -> "Projected":
         """Build the trainer; steps need the weights of the pretrained network, by `load_pretrained`."""
-        generator = Generator(self)
+        generator = Generator(self, self.latent_size)
         generator.apply(initialise)
         return Projected(self, generator, Discriminator(self), device)
 
