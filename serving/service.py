@@ -144,7 +144,7 @@ class GANZoo:
 
     @bentoml.api(route="/translate")  # type: ignore[untyped-decorator]
     async def translate(self, model: str, image: str, direction: str | None = None) -> Png:
-        """Translate a PNG, JPEG or WebP image in base64 to a PNG of the same size."""
+        """Translate a PNG, JPEG or WebP image in base64 to a PNG."""
         asked = TypedTranslate(model=model, image=image, direction=direction)
         return bytes((await calls.translate(asked)).body)
 

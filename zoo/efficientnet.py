@@ -3,7 +3,9 @@
 Its weights are handed in: this module has none.
 """
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 FEATURES = 1280
@@ -87,3 +89,35 @@ def fuse(network: nn.Module) -> None:
         match list(layers):
             case [_, nn.Conv2d() as before, nn.BatchNorm2d() as norm]:
                 layers[1], layers[2] = fuse_conv_bn_eval(before, norm), nn.Identity()
+
+
+class Frozen:
+    """A pretrained EfficientNet-Lite0 in evaluation mode, whose weights get no gradients.
+
+    It is not a module, so that checkpoints, optimizers and spectral normalisation do not contain it.
+    """
+
+    def __init__(self, weights: dict[str, Tensor], device: torch.device | str) -> None:
+        with torch.device("meta"):  # draws no random numbers
+            self.network = Network()
+        self.network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
+        fuse(self.network.eval())
+        self.network.eval().requires_grad_(False)
+        # Backward passes are twice as fast on the CPU.
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    # Compiling its many layers takes minutes.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(self, images: Tensor, size: int) -> list[Tensor]:
+        """Return four feature maps of images (N, 1 or 3, H, W) in [-1, 1], resized to a height and width.
+
+        Their channels are `MAPS`, and their sizes 1/4, 1/8, 1/16 and 1/32. Grey images are repeated over
+        three channels. The network computes in float32, also under autocast: in bfloat16, the errors of the
+        scores are seven times as large.
+        """
+        smaller = size < images.shape[2]
+        sized = F.interpolate(images, (size, size), mode="bilinear", antialias=smaller, align_corners=False)
+        prepared = ((sized + 1) * 127.5 - MEAN) / SCALE
+        coloured = prepared.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.network.maps(coloured.float())

@@ -152,6 +152,11 @@ class Entry(ABC):
         return self.multiple
 
     @property
+    def scale(self) -> int:
+        """Height and width of a translation, in multiples of those of its source."""
+        return 1
+
+    @property
     def examples_per_step(self) -> int:
         """Number of examples in the batch of one training step."""
         return self.batch_size

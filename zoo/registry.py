@@ -37,6 +37,8 @@ ENTRIES: dict[str, str] = {
     "cut": "zoo.models.cut:CUT",
     "fastcut": "zoo.models.cut:FastCUT",
     "pix2pix": "zoo.models.pix2pix:Pix2Pix",
+    "srresnet": "zoo.models.srresnet:SRResNet",
+    "esrgan": "zoo.models.esrgan:ESRGAN",
 }
 
 

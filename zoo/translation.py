@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.crops import random_crop
 from zoo.entry import DomainShapes, Entry
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
@@ -135,12 +136,9 @@ class TranslationEntry(Entry):
 
         Random numbers are drawn on the CPU, so that no step waits for the device.
         """
-        height, width = self.image_size
         crops = []
         for image in images:
-            top = int(torch.randint(image.shape[1] - height + 1, ()))
-            left = int(torch.randint(image.shape[2] - width + 1, ()))
-            crop = image[:, top : top + height, left : left + width]
+            crop = random_crop(image, *self.image_size)
             crops.append(crop.flip(2) if self.flip and torch.rand(()) < 0.5 else crop)
         return torch.stack(crops)
 

@@ -91,7 +91,7 @@ class TranslateRequest(_Strict):
     """Fields of `POST /v1/models/{model}/translate`, in its form or its query."""
 
     direction: Annotated[str, Field(max_length=100)] | None = None
-    """Direction of the translation, `a2b` or `b2a`; by default the model's first."""
+    """Direction of the translation, `a2b`, `b2a` or `upscale`; by default the model's first."""
 
     format: Format = "png"
     """`png`, `webp`, `jpeg`: the image; `npy`: the array of one image; `zip`, `json`: the image as a PNG."""

@@ -1,4 +1,4 @@
-"""Route of models that translate: images to images of the same size."""
+"""Route of models that translate: images to images of the same size, or of a multiple of it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class TranslationRoutes:
     repository: ModelRepository
 
     async def translate(self, request: Request) -> Response:
-        """Translate an image of any size to one of the same size."""
+        """Translate an image of any size to one of the same size, or of a multiple of it."""
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "translate")
         model.must_be_quick()  # before the image is read
@@ -50,11 +50,13 @@ class TranslationRoutes:
         if not data:
             raise APIError(400, "invalid_request", "image must not be empty; got 0 bytes", "image")
         graph = graph_of(asked, model.manifest)
-        spec, most = model.manifest.graphs[graph].inputs["image"], self.repository.settings.max_pixels
+        spec, scale = model.manifest.graphs[graph].inputs["image"], model.manifest.graphs[graph].scale
+        most = self.repository.settings.max_pixels // scale**2
         with self.repository.uploads.hold(), model.batchers[graph].expect():
             with self.repository.decoders.hold("image", len(data), DECODE_SECONDS) as do, _in_time():
                 (height, width), padded = await do(_prepare, data, spec, most)
             stopwatch.lap("parse")
+            height, width = scale * height, scale * width
             with hold_encoder(self.repository.encoders, asked.format, height * width) as do:
                 output = await model.run(graph, {"image": padded}, admitted=True)
                 stopwatch.lap("engine")

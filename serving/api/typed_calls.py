@@ -45,7 +45,7 @@ class TypedCalls:
         return await self.sample(asked)
 
     async def typed_translate(self, request: Request) -> Response:
-        """Translate an image in base64 to a PNG of the same size, for BentoML's client."""
+        """Translate an image in base64 to a PNG, for BentoML's client."""
         body = await read_json(request, self.repository.settings.max_upload, self.repository.bodies)
         asked = await parse_body(TypedTranslate, body)
         request.scope["model"] = self.repository.find(asked.model, "translate").name

@@ -70,8 +70,9 @@ def translate(
     Args:
         source: Folder or name of an artifact; or a run, as RUN, RUN@STEP or RUN@best.
         images: An image of any size, or a folder of images.
-        out: Output: a .png file, or a folder. Translations have the sizes of their sources.
-        direction: a2b or b2a; by default the first direction of the model.
+        out: Output: a .png file, or a folder. Translations have the sizes of their sources, or the multiple
+            that a super-resolution model enlarges by.
+        direction: a2b, b2a or upscale; by default the first direction of the model.
         open_model: Function that loads the source.
     """
     from serving.offline.translate import translate

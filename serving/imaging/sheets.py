@@ -44,6 +44,12 @@ def sheet(images: Pixels, columns: int = 0, gap: int = 2) -> Pixels:
     return paper
 
 
+def enlarged(images: Pixels, scale: int) -> Pixels:
+    """Enlarge images (N, H, W, C) without interpolation."""
+    larger: Pixels = images.repeat(scale, 1).repeat(scale, 2)
+    return larger
+
+
 def scatter(points: NDArray[np.float32], limits: tuple[float, float], size: int = 256) -> Pixels:
     """Draw a scatter plot of the first two numbers of vectors (N, D): pixels (size, size, 3).
 

@@ -12,13 +12,13 @@ from serving.system.progress import progress
 
 
 def translate(pipeline: Pipeline, given: Path, out: Path, direction: str | None = None) -> int:
-    """Translate an image, or every image below a folder, to PNG files of the same sizes.
+    """Translate an image, or every image below a folder, to PNG files.
 
     Args:
         pipeline: pipeline of a model that translates.
         given: an image or a folder.
         out: destination: a `.png` for an image, or a folder for a folder, with the same relative paths.
-        direction: the direction, `a2b` or `b2a`; by default the model's first.
+        direction: the direction, `a2b`, `b2a` or `upscale`; by default the model's first.
 
     Returns:
         The number of translated images.

@@ -21,6 +21,8 @@ def describe(
     name = manifest.name if manifest else "of networks in memory"
     if all("image" in each for each in inputs.values()):
         does = f"translates {_translations(inputs, manifest)} of any size"
+        if manifest and (scale := next(iter(manifest.graphs.values())).scale) > 1:
+            does += f", to {scale} times their height and width"
     else:
         output = next(iter(manifest.graphs.values())).output if manifest else None
         shape = f" ({', '.join(map(str, output.shape[1:]))})" if output else ""

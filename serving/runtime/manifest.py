@@ -133,6 +133,11 @@ class Graph(Part):
         return self.output.any_size
 
     @property
+    def scale(self) -> int:
+        """Height and width of a translation, in multiples of those of its source."""
+        return self.output.scale or 1
+
+    @property
     def classes(self) -> int:
         """Number of classes of the label; 0 if the graph takes none."""
         return self.inputs["label"].classes if "label" in self.inputs else 0

@@ -133,14 +133,16 @@ class Pipeline:
     @overload
     def translate(self, image: Several, direction: str | None = None) -> list[Pixels]: ...
     def translate(self, image: ImageLike | Several, direction: str | None = None) -> Pixels | list[Pixels]:
-        """Translate an image, or several, to images of the same sizes.
+        """Translate an image, or several, to images of the same sizes, or of `scale` times these sizes.
+
+        The scale is that of the output in the manifest, for super-resolution.
 
         Args:
             image: a PIL image, a uint8 array (H, W) or (H, W, C), or the path of an image file, which is
                 translated to uint8 (H, W, C); a list of these, which is translated to a list; or a uint8
                 array (N, H, W, C) with the channels of the direction's source, which is translated to one
                 with the channels of its target.
-            direction: `a2b` or `b2a`; by default the model's first direction.
+            direction: `a2b`, `b2a` or `upscale`; by default the model's first direction.
 
         Raises:
             UserError: the model samples, it does not translate in this direction, or an image is not valid.
@@ -184,7 +186,9 @@ class Pipeline:
     def _translate(self, graph: str, pixels: Pixels) -> Pixels:
         height, width = pixels.shape[1:3]
         padded = codec.pad(pixels, *self.inputs[graph]["image"].grid)
-        return self.run(graph, {"image": padded})[:, :height, :width]
+        translated = self.run(graph, {"image": padded})
+        scale = translated.shape[1] // padded.shape[1]
+        return translated[:, : scale * height, : scale * width]
 
     def samples(
         self, seeds: range, label: int | None = None, truncation: float | None = None
@@ -226,6 +230,9 @@ class Pipeline:
             limits: for vectors, the values at the edges of the plot.
         """
         seen = self.look(graph, inputs)
+        if "image" in inputs:  # smaller images are enlarged, without interpolation
+            largest = max(each.shape[1] for each in seen)
+            seen = [sheets.enlarged(each, largest // each.shape[1]) for each in seen]
         side_by_side = np.stack(np.broadcast_arrays(*seen), 1)  # grey is repeated beside colour
         side_by_side = side_by_side.reshape(-1, *side_by_side.shape[2:])
         return sheets.picture(side_by_side, limits, columns * len(seen))

@@ -14,10 +14,10 @@ ARTIFACTS = Path("artifacts")
 RUN_FILE = "run.json"
 """File that identifies the folder of a training run."""
 
-HEADLINES = ("frechet", "a2b_l1", "b2a_l1", "a2b_frechet", "modes_covered", "wasserstein2")
+HEADLINES = ("frechet", "a2b_l1", "b2a_l1", "a2b_frechet", "upscale_psnr", "modes_covered", "wasserstein2")
 """Scores to show for an artifact; the first that it has is shown."""
 
-CONTROLS = ("real", "recoloured", "untranslated")
+CONTROLS = ("real", "recoloured", "untranslated", "bicubic")
 """Controls to show beside a score; the first with that score is shown."""
 
 

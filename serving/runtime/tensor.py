@@ -54,6 +54,9 @@ class Tensor(Part):
     value_range: OptionalRange = None
     """Values that become 0 and 255, for images with more than 8 bits per channel; None for the default."""
 
+    scale: Annotated[int | None, Field(ge=1), IF_GIVEN] = None
+    """Height and width of an output image of any size, in multiples of the input's; None for the same."""
+
     @model_validator(mode="after")
     def _suits_its_meaning(self) -> "Tensor":
         """Check the type, the shape and the range against the meaning."""

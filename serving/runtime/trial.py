@@ -79,7 +79,8 @@ def _output(name: str, graph: Graph, run: Callable[[Inputs], Array], inputs: Inp
     except Exception as error:  # ONNX Runtime's own errors share no class
         raise EngineError(f"the graph {name} can't be run: {error}") from error
     rows, *sizes = next(iter(inputs.values())).shape
-    wanted = (rows, *(sizes[:2] if graph.any_size else graph.output.shape[1:3]), *graph.output.shape[3:])
+    sides = [graph.scale * side for side in sizes[:2]] if graph.any_size else graph.output.shape[1:3]
+    wanted = (rows, *sides, *graph.output.shape[3:])
     if output.shape != wanted or output.dtype != graph.output.dtype:
         raise EngineError(
             f"the output of the graph {name} must be {graph.output.dtype} {wanted}; "

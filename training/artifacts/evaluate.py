@@ -71,7 +71,8 @@ def evaluate(
         case "sample":
             evaluation, nearest = _score_samples(pipeline, open_scorer(*options), seed)
         case "translate":
-            evaluation = _score_translations(pipeline, open_translation_scorer(*options))
+            (scale,) = {graph.scale for graph in manifest.graphs.values()}
+            evaluation = _score_translations(pipeline, open_translation_scorer(*options, scale))
     evaluation = evaluation.model_copy(update={"precision": precision})
     _warn_of_few(evaluation)
     _keep(evaluation, artifact, manifest.version, nearest)
@@ -159,6 +160,8 @@ def _scored_shape(graphs: Mapping[str, Graph]) -> SampleShape:
         case [int(size)]:
             return (size,)
         case [_, _, int(channels)] if (sides := graph.inputs["image"].trained_size) is not None:
+            if graph.scale > 1:
+                return (channels, *(graph.scale * side for side in sides))
             shapes = DomainShapes((graph.inputs["image"].size, *sides), (channels, *sides))
             return DomainShapes(*reversed(shapes)) if direction == "b2a" else shapes
         case shape:

@@ -132,7 +132,7 @@ def _write_graph(name: str, source: Exportable, folder: Path) -> Graph:
     return Graph(
         opset=OPSET,
         inputs=inputs,
-        output=_describe_output(torch.from_numpy(cases[0].expected), any_size="image" in inputs),
+        output=_describe_output(torch.from_numpy(cases[0].expected), "image" in inputs, source.entry.scale),
         golden=_write_golden(f"{name}.golden.safetensors", golden, folder),
         variants=[_write_variant(name, proven, source, folder) for proven in files],
     )
@@ -176,12 +176,18 @@ def _example(specs: dict[str, TensorSpec], case: dict[str, Tensor]) -> dict[str,
     return {"image": torch.zeros(2, 2 * least, 3 * least, specs["image"].size, dtype=torch.uint8)}
 
 
-def _describe_output(output: Tensor, any_size: bool) -> TensorSpec:
+def _describe_output(output: Tensor, any_size: bool, scale: int) -> TensorSpec:
     shape: list[int | str]
     if output.ndim == 4:
         _, channels, height, width = output.shape
         shape = ["batch", *(("height", "width") if any_size else (height, width)), channels]
-        return TensorSpec(dtype="uint8", shape=shape, meaning="image", range=(0, 255))
+        return TensorSpec(
+            dtype="uint8",
+            shape=shape,
+            meaning="image",
+            range=(0, 255),
+            scale=scale if scale > 1 else None,
+        )
     low, high = float(math.floor(output.min().item())), float(math.ceil(output.max().item()))
     shape = ["batch", *output.shape[1:]]
     return TensorSpec(dtype="float32", shape=shape, meaning="vector", range=(low, max(high, low + 1)))

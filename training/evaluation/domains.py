@@ -1,22 +1,20 @@
 """Scores of translations against the images of the target domain."""
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from serving.arrays import Array
 from serving.errors import UserError
 from serving.runtime.pipeline import Pipeline
 from training.data.dataset import Dataset
-from training.data.transforms import with_channels
 from training.evaluation import metrics
 from training.evaluation.extractor import Extractor
 from training.evaluation.translated import (
-    CHUNK,
     ENDS,
     Scores,
     cycle_of,
     ends_of,
+    features_of,
     images_of,
     like,
     mean_of,
@@ -95,5 +93,4 @@ class DomainScorer:
 
     def see(self, images: Array) -> Tensor:
         """Return the features, (N, D), of images, uint8 (N, H, W, C)."""
-        parts = torch.split(torch.from_numpy(images).permute(0, 3, 1, 2), CHUNK)
-        return torch.cat([self.extractor(with_channels(part, self.channels)).features for part in parts])
+        return features_of(self.extractor, images, self.channels)

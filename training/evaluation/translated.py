@@ -12,6 +12,7 @@ from serving.errors import UserError
 from serving.runtime.pipeline import BACK, Pipeline
 from training.data.dataset import Dataset, read
 from training.data.transforms import with_channels
+from training.evaluation.extractor import Extractor
 from training.graphs.pixels import as_served
 
 ENDS = {"a2b": ("a", "b"), "b2a": ("b", "a")}
@@ -71,6 +72,12 @@ def like(images: Array, others: Array) -> Array:
     converted = with_channels(torch.from_numpy(images).permute(0, 3, 1, 2), others.shape[3])
     same: Array = converted.permute(0, 2, 3, 1).numpy()
     return same
+
+
+def features_of(extractor: Extractor, images: Array, channels: int = 0) -> Tensor:
+    """Return the features, (N, D), of images, uint8 (N, H, W, C), in another number of channels if given."""
+    parts = torch.split(torch.from_numpy(images).permute(0, 3, 1, 2), CHUNK)
+    return torch.cat([extractor(with_channels(part, channels or part.shape[1])).features for part in parts])
 
 
 def unit(images: Array) -> Tensor:

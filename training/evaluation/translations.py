@@ -1,7 +1,8 @@
 """Scores of translations.
 
-Paired data are scored against the ground truth. Unpaired data are scored against the target domain and, if
-the held-out images of both domains have equal names, against their namesakes, too.
+Images that a model enlarges are scored against the originals. Paired data are scored against the ground
+truth. Unpaired data are scored against the target domain and, if the held-out images of both domains have
+equal names, against their namesakes, too.
 """
 
 import sys
@@ -12,12 +13,13 @@ import torch
 
 from serving.errors import UserError
 from serving.runtime.pipeline import Pipeline
-from training.data.dataset import open_data
+from training.data.dataset import Dataset, open_data
 from training.data.files.domains import ByDomain, Domains
 from training.data.transforms import AS_USUAL, Conversion
 from training.evaluation.aligned import AlignedScorer
 from training.evaluation.domains import DomainScorer
 from training.evaluation.features import open_extractor
+from training.evaluation.resolution import ResolutionScorer
 from training.evaluation.translated import Scores
 from training.evaluation.truth import TruthScorer
 from zoo.entry import DomainShapes, SampleShape
@@ -62,23 +64,29 @@ def open_translation_scorer(
     device: torch.device,
     conversion: Conversion = AS_USUAL,
     trained_against: Collection[str] = (),
+    scale: int = 1,
 ) -> TranslationScorer:
-    """Open a scorer of translations between the two domains of a dataset.
+    """Open a scorer of translations between the two domains of a dataset, or of enlarged images.
 
     Args:
         spec: the dataset, as for a run. Its held-out images are translated, if there are any.
-        shape: shapes of the images of both domains, or one shape for both, (C, H, W).
+        shape: shapes of the images of both domains, or one shape for both, (C, H, W); with a scale, that of
+            the enlarged images.
         n: maximum number of images of each domain to translate.
         features: the extractor for unpaired data, as in `open_extractor`.
         device: device of the extractor.
         conversion: how the images of files become examples.
         trained_against: features that must not be used, because the model was trained against their networks.
+        scale: height and width of the translations, in multiples of those of their sources.
 
     Raises:
-        UserError: the dataset does not have two domains, or has too few images.
+        UserError: the dataset does not have two domains, or has them though images are enlarged; or it has
+            too few images.
         OSError: the data can't be read.
     """
     data = open_data(spec, shape, 0, conversion)
+    if scale > 1:
+        return _open_resolution(data, shape, n, features, device, trained_against, scale)
     if data.kind == "examples":
         raise UserError(
             f"the data to score translations must be domains or pairs; {data.name} has {data.kind}"
@@ -98,3 +106,26 @@ def open_translation_scorer(
         file=sys.stderr,
     )
     return AlignedScorer(domains, TruthScorer(aligned, n, domains.see))
+
+
+def _open_resolution(
+    data: Dataset,
+    shape: SampleShape,
+    n: int,
+    features: str,
+    device: torch.device,
+    trained_against: Collection[str],
+    scale: int,
+) -> ResolutionScorer:
+    if data.kind != "examples":
+        raise UserError(f"the data to score enlarged images must be examples; {data.name} has {data.kind}")
+    extractor = None
+    if features != "auto" or data.features not in trained_against:
+        extractor = open_extractor(features, data, shape, device, trained_against)
+    else:
+        print(
+            f"note: the model was trained against the features of {data.features}: images are compared by "
+            "their pixels only",
+            file=sys.stderr,
+        )
+    return ResolutionScorer(data.held_out() or data, scale, n, extractor)

@@ -56,7 +56,9 @@ def open_validator(config: RunConfig, pipeline: Pipeline, device: torch.device) 
                 lambda: scorer.headline_score(some.values for some in pipeline.samples(samples)),
             )
         case "translate":
-            translations = open_translation_scorer(spec, shape, n, features, device, conversion, against)
+            translations = open_translation_scorer(
+                spec, shape, n, features, device, conversion, against, config.entry.scale
+            )
             return Validator(
                 translations.headline,
                 translations.reference,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import ObjectiveName, TransformName, TwoPlayer
-from zoo.efficientnet import MAPS, MEAN, SCALE, Network, fuse
+from zoo.efficientnet import MAPS, Frozen
 from zoo.errors import ConfigError
 from zoo.fields import must_be_positive
 from zoo.models.dcgan import initialise
@@ -68,38 +68,6 @@ class Projected(TwoPlayer):
         """Load the weights of the frozen network, by the names of `zoo.efficientnet.Network`."""
         network: Any = self.discriminator.discriminator
         network.frozen = Frozen(weights, self.device)
-
-
-class Frozen:
-    """A pretrained EfficientNet-Lite0 in evaluation mode, whose weights get no gradients.
-
-    It is not a module, so that checkpoints, optimizers and spectral normalisation do not contain it.
-    """
-
-    def __init__(self, weights: dict[str, Tensor], device: torch.device | str) -> None:
-        with torch.device("meta"):  # draws no random numbers
-            self.network = Network()
-        self.network.load_state_dict({name: value.clone() for name, value in weights.items()}, assign=True)
-        fuse(self.network.eval())
-        self.network.eval().requires_grad_(False)
-        # Backward passes are twice as fast on the CPU.
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    # Compiling its many layers takes minutes.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, images: Tensor, size: int) -> list[Tensor]:
-        """Return four feature maps of images (N, 1 or 3, H, W) in [-1, 1], resized to a height and width.
-
-        Their channels are `MAPS`, and their sizes 1/4, 1/8, 1/16 and 1/32. Grey images are repeated over
-        three channels. The network computes in float32, also under autocast: in bfloat16, the errors of the
-        scores are seven times as large.
-        """
-        smaller = size < images.shape[2]
-        sized = F.interpolate(images, (size, size), mode="bilinear", antialias=smaller, align_corners=False)
-        prepared = ((sized + 1) * 127.5 - MEAN) / SCALE
-        coloured = prepared.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, enabled=False):
-            return self.network.maps(coloured.float())
 
 
 class Discriminator(nn.Module):

@@ -119,7 +119,7 @@ class OpenInference:
         body = await read_body(request, limit, KINDS, self.repository.bodies)
         head, binary = split(request.headers, body)
         asked = await parse_body(InferRequest, head)
-        _must_be_modest(asked, settings.max_images, settings.max_pixels)
+        _must_be_modest(asked, settings.max_images, settings.max_pixels // spec.scale**2)
         about = {"model_name": name, "model_version": model.version}
         about |= {} if asked.id is None else {"id": asked.id}
         with self.repository.uploads.hold() if spec.any_size else model.at_work.hold(asked.rows):

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from zoo.adversarial import frozen
-from zoo.efficientnet import Network
+from zoo.efficientnet import Frozen, Network
 from zoo.models.fastgan import FastGAN
-from zoo.models.projected_gan import Frozen, ProjectedGAN, Projection
+from zoo.models.projected_gan import ProjectedGAN, Projection
 
 SMALL = {"width": 4, "projection_width": 4, "channels": 3, "batch_size": 4, "latent_size": 16}
 
