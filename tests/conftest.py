@@ -17,6 +17,7 @@ from training.run.config import RunConfig
 from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.entry import Entry
+from zoo.super_resolution import SuperResolutionEntry
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
@@ -53,6 +54,8 @@ STILL = {
 
 SMALL_TRANSLATORS = {"image_size": (32, 32), "discriminator_layers": 2}
 
+SMALL_RESOLUTION = {"image_size": 32, "crop_size": 16, "scale": 2, "blocks": 1, "width": 16}
+
 
 PRETRAINED = (
     "cdcgan-cifar10",
@@ -75,9 +78,11 @@ def small_config(name: str, folder: Path, **run: object) -> RunConfig:
     kind = registry.load(name)
     widths = [field.name for field in dataclasses.fields(kind) if field.name.endswith("width")]
     size = {}
-    if kind.task == "translate":
+    if issubclass(kind, SuperResolutionEntry):
+        size = SMALL_RESOLUTION | ({"pixel_steps": 1} if hasattr(kind, "pixel_steps") else {})
+    elif kind.task == "translate":
         size = SMALL_TRANSLATORS | {"translator": get_args(get_type_hints(kind)["translator"])[-1]}
-    entry = kind(batch_size=4, **dict.fromkeys(widths, 16), **size).for_data(classes=DIGITS, channels=3)
+    entry = kind(batch_size=4, **dict.fromkeys(widths, 16) | size).for_data(classes=DIGITS, channels=3)
     options: dict[str, object] = {
         "data": data_for(entry),
         "steps": 2,
@@ -151,6 +156,17 @@ def artifacts(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             export(run, root / run.name)
 
     return once(tmp_path_factory, "artifacts", export_all)
+
+
+@pytest.fixture(scope="session")
+def enlarger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one artifact, `larger`, which doubles the height and width of images."""
+
+    def build(root: Path) -> None:
+        train(small_config("srresnet", root / "run", steps=3))
+        export(root / "run", root / "artifacts" / "larger")
+
+    return once(tmp_path_factory, "enlarger", build) / "artifacts"
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def it_samples(name, url, root):
 
 
 def it_translates(name, url, root):
-    """Whatever directions it has, over HTTP as by the artifact, in an image's own size."""
+    """Whatever directions it has, over HTTP as by the artifact, in an image's own size or enlarged."""
     pixels = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
     body = encode_png(pixels)
     pipeline = load(root / "artifacts" / name)
@@ -69,7 +69,8 @@ def it_translates(name, url, root):
             timeout=30,
         )
         translated = np.load(io.BytesIO(answer.content), allow_pickle=False)
-        assert translated.shape == (1, 37, 50, 3)
+        scale = pipeline.manifest.graphs[direction].scale
+        assert translated.shape == (1, scale * 37, scale * 50, 3)
         assert np.array_equal(translated, pipeline.translate(pixels[None], direction))
 
 

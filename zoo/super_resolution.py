@@ -1,5 +1,6 @@
 """Shared parts of super-resolution entries: fields, the reduced images, and learning from pixels."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -82,6 +83,10 @@ class SuperResolutionEntry(Entry):
         """Return the schedule's factor on the learning rate at `progress` (0 to 1)."""
         return SCHEDULES[self.schedule](progress)
 
+    @abstractmethod
+    def make_generator(self) -> nn.Module:
+        """Build the generator: images (N, C, H, W) in [-1, 1] to ones `scale` times as high and wide."""
+
     def make_optimizer(self, player: nn.Module) -> torch.optim.Optimizer:
         """Build the Adam optimizer of a network."""
         return torch.optim.Adam(player.parameters(), lr=self.learning_rate, betas=self.betas)
@@ -96,21 +101,20 @@ class SuperResolutionEntry(Entry):
 
 
 class PixelTrainer(Trainer):
-    """Trainer of a generator that enlarges reduced images, by their distance to the originals.
+    """Trainer of a generator that enlarges reduced images, by their distance to the originals."""
 
-    The generator maps images (N, C, H, W) in [-1, 1] to images `scale` times as high and wide.
-    """
-
-    def __init__(self, entry: SuperResolutionEntry, generator: nn.Module, device: torch.device | str) -> None:
+    def __init__(self, entry: SuperResolutionEntry, device: torch.device | str) -> None:
         if not entry.channels:
             raise ConfigError(
                 "channels must be set before the networks are built; got 0, as many as the data have; use "
                 "entry.for_data(channels=1) or (channels=3)"
             )
-        self.entry, self.generator = entry, generator.to(device)
+        self.entry, self.generator = entry, entry.make_generator().to(device)
         self.generators = nn.ModuleDict({DIRECTION: self.generator})
         self.discriminators = nn.ModuleDict()
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"generator": entry.make_optimizer(generator)}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "generator": entry.make_optimizer(self.generator)
+        }
 
     def inputs(self, batch: Batch) -> Inputs:
         """Return the reduced images as the generator's input."""

@@ -67,6 +67,10 @@ class ESRGAN(SuperResolutionEntry):
         """Build the trainer; weights of dense blocks follow He et al. 2015, times 0.1, and others PyTorch."""
         return PerceptualTrainer(self, device)
 
+    def make_generator(self) -> nn.Module:
+        """Build the generator of residual-in-residual dense blocks."""
+        return Generator(self)
+
 
 class PerceptualTrainer(PixelTrainer):
     """Trainer that updates a generator by pixels at first, and then by a discriminator and features, too.
@@ -78,7 +82,7 @@ class PerceptualTrainer(PixelTrainer):
     pretrained: Frozen | None = None
 
     def __init__(self, entry: ESRGAN, device: torch.device | str) -> None:
-        super().__init__(entry, Generator(entry), device)
+        super().__init__(entry, device)
         self.discriminator = Discriminator(entry).to(device)
         self.discriminators["discriminator"] = self.discriminator
         self.optimizers["discriminator"] = entry.make_optimizer(self.discriminator)

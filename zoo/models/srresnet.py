@@ -16,7 +16,11 @@ class SRResNet(SuperResolutionEntry):
 
     def build(self, device: torch.device | str = "cpu") -> Trainer:
         """Build the trainer; weights are PyTorch's default ones."""
-        return PixelTrainer(self, Generator(self), device)
+        return PixelTrainer(self, device)
+
+    def make_generator(self) -> nn.Module:
+        """Build the residual generator."""
+        return Generator(self)
 
 
 class Generator(nn.Module):

@@ -156,6 +156,33 @@ def test_what_an_image_is_padded_to_counts(ask, model):
     assert ask("POST", path, files={"image": png(noise(1, 60))}).status_code == 200
 
 
+def test_an_enlarged_image_is_a_multiple_of_its_source_and_limits_count_its_pixels(enlarger):
+    model, path = load(enlarger / "larger"), "/v1/models/larger/translate"
+    ask = asker(app_of(Settings(artifacts=enlarger, provider="cpu", max_pixels=4 * 30 * 40)))
+    pixels = noise(30, 40)
+    answer = ask("POST", path, params={"format": "npy"}, files={"image": png(pixels)})
+    assert array(answer).shape == (1, 60, 80, 3)
+    assert np.array_equal(array(answer)[0], model.translate(pixels))
+    assert answer.headers["x-direction"] == "upscale"
+    picture = ask("POST", path, files={"image": png(noise(7, 9))})
+    assert Image.open(io.BytesIO(picture.content)).size == (18, 14)
+    assert refused(ask("POST", path, files={"image": png(noise(30, 41))}), 413)["code"] == "image_too_large"
+    graphs = ask("GET", "/v1/models").json()["models"][0]["graphs"]
+    assert graphs["upscale"]["output"]["scale"] == 2
+
+    def infer(height, width):
+        data = {
+            "name": "image",
+            "datatype": "UINT8",
+            "shape": [1, height, width, 3],
+            "data": [0] * height * width * 3,
+        }
+        return ask("POST", "/v2/models/larger/infer", json={"inputs": [data]})
+
+    assert infer(6, 5).json()["outputs"][0]["shape"] == [1, 12, 10, 3]
+    assert infer(30, 41).status_code == 413
+
+
 def test_an_image_is_what_its_content_says(ask):
     for kind in ("image/gif", "image/jpg", "application/octet-stream"):
         answer = ask("POST", TRANSLATE, content=png(noise(9, 9)), headers={"content-type": kind})
