@@ -106,7 +106,8 @@ class Settings:
     """Maximum number of images being decoded and translated; further requests get 429."""
 
     max_pixels: int = 2**21
-    """Maximum number of pixels of an image to translate, after padding; full HD by default."""
+    """Maximum number of pixels of an image to translate, after padding, or of its enlarged translation; full
+    HD by default."""
 
     max_batch_pixels: int = 2**18
     """Maximum number of pixels in a batch of several images; 16 times as many may wait for a model."""

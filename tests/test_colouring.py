@@ -20,8 +20,8 @@ from tests.training.cli.test_main import ganzoo
 from training.artifacts.evaluate import evaluate
 from training.data.dataset import open_data
 from training.evaluation.metrics import best_recolouring
-from training.evaluation.translated import unit
-from training.evaluation.translations import open_translation_scorer
+from training.evaluation.translation.translated import unit
+from training.evaluation.translation.translations import open_translation_scorer
 from training.graphs.pixels import as_served
 from zoo.entry import DomainShapes
 

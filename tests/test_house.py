@@ -18,9 +18,10 @@ MODULES = [path for path in FILES if path.name != "__init__.py"]
 FLOORS = {
     "zoo": (
         {"zoo.models", "zoo.registry"},
+        {"zoo.super_resolution"},
         {"zoo.adversarial", "zoo.translation"},
         {"zoo.translators", "zoo.objectives", "zoo.regularizers", "zoo.augment", "zoo.bounds"}
-        | {"zoo.efficientnet"},
+        | {"zoo.efficientnet", "zoo.crops"},
         {"zoo.entry"},
         {"zoo.fields"},
         {"zoo.errors"},
@@ -53,7 +54,10 @@ FOR_ALL_OF_TRAINING = {
     *(f"serving.{part}" for part in ("arrays", "errors", "imaging", "runtime", "system", "validation")),
     *(
         f"zoo.{part}"
-        for part in ("efficientnet", "entry", "errors", "fields", "models", "registry", "translators")
+        for part in (
+            *("efficientnet", "entry", "errors", "fields", "models", "registry", "super_resolution"),
+            "translators",
+        )
     ),
 }
 FOR_THE_COMMAND_LINE = {"serving.cli", "serving.offline", "serving.settings", "serving.launcher"}
@@ -262,10 +266,13 @@ COVERED_ELSEWHERE = {
         "training/cli/artifacts.py": "tests/training/cli/test_main.py",
         "training/cli/inference.py": "tests/training/cli/test_main.py",
         "training/cli/demo.py": "tests/test_journey.py",
-        "training/evaluation/aligned.py": "tests/training/evaluation/test_translations.py",
-        "training/evaluation/domains.py": "tests/training/evaluation/test_translations.py",
-        "training/evaluation/translated.py": "tests/training/evaluation/test_translations.py",
-        "training/evaluation/truth.py": "tests/training/evaluation/test_translations.py",
+        **dict.fromkeys(
+            (
+                f"training/evaluation/translation/{name}.py"
+                for name in ("aligned", "domains", "translated", "truth")
+            ),
+            "tests/training/evaluation/translation/test_translations.py",
+        ),
         "training/evaluation/extractor.py": "tests/training/evaluation/test_features.py",
         "training/data/transforms.py": "tests/training/data/test_dataset.py",
         "training/data/files/image_folder.py": "tests/training/data/test_dataset.py",

@@ -33,12 +33,12 @@ ENTRIES: dict[str, str] = {
     "projected-gan": "zoo.models.projected_gan:ProjectedGAN",
     "r3gan": "zoo.models.r3gan:R3GAN",
     "r3gan-cifar10": "zoo.models.r3gan:R3GANCIFAR10",
-    "cyclegan": "zoo.models.cyclegan:CycleGAN",
-    "cut": "zoo.models.cut:CUT",
-    "fastcut": "zoo.models.cut:FastCUT",
-    "pix2pix": "zoo.models.pix2pix:Pix2Pix",
-    "srresnet": "zoo.models.srresnet:SRResNet",
-    "esrgan": "zoo.models.esrgan:ESRGAN",
+    "cyclegan": "zoo.models.translate.cyclegan:CycleGAN",
+    "cut": "zoo.models.translate.cut:CUT",
+    "fastcut": "zoo.models.translate.cut:FastCUT",
+    "pix2pix": "zoo.models.translate.pix2pix:Pix2Pix",
+    "srresnet": "zoo.models.translate.srresnet:SRResNet",
+    "esrgan": "zoo.models.translate.esrgan:ESRGAN",
 }
 
 

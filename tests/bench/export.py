@@ -37,9 +37,9 @@ from training.graphs.pixels import all_as_served
 from training.graphs.trace import OPSET, Ends
 from training.graphs.variants import Smaller
 from zoo.entry import Entry
-from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN
 from zoo.models.mlp_gan import MLPGAN
+from zoo.models.translate.cyclegan import CycleGAN
 
 SIDE = 256
 KINDS: dict[str, Entry] = {

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from zoo.adversarial import TwoPlayerEntry
-from zoo.models.cyclegan import CycleGAN
+from zoo.models.translate.cyclegan import CycleGAN
 
 Step = Callable[[], list[float]]
 

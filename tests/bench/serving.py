@@ -37,8 +37,8 @@ from tests.bench.export import artifact_of, in_new_process, pictures
 from tests.bench.load import Load, request_bytes
 from tests.bench.machine import describe_machine
 from training.graphs.pixels import to_pixels
-from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN
+from zoo.models.translate.cyclegan import CycleGAN
 
 Row = dict[str, Any]
 ROUNDS = 3

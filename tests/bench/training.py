@@ -34,9 +34,9 @@ from training.loop.state import TrainState
 from training.run.config import RunConfig
 from training.run.train_config import TrainConfig
 from zoo.entry import Entry
-from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN2015
 from zoo.models.mlp_gan import MLPGAN
+from zoo.models.translate.cyclegan import CycleGAN
 from zoo.models.wgan_gp import WGANGP
 
 

@@ -43,8 +43,8 @@ from tests.reliability.poison import poison
 from tests.reliability.soak import soak
 from tests.reliability.swaps import swaps
 from tests.reliability.workers import workers
-from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN
+from zoo.models.translate.cyclegan import CycleGAN
 
 Trial = Callable[[Path, Path, bool], Finding]
 Record = dict[str, dict[str, Any]]

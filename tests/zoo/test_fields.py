@@ -7,8 +7,8 @@ import pytest
 
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_choices, must_be_positive
-from zoo.models.cyclegan import CycleGAN
 from zoo.models.mlp_gan import MLPGAN
+from zoo.models.translate.cyclegan import CycleGAN
 
 
 @dataclass

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from zoo.models.srresnet import SRResNet
+from zoo.models.translate.srresnet import SRResNet
 from zoo.super_resolution import DIRECTION, PixelTrainer, SuperResolutionEntry, reduced
 
 SMALL = {"scale": 2, "image_size": 24, "crop_size": 16, "width": 4, "blocks": 1, "channels": 3}

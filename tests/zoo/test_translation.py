@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from zoo.models.cyclegan import CycleGAN
+from zoo.models.translate.cyclegan import CycleGAN
 from zoo.translators import TRANSLATORS, UPSAMPLERS, Blur, PatchDiscriminator, ReflectionPad, ResNet, UNet
 
 

@@ -22,7 +22,7 @@ from serving.system.progress import progress
 from training.artifacts.model_card import NEAREST_FILE, describe, rows
 from training.data.transforms import Conversion
 from training.evaluation.samples import Pairs, Scorer, open_scorer
-from training.evaluation.translations import TranslationScorer, open_translation_scorer
+from training.evaluation.translation.translations import TranslationScorer, open_translation_scorer
 from training.loop.compute import device_named
 from zoo.entry import DomainShapes, SampleShape
 

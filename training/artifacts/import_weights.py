@@ -17,7 +17,7 @@ from serving.runtime.origin import Imported
 from serving.system.files import read_regular
 from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
 from training.run.software import software
-from zoo.models.cyclegan import CycleGAN
+from zoo.models.translate.cyclegan import CycleGAN
 from zoo.translators import ResNet, TranslatorName
 
 LAYOUT = "pytorch-CycleGAN"

@@ -8,7 +8,7 @@ import torch
 from serving.runtime.pipeline import Pipeline
 from training.data.transforms import Conversion
 from training.evaluation.samples import open_scorer
-from training.evaluation.translations import open_translation_scorer
+from training.evaluation.translation.translations import open_translation_scorer
 from training.run import checkpoint
 from training.run.config import RunConfig
 from training.run.scores import REFERENCE, Scores

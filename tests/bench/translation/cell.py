@@ -17,8 +17,8 @@ from tests.bench.cells import Cell, file_name, on_white, once
 from tests.bench.course import Course, Judge
 from tests.bench.translation import peers
 from training.data.dataset import open_data
-from training.evaluation.translated import images_of
-from training.evaluation.translations import TranslationScorer, open_translation_scorer
+from training.evaluation.translation.translated import images_of
+from training.evaluation.translation.translations import TranslationScorer, open_translation_scorer
 
 SIZE, WIDTH, SHOWN = 64, 32, 10
 """Height and width of the images, channels of the networks' first feature maps, and pairs on a picture."""

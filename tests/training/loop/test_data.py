@@ -22,8 +22,8 @@ from training.run.config import RunConfig
 from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.errors import ConfigError
-from zoo.models.cyclegan import CycleGAN
 from zoo.models.dcgan import DCGAN
+from zoo.models.translate.cyclegan import CycleGAN
 
 
 def put(path, values, **options):

@@ -26,8 +26,8 @@ from training.run.config import RunConfig
 from training.run.train_config import TrainConfig
 from zoo import registry
 from zoo.adversarial import TwoPlayer
-from zoo.models.cyclegan import CycleTrainer
 from zoo.models.mlp_gan import MLPGAN
+from zoo.models.translate.cyclegan import CycleTrainer
 
 
 def final(folder: Path) -> str:

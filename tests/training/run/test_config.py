@@ -11,7 +11,7 @@ from training.run.config import RunConfig
 from training.run.software import software
 from training.run.train_config import TrainConfig
 from zoo.models.dcgan import DCGAN
-from zoo.models.pix2pix import Pix2Pix
+from zoo.models.translate.pix2pix import Pix2Pix
 
 
 @pytest.mark.parametrize(

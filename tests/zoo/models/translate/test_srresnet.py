@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from zoo.models.srresnet import Generator, SRResNet
+from zoo.models.translate.srresnet import Generator, SRResNet
 
 SMALL = {"image_size": 32, "crop_size": 32, "width": 8, "blocks": 2, "channels": 3, "batch_size": 4}
 

@@ -11,7 +11,17 @@ from serving.runtime.pipeline import Pipeline
 from serving.system.progress import progress
 from training.data.dataset import Dataset, read
 from training.evaluation import metrics
-from training.evaluation.translated import CHUNK, ENDS, Scores, averaged, cycle_of, ends_of, like, named, unit
+from training.evaluation.translation.translated import (
+    CHUNK,
+    ENDS,
+    Scores,
+    averaged,
+    cycle_of,
+    ends_of,
+    like,
+    named,
+    unit,
+)
 from training.graphs.pixels import as_served
 
 

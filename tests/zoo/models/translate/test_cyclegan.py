@@ -7,7 +7,7 @@ from tests.conftest import STILL
 from training.data.dataset import open_data
 from training.data.styled_glyphs import restyle
 from training.evaluation.metrics import best_recolouring
-from zoo.models.cyclegan import CycleGAN, CycleTrainer, ImagePool
+from zoo.models.translate.cyclegan import CycleGAN, CycleTrainer, ImagePool
 
 SMALL = STILL | {"translator": "resnet-6"}
 
@@ -119,7 +119,9 @@ def test_it_learns_a_hidden_translation_without_pairs():
 @pytest.mark.slow
 def test_without_the_discriminators_it_does_not(monkeypatch):
     """The control: where every image is judged alike, the cycle alone says nothing of the style."""
-    monkeypatch.setattr("zoo.models.cyclegan.least_squares", lambda scores, target: 0 * scores.sum())
+    monkeypatch.setattr(
+        "zoo.models.translate.cyclegan.least_squares", lambda scores, target: 0 * scores.sum()
+    )
     translated, recoloured = distances(trainer(identity_weight=0.0, learning_rate=1e-3), 100)
     assert translated > 2 * recoloured
 

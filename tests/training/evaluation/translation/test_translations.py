@@ -11,7 +11,7 @@ from training.data.dataset import open_data
 from training.data.styled_glyphs import plain, restyle
 from training.data.transforms import with_channels
 from training.evaluation import features
-from training.evaluation.translations import open_translation_scorer
+from training.evaluation.translation.translations import open_translation_scorer
 from training.graphs.pixels import as_fed, as_served
 from zoo.entry import DomainShapes
 
@@ -129,7 +129,9 @@ class Means:
 def test_grey_and_colour_are_compared_in_colour(tmp_path, monkeypatch):
     """The untranslated control is what a conversion alone gives: grey repeated, colour as luma."""
     means = Means()
-    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: means)
+    monkeypatch.setattr(
+        "training.evaluation.translation.translations.open_extractor", lambda *arguments: means
+    )
     draws = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):
         (tmp_path / folder).mkdir()
@@ -167,7 +169,9 @@ def test_without_held_out_images_there_are_two_halves(tmp_path, monkeypatch):
             flat = images.float().flatten(1)
             return features.Seen(torch.stack([flat.mean(1), flat.std(1)], 1), None)
 
-    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: Means())
+    monkeypatch.setattr(
+        "training.evaluation.translation.translations.open_extractor", lambda *arguments: Means()
+    )
     draws = np.random.default_rng(0)
     for domain, count in (("A", 30), ("B", 25)):
         (tmp_path / f"train{domain}").mkdir()
@@ -190,7 +194,9 @@ def test_examples_and_nothing_are_refused():
 @pytest.fixture
 def namesakes(tmp_path, monkeypatch):
     """Noise in red, and the same noise in blue under the same names; training has others, of other names."""
-    monkeypatch.setattr("training.evaluation.translations.open_extractor", lambda *arguments: Means())
+    monkeypatch.setattr(
+        "training.evaluation.translation.translations.open_extractor", lambda *arguments: Means()
+    )
     draws = np.random.default_rng(0)
     for folder in ("trainA", "trainB", "testA", "testB"):
         (tmp_path / folder).mkdir()

@@ -1,9 +1,9 @@
 """Scores of translations of unpaired data whose held-out images have a ground truth, by their names."""
 
 from serving.runtime.pipeline import Pipeline
-from training.evaluation.domains import DomainScorer
-from training.evaluation.translated import Scores
-from training.evaluation.truth import TruthScorer
+from training.evaluation.translation.domains import DomainScorer
+from training.evaluation.translation.translated import Scores
+from training.evaluation.translation.truth import TruthScorer
 
 
 class AlignedScorer:

@@ -11,7 +11,7 @@ from zoo.adversarial import descend, frozen
 from zoo.entry import Batch, DataKind, Inputs, Trainer
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_positive
-from zoo.models.cyclegan import least_squares
+from zoo.models.translate.cyclegan import least_squares
 from zoo.translation import Direction, TranslationEntry
 from zoo.translators import ResNet
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from zoo.efficientnet import Network
-from zoo.models.esrgan import ESRGAN, Discriminator, Generator, relativistic
+from zoo.models.translate.esrgan import ESRGAN, Discriminator, Generator, relativistic
 
 SMALL = {
     "image_size": 32,

@@ -9,7 +9,7 @@ from serving.runtime.pipeline import Pipeline
 from training.data.dataset import Dataset
 from training.evaluation import metrics
 from training.evaluation.extractor import Extractor
-from training.evaluation.translated import (
+from training.evaluation.translation.translated import (
     ENDS,
     Scores,
     cycle_of,

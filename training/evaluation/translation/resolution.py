@@ -14,7 +14,7 @@ from serving.system.progress import progress
 from training.data.dataset import Dataset, read
 from training.evaluation import metrics
 from training.evaluation.extractor import Extractor
-from training.evaluation.translated import CHUNK, Scores, averaged, features_of, named, unit
+from training.evaluation.translation.translated import CHUNK, Scores, averaged, features_of, named, unit
 from training.graphs.pixels import as_served
 from zoo.super_resolution import DIRECTION, reduced
 

@@ -16,12 +16,12 @@ from serving.runtime.pipeline import Pipeline
 from training.data.dataset import Dataset, open_data
 from training.data.files.domains import ByDomain, Domains
 from training.data.transforms import AS_USUAL, Conversion
-from training.evaluation.aligned import AlignedScorer
-from training.evaluation.domains import DomainScorer
 from training.evaluation.features import open_extractor
-from training.evaluation.resolution import ResolutionScorer
-from training.evaluation.translated import Scores
-from training.evaluation.truth import TruthScorer
+from training.evaluation.translation.aligned import AlignedScorer
+from training.evaluation.translation.domains import DomainScorer
+from training.evaluation.translation.resolution import ResolutionScorer
+from training.evaluation.translation.translated import Scores
+from training.evaluation.translation.truth import TruthScorer
 from zoo.entry import DomainShapes, SampleShape
 
 

@@ -3,7 +3,7 @@ import torch
 
 from tests.conftest import STILL
 from training.data.dataset import open_data
-from zoo.models.pix2pix import PairTrainer, Pix2Pix
+from zoo.models.translate.pix2pix import PairTrainer, Pix2Pix
 
 SMALL = STILL | {"translator": "unet-32", "batch_size": 4}
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.conftest import STILL
 from training.data.dataset import open_data
-from zoo.models.cut import CUT, FastCUT, Heads, patch_nce
+from zoo.models.translate.cut import CUT, FastCUT, Heads, patch_nce
 from zoo.translators import ResNet
 
 SMALL = STILL | {"translator": "resnet-6"}

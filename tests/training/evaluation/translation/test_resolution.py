@@ -10,8 +10,8 @@ from serving.runtime.pipeline import Pipeline
 from serving.runtime.tensor import Tensor as TensorSpec
 from tests.conftest import small_config
 from training.data.dataset import open_data
-from training.evaluation.resolution import METHODS, ResolutionScorer, enlarged
-from training.evaluation.translations import open_translation_scorer
+from training.evaluation.translation.resolution import METHODS, ResolutionScorer, enlarged
+from training.evaluation.translation.translations import open_translation_scorer
 from training.evaluation.validator import open_validator
 from training.graphs.pixels import as_fed, as_served
 from zoo.super_resolution import DIRECTION, reduced

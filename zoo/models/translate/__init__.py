@@ -1,0 +1,1 @@
+"""Entries that translate: images to images."""
