@@ -247,6 +247,24 @@ def test_an_image_is_translated_beside_itself_in_both_directions(open_page, url)
     assert Path(saved.value.path()).read_bytes() == there_and_back
 
 
+def test_an_image_is_enlarged_beside_what_the_browser_makes_of_it(open_page, enlarger, tmp_path):
+    settings = Settings(artifacts=enlarger, provider="cpu", max_pixels=4 * 30 * 20)
+    with serving(settings, tmp_path / "server.log") as url:
+        page = open_page("/?model=larger", at=url)
+        data = photo(30, 20)
+        page.get_by_label("Choose an image").set_input_files(file_of(data))
+        expect(page.get_by_text("Enlarged in")).to_be_visible()
+        answer = httpx.post(f"{url}/v1/models/larger/translate", files={"image": data}).raise_for_status()
+        assert seen(page.get_by_alt_text("Translated image")) == pixels(answer.content)
+        assert seen(page.get_by_alt_text("Original image")) == pixels(data)
+        expect(page.get_by_text("Enlarged by the browser")).to_be_visible()
+        sides = "e => [e.clientWidth, e.clientHeight]"
+        shown = [page.get_by_alt_text(f"{name} image").evaluate(sides) for name in ("Original", "Translated")]
+        assert shown[0] == pytest.approx(shown[1], abs=1)
+        page.get_by_label("Choose an image").set_input_files(file_of(photo(60, 40)))
+        expect(page.get_by_text("Scaled down from")).to_be_visible()
+
+
 def translation(url: str, data: bytes, direction: str) -> bytes:
     answer = httpx.post(
         f"{url}/v1/models/styles/translate?direction={direction}", files={"image": ("photo.png", data)}

@@ -3,13 +3,15 @@
 /**
  * Return {blob, note}: the image, or a smaller version if it exceeds the limits of the server.
  * The server pads each side to at least `grid.least` and to a multiple of `grid.multiple` before it counts pixels.
+ * It counts those of the result, whose sides are `scale` times as long.
  */
-export async function fitted(file, limits, grid) {
+export async function fitted(file, limits, grid, scale) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) return { blob: file, note: "" }; // the server returns a precise error
   const { width, height } = bitmap;
   const padded = (side) => Math.max(grid.least ?? 1, Math.ceil(side / (grid.multiple ?? 1)) * (grid.multiple ?? 1));
-  const fits = (factor) => padded(Math.floor(width * factor)) * padded(Math.floor(height * factor)) <= limits.pixels;
+  const most = Math.floor(limits.pixels / scale ** 2);
+  const fits = (factor) => padded(Math.floor(width * factor)) * padded(Math.floor(height * factor)) <= most;
   if (fits(1) && file.size <= limits.upload) return { blob: file, note: "" };
   let factor = 1;
   while (!fits(factor) && factor > 0.01) factor *= 0.99;

@@ -12,6 +12,9 @@ export const hasClasses = (model) => model.labels.length > 0;
 /** Return the names of the translation directions. */
 export const directions = (model) => Object.keys(model.graphs);
 
+/** Return how many times as high and wide as its source a translation is. */
+export const scaleOf = (model, direction) => model.graphs[direction].output.scale ?? 1;
+
 /** Return the label of a direction. */
 export const arrow = (direction) => ({ a2b: "a → b", b2a: "b → a" })[direction] ?? direction;
 
@@ -27,7 +30,7 @@ export function sizeOf(model) {
   if (drawsVectors(model)) return `${output.shape[1]}-dimensional vectors`;
   const [height, width] = inputs.image?.trained_size ?? output.shape.slice(1, 3);
   const colours = new Set([inputs.image ?? output, output].map(({ shape }) => (shape[3] === 1 ? "greyscale" : "RGB")));
-  return `${width}×${height} ${[...colours].join(" to ")}`;
+  return `${width}×${height} ${[...colours].join(" to ")}${output.scale ? `, enlarged ×${output.scale}` : ""}`;
 }
 
 /** Return a call to a model, with the version that the page has loaded. */

@@ -6,7 +6,7 @@ import { codeBlock } from "../parts/code.js";
 import { compareView } from "./compare.js";
 import { button, field, make, save } from "../parts/dom.js";
 import { fitted } from "../parts/image.js";
-import { arrow, callOf, directions } from "../parts/model.js";
+import { arrow, callOf, directions, scaleOf } from "../parts/model.js";
 import { sourcesView } from "./sources.js";
 import { worker } from "../parts/work.js";
 
@@ -26,7 +26,8 @@ export function translatingView(model, limits, models) {
   const take = (fetch, name) =>
     run("Reading the image...", async (signal) => {
       conclude(false);
-      const fit = await fitted(await fetch(signal), limits, model.graphs[direction()].inputs.image);
+      const grid = model.graphs[direction()].inputs.image;
+      const fit = await fitted(await fetch(signal), limits, grid, scaleOf(model, direction()));
       if (signal.aborted) return;
       source = { ...fit, name };
       translate();
@@ -48,7 +49,8 @@ export function translatingView(model, limits, models) {
       result = { blob: translated, name: out };
       code.show(call, out);
       conclude(true);
-      return `${note}Translated ${arrow(direction())} in ${took} ms.`;
+      const done = scaleOf(model, direction()) > 1 ? "Enlarged" : `Translated ${arrow(direction())}`;
+      return `${note}${done} in ${took} ms.`;
     });
   };
 
