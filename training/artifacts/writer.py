@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from serving.errors import UserError
 from serving.imaging import codec
@@ -202,3 +203,9 @@ def _accept(folder: Path, source: Exportable) -> None:
         inputs = all_as_served(source.preview[name])
         picture = pipeline.picture(name, inputs, source.columns, graph.output.range)
         (folder / f"{name}.png").write_bytes(codec.encode_png(picture))
+
+
+def example_images(channels: int, size: int) -> Tensor:
+    """Draw two smooth random images, (2, channels, size, size) in [-1, 1], for weights without data."""
+    coarse = torch.rand(2, channels, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return F.interpolate(coarse, (size, size), mode="bicubic", align_corners=False).clamp(-1, 1)

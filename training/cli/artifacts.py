@@ -71,7 +71,7 @@ def export(
 
 
 def import_weights(
-    entry: Positional[Literal["cyclegan"]],
+    entry: Positional[Literal["cyclegan", "esrgan"]],
     weights: Positional[tuple[Path, ...]],
     *,
     artifact: Path,
@@ -79,13 +79,20 @@ def import_weights(
     """Convert weights that were trained elsewhere to an artifact; no code in the files is run.
 
     Args:
-        entry: Layout of the weights: cyclegan, the original PyTorch code (resnet_9blocks, resnet_6blocks).
-        weights: Files of state dicts: the generator from a to b and, optionally, that from b to a.
+        entry: Layout of the weights: cyclegan, the original PyTorch code (resnet_9blocks, resnet_6blocks); or
+            esrgan, RRDBNet with the names of BasicSR, of ESRGAN's repository or of its first version.
+        weights: Files of state dicts: for cyclegan, the generator from a to b and, optionally, that from b to
+            a; for esrgan, one file.
         artifact: Folder of the artifact.
     """
-    from training.artifacts.import_weights import import_cyclegan
+    from training.artifacts.import_cyclegan import import_cyclegan
+    from training.artifacts.import_esrgan import import_esrgan
 
-    import_cyclegan(weights, artifact)
+    match entry:
+        case "cyclegan":
+            import_cyclegan(weights, artifact)
+        case "esrgan":
+            import_esrgan(weights, artifact)
     print(artifact)
 
 

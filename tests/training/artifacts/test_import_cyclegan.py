@@ -11,7 +11,7 @@ from torch import nn
 from serving.runtime.artifact import read_manifest
 from serving.runtime.load import load
 from serving.runtime.origin import Imported
-from training.artifacts.import_weights import import_cyclegan
+from training.artifacts.import_cyclegan import import_cyclegan
 from training.graphs.pixels import as_fed, as_served
 
 

@@ -1,21 +1,17 @@
-"""Import of external weights as an artifact; files are read as tensors only, and no code in them is run."""
+"""Import of CycleGAN weights that were trained elsewhere."""
 
-import hashlib
-import io
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from serving.errors import UserError
 from serving.runtime.manifest import Manifest
 from serving.runtime.origin import Imported
-from serving.system.files import read_regular
-from training.artifacts.writer import Exportable, must_be_replaceable, write_artifact
+from training.artifacts.state_dicts import read_tensors
+from training.artifacts.writer import Exportable, example_images, must_be_replaceable, write_artifact
 from training.run.software import software
 from zoo.models.translate.cyclegan import CycleGAN
 from zoo.translators import ResNet, TranslatorName
@@ -60,7 +56,7 @@ def import_cyclegan(weights: tuple[Path, ...], artifact: Path) -> Manifest:
             entry=entry,
             data="unknown",
             generators=nn.ModuleDict({name: each.network for name, each in read.items()}).eval(),
-            preview={name: {"image": _example(each.channels[0])} for name, each in read.items()},
+            preview={name: {"image": example_images(each.channels[0], SIZE)} for name, each in read.items()},
             columns=1,
         ),
         {
@@ -117,8 +113,8 @@ def _entry_of(read: dict[str, Found]) -> CycleGAN:
 
 
 def _read(file: Path) -> Found:
-    data = read_regular(file)
-    layers = _layers(file, _tensors(file, data))
+    tensors, sha256 = read_tensors(file)
+    layers = _layers(file, tensors)
     blocks = len({outer for outer, inner in layers if inner is not None})
     if blocks not in _NAMES or list(layers) not in (_places(blocks, 5), _places(blocks, 6)):
         raise UserError(
@@ -133,7 +129,7 @@ def _read(file: Path) -> Found:
         _load(file, ResNet(channels, translated, width, blocks), layers)
     network = ResNet(channels, translated, width, blocks)
     _load(file, network, layers)
-    return Found(network, (channels, translated), width, blocks, hashlib.sha256(data).hexdigest())
+    return Found(network, (channels, translated), width, blocks, sha256)
 
 
 def _places(blocks: int, second: int) -> list[Place]:
@@ -157,34 +153,6 @@ def _load(file: Path, network: ResNet, layers: dict[Place, dict[str, Tensor]]) -
             raise UserError(f"{file}: {_named(place)} must have the shapes {wanted}; got {given}")
         if not module.weight.is_meta:
             module.load_state_dict(tensors)
-
-
-def _tensors(file: Path, data: bytes) -> dict[str, Tensor]:
-    """Read a state dict from safetensors or, restricted to tensors, from a pickle.
-
-    Raises:
-        UserError: the file does not hold a state dict of dense tensors.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load(data)
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # readers raise many types of exceptions on malformed files
-        raise UserError(f"{file} must contain only a state dict of tensors") from error
-    if not isinstance(found, dict) or not all(_is_plain(*item) for item in found.items()):
-        raise UserError(f"{file} must contain only a state dict of dense tensors")
-    return found
-
-
-def _is_plain(name: object, value: object) -> bool:
-    """Return whether an item is a named, dense, real tensor with storage for all its elements."""
-    return (
-        isinstance(name, str)
-        and isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and not value.is_complex()
-        and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
-    )
 
 
 def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Tensor]]:
@@ -219,9 +187,3 @@ def _layers(file: Path, tensors: dict[str, Tensor]) -> dict[Place, dict[str, Ten
 def _named(place: Place) -> str:
     outer, inner = place
     return f"model.{outer}" if inner is None else f"model.{outer}.conv_block.{inner}"
-
-
-def _example(channels: int) -> Tensor:
-    """Draw two smooth random images, (2, channels, SIZE, SIZE) in [-1, 1], as there are no data."""
-    coarse = torch.rand(2, channels, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return F.interpolate(coarse, (SIZE, SIZE), mode="bicubic", align_corners=False).clamp(-1, 1)
