@@ -19,7 +19,7 @@ from zoo.super_resolution import DIRECTION
 LAYOUT = "RRDBNet"
 
 DENSE = re.compile(r"(?:body\.|RRDB_trunk\.|model\.1\.sub\.)(\d+)\.(?:rdb|RDB)([123])\.conv([1-5])(?:\.0)?")
-"""A convolution of a dense block in the layouts of BasicSR, of ESRGAN's repository, and of its first version."""
+"""A convolution of a dense block, as BasicSR, ESRGAN's repository and its first version name it."""
 
 NAMED = {
     "conv_first": "first",
