@@ -21,7 +21,7 @@ FLOORS = {
         {"zoo.super_resolution"},
         {"zoo.adversarial", "zoo.translation"},
         {"zoo.translators", "zoo.objectives", "zoo.regularizers", "zoo.augment", "zoo.bounds"}
-        | {"zoo.efficientnet", "zoo.crops"},
+        | {"zoo.efficientnet", "zoo.degradations"},
         {"zoo.entry"},
         {"zoo.fields"},
         {"zoo.errors"},
@@ -55,8 +55,8 @@ FOR_ALL_OF_TRAINING = {
     *(
         f"zoo.{part}"
         for part in (
-            *("efficientnet", "entry", "errors", "fields", "models", "registry", "super_resolution"),
-            "translators",
+            *("degradations", "efficientnet", "entry", "errors", "fields", "models", "registry"),
+            *("super_resolution", "translators"),
         )
     ),
 }

@@ -1,4 +1,4 @@
-"""Shared parts of super-resolution entries: fields, the reduced images, and learning from pixels."""
+"""Shared parts of super-resolution entries: fields, and learning from pixels."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import SCHEDULES, ScheduleName, descend
-from zoo.crops import random_crop
+from zoo.degradations import DEGRADATIONS, bicubic
 from zoo.entry import Batch, Entry, Inputs, Trainer
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_choices, must_be_decays, must_be_positive
+from zoo.translation import random_crop
 
 DIRECTION = "upscale"
 """Name of the generator: its translations are larger than their sources."""
@@ -43,6 +44,10 @@ class SuperResolutionEntry(Entry):
 
     flip: bool = True
     """Flip and turn the crops at random."""
+
+    degradation: Literal["bicubic", "real"] = "bicubic"
+    """How images are reduced to learn from: bicubic, or real, which also blurs them, adds noise and
+    compresses them at random, for photographs of unknown quality (Wang et al. 2021)."""
 
     width: int = 64
     """Channels of the generator's feature maps."""
@@ -117,25 +122,20 @@ class PixelTrainer(Trainer):
         }
 
     def inputs(self, batch: Batch) -> Inputs:
-        """Return the reduced images as the generator's input."""
-        return {DIRECTION: {"image": reduced(batch["real"], self.entry.scale)}}
+        """Return the images, reduced by bicubic interpolation, as the generator's input."""
+        return {DIRECTION: {"image": bicubic(batch["real"], self.entry.scale)}}
+
+    def enlarge(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Crop real images and degrade them; return the crops, and what the generator makes of the others."""
+        real = self.entry.crop(batch["real"])
+        return real, self.generator(DEGRADATIONS[self.entry.degradation](real, self.entry.scale))
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Enlarge reduced crops, and update the generator by the mean absolute difference."""
-        real = self.entry.crop(batch["real"])
-        distance = F.l1_loss(self.generator(reduced(real, self.entry.scale)), real)
+        """Enlarge degraded crops, and update the generator by the mean absolute difference."""
+        real, fake = self.enlarge(batch)
+        distance = F.l1_loss(fake, real)
         descend(distance, self.optimizers["generator"])
         return {"distance": distance.detach()}
-
-
-def reduced(images: Tensor, scale: int) -> Tensor:
-    """Return images (N, C, H, W) in [-1, 1] at 1 / scale of their size, which must be a multiple of it.
-
-    They are reduced by bicubic interpolation with antialiasing, and rounded to 256 levels as in a file.
-    """
-    sides = [side // scale for side in images.shape[2:]]
-    smaller = F.interpolate(images, sides, mode="bicubic", antialias=True, align_corners=False)
-    return ((smaller + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
 
 
 class Doubling(nn.Sequential):

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.crops import random_crop
 from zoo.entry import DomainShapes, Entry
 from zoo.errors import ConfigError
 from zoo.fields import must_be_choices, must_be_decays, must_be_positive
@@ -147,3 +146,10 @@ class TranslationEntry(Entry):
         height, width = self.image_size
         top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
         return images[:, :, top : top + height, left : left + width]
+
+
+def random_crop(image: Tensor, height: int, width: int) -> Tensor:
+    """Crop an image (C, H, W) at a random place, drawn on the CPU."""
+    top = int(torch.randint(image.shape[1] - height + 1, ()))
+    left = int(torch.randint(image.shape[2] - width + 1, ()))
+    return image[:, top : top + height, left : left + width]

@@ -1,36 +1,11 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from zoo.models.translate.srresnet import SRResNet
-from zoo.super_resolution import DIRECTION, PixelTrainer, SuperResolutionEntry, reduced
+from zoo.super_resolution import DIRECTION, PixelTrainer, SuperResolutionEntry
 
 SMALL = {"scale": 2, "image_size": 24, "crop_size": 16, "width": 4, "blocks": 1, "channels": 3}
-
-
-def levels(images):
-    return ((images + 1) * 127.5).round().byte()
-
-
-@pytest.mark.parametrize("scale", [2, 4, 8])
-def test_images_are_reduced_as_pillow_reduces_them(scale):
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 48), np.uint8)
-    pixels[:, 24:] = 255
-    floats = Image.fromarray(pixels.astype(np.float32))
-    resized = floats.resize((48 // scale, 32 // scale), Image.Resampling.BICUBIC)
-    by_pillow = np.asarray(resized).round().clip(0, 255)
-    ours = levels(reduced(torch.from_numpy(pixels)[None, None] / 127.5 - 1, scale))[0, 0].numpy()
-    assert ours.shape == by_pillow.shape
-    assert np.abs(ours.astype(int) - by_pillow).max() <= 1
-
-
-def test_reduced_images_are_levels_of_a_file():
-    small = (reduced(torch.rand(2, 3, 16, 16) * 2 - 1, 2) + 1) * 127.5
-    torch.testing.assert_close(small, small.round())
-    assert small.min() >= 0
-    assert small.max() <= 255
 
 
 def test_crops_are_flipped_and_turned_in_eight_ways():

@@ -16,7 +16,8 @@ from training.evaluation import metrics
 from training.evaluation.extractor import Extractor
 from training.evaluation.translation.translated import CHUNK, Scores, averaged, features_of, named, unit
 from training.graphs.pixels import as_served
-from zoo.super_resolution import DIRECTION, reduced
+from zoo.degradations import bicubic
+from zoo.super_resolution import DIRECTION
 
 METHODS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 """Ways to enlarge an image without a network, which are the controls."""
@@ -55,7 +56,7 @@ class ResolutionScorer:
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         """Yield reduced images and the originals, in small batches; they are read again each time."""
         for batch in read(self.images, self.samples, CHUNK):
-            yield as_served(reduced(batch["real"], self.scale)), as_served(batch["real"])
+            yield as_served(bicubic(batch["real"], self.scale)), as_served(batch["real"])
 
     def _likeness(self, images: Array, truth: Array) -> dict[str, Tensor]:
         """Return every score of enlarged images, (N,) each."""

@@ -13,7 +13,7 @@ from zoo.efficientnet import Frozen
 from zoo.entry import Batch
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_positive
-from zoo.super_resolution import Doubling, PixelTrainer, SuperResolutionEntry, reduced
+from zoo.super_resolution import Doubling, PixelTrainer, SuperResolutionEntry
 
 RESIDUAL = 0.2
 """Factor of the residuals of dense blocks and of the groups of three."""
@@ -105,8 +105,7 @@ class PerceptualTrainer(PixelTrainer):
         self.done += 1
         if self.done <= self.entry.pixel_steps:
             return super().step(batch)
-        real = self.entry.crop(batch["real"])
-        fake = self.generator(reduced(real, self.entry.scale))
+        real, fake = self.enlarge(batch)
         scalars = self._update_generator(real, fake)
         loss = relativistic(self.discriminator(real), self.discriminator(fake.detach()))
         descend(loss, self.optimizers["discriminator"])

@@ -14,7 +14,8 @@ from training.evaluation.translation.resolution import METHODS, ResolutionScorer
 from training.evaluation.translation.translations import open_translation_scorer
 from training.evaluation.validator import open_validator
 from training.graphs.pixels import as_fed, as_served
-from zoo.super_resolution import DIRECTION, reduced
+from zoo.degradations import bicubic
+from zoo.super_resolution import DIRECTION
 
 CPU = torch.device("cpu")
 IMAGE = TensorSpec(dtype="uint8", shape=["batch", "height", "width", 3], meaning="image", range=(0, 255))
@@ -82,7 +83,7 @@ def test_luma_without_the_border_is_compared(photographs):
 
 def test_images_are_reduced_as_in_training(scorer):
     small, real = next(iter(scorer))
-    assert np.array_equal(small, as_served(reduced(as_fed(torch.from_numpy(real)), 2)))
+    assert np.array_equal(small, as_served(bicubic(as_fed(torch.from_numpy(real)), 2)))
 
 
 def test_features_are_compared_unless_the_model_was_trained_against_them(photographs, capsys):
