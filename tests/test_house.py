@@ -279,6 +279,7 @@ COVERED_ELSEWHERE = {
         "training/graphs/torch_pipeline.py": "tests/serving/offline/test_translate.py",
         "training/graphs/trace.py": "tests/training/artifacts/test_export.py",
         "training/api.py": "tests/test_public.py",
+        "training/artifacts/state_dicts.py": "tests/training/artifacts/test_import_cyclegan.py",
         "training/artifacts/portable.py": "tests/serving/offline/test_verify.py",
         "training/graphs/parity.py": "tests/training/artifacts/test_export.py",
         "training/graphs/rules.py": "tests/training/graphs/test_rewrite.py",
