@@ -16,7 +16,7 @@ from PIL import Image
 
 from serving.launcher import free_port, running
 from serving.runtime.pretrained import pretrained, table
-from tests.training.artifacts.test_import_weights import Original
+from tests.training.artifacts.test_import_cyclegan import Original
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/python.md", "docs/training.md", "docs/export.md", "docs/serving.md")

@@ -22,7 +22,7 @@ from PIL import Image
 from serving import settings
 from serving.imaging.codec import decode
 from serving.runtime.load import load
-from tests.training.artifacts.test_import_weights import Original
+from tests.training.artifacts.test_import_cyclegan import Original
 from training.__main__ import main
 from training.run.train_config import TrainConfig
 from zoo import registry

@@ -20,7 +20,7 @@ def test_any_power_of_two_from_64(size, channels):
 
 
 def test_maps_of_4x4_excite_those_of_64x64_and_maps_of_8x8_those_of_128x128():
-    excited = [module.gains[1] for module in Generator(FastGAN(image_size=128, channels=3)).excitations]
+    excited = [module.gains[1] for module in Generator(FastGAN(image_size=128, channels=3), 256).excitations]
     assert [(each.in_channels, each.out_channels) for each in excited] == [(1024, 128), (512, 64)]
     layer, low, high = Excitation(2, 3), torch.randn(1, 2, 4, 4), torch.randn(1, 3, 8, 8)
     ratio = layer(low, high) / high
