@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.augment import Augmented, must_be_transforms, open_augment
 from zoo.bounds import must_be_bounded, normalise_spectrally
-from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings, split
+from zoo.entry import Batch, DistributionName, Entry, Inputs, Trainer, doublings, must_have_channels, split
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_choices, must_be_decays, must_be_positive
 from zoo.objectives import OBJECTIVES, Objective
@@ -187,11 +187,7 @@ class TwoPlayer(Trainer):
         discriminator: nn.Module,
         device: torch.device | str,
     ) -> None:
-        if 0 in entry.sample_shape:
-            raise ConfigError(
-                "channels must be set before the networks are built; got 0, as many as the data have; use "
-                "entry.for_data(channels=1) or (channels=3)"
-            )
+        must_have_channels(entry.sample_shape)
         if entry.spectral_norm:
             normalise_spectrally(discriminator)
         must_be_bounded(discriminator, entry.objective, entry.regularizer)

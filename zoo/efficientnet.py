@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from zoo.errors import ConfigError
+
 FEATURES = 1280
 MEAN, SCALE = 127, 128
 """Normalisation of pixel values, 0 to 255, that the published weights were trained with."""
@@ -89,6 +91,20 @@ def fuse(network: nn.Module) -> None:
         match list(layers):
             case [_, nn.Conv2d() as before, nn.BatchNorm2d() as norm]:
                 layers[1], layers[2] = fuse_conv_bn_eval(before, norm), nn.Identity()
+
+
+def must_be_loaded(network: "Frozen | None") -> "Frozen":
+    """Return a pretrained network that a training step needs.
+
+    Raises:
+        ConfigError: its weights were not loaded.
+    """
+    if network is None:
+        raise ConfigError(
+            "the weights of the pretrained network must be loaded before a training step; got none; use "
+            "load_pretrained of the trainer"
+        )
+    return network
 
 
 class Frozen:

@@ -170,6 +170,19 @@ class Entry(ABC):
         return 1.0
 
 
+def must_have_channels(shape: SampleShape) -> None:
+    """Check that the number of channels of an entry's examples is known.
+
+    Raises:
+        ConfigError: it is 0, as many as the data have.
+    """
+    if 0 in shape:
+        raise ConfigError(
+            "channels must be set before the networks are built; got 0, as many as the data have; use "
+            "entry.for_data(channels=1) or (channels=3)"
+        )
+
+
 def doublings(image_size: int) -> int:
     """Return the number of doublings from 4x4 to an image's size.
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from zoo.adversarial import SCHEDULES, ScheduleName, descend
 from zoo.degradations import DEGRADATIONS, bicubic
-from zoo.entry import Batch, Entry, Inputs, Trainer
+from zoo.entry import Batch, Entry, Inputs, Trainer, must_have_channels
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_choices, must_be_decays, must_be_positive
 from zoo.translation import random_crop
@@ -109,11 +109,7 @@ class PixelTrainer(Trainer):
     """Trainer of a generator that enlarges reduced images, by their distance to the originals."""
 
     def __init__(self, entry: SuperResolutionEntry, device: torch.device | str) -> None:
-        if not entry.channels:
-            raise ConfigError(
-                "channels must be set before the networks are built; got 0, as many as the data have; use "
-                "entry.for_data(channels=1) or (channels=3)"
-            )
+        must_have_channels(entry.sample_shape)
         self.entry, self.generator = entry, entry.make_generator().to(device)
         self.generators = nn.ModuleDict({DIRECTION: self.generator})
         self.discriminators = nn.ModuleDict()

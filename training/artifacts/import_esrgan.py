@@ -142,8 +142,13 @@ class _Layers(NamedTuple):
         found._must_be_whole(file)
         return found
 
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return len({block for block, _, _ in self.dense})
+
     def _must_be_whole(self, file: Path) -> None:
-        blocks = len({block for block, _, _ in self.dense})
+        blocks = self.blocks
         wanted = {
             (block, part, number) for block in range(blocks) for part in range(3) for number in range(5)
         }
@@ -167,7 +172,7 @@ class _Layers(NamedTuple):
             channels=channels,
             width=width,
             growth=len(self.dense[0, 0, 0]["weight"]),
-            blocks=len({block for block, _, _ in self.dense}),
+            blocks=self.blocks,
             scale=2 ** len(self.ups),
         )
 
@@ -181,7 +186,7 @@ class _Layers(NamedTuple):
         layers |= {f"enlarge.{number}.1": each for number, each in enumerate(self.ups)}
         layers |= {
             "first": self.others["first"],
-            f"blocks.{1 + max(block for block, _, _ in self.dense)}": self.others["trunk"],
+            f"blocks.{self.blocks}": self.others["trunk"],
             f"enlarge.{doublings}": self.others["before last"],
             f"enlarge.{doublings + 2}": self.others["last"],
         }

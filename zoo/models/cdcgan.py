@@ -1,6 +1,8 @@
 """Conditional DCGAN: both players are conditioned on the class (Mirza and Osindero 2014)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -29,16 +31,23 @@ class CDCGAN(dcgan.DCGAN):
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Build the generator and the discriminator."""
-        return Generator(self), Discriminator(self)
+        body = partial(dcgan.Generator, self, self.latent_size + self.label_size)
+        return Generator(self.classes, self.label_size, body), Discriminator(self)
 
 
 class Generator(nn.Module):
-    """Conditional generator: latents (N, latent_size) and labels (N,) to images (N, C, H, W) in [-1, 1]."""
+    """Conditional generator: latents (N, latent_size) and labels (N,) to images (N, C, H, W) in [-1, 1].
 
-    def __init__(self, entry: CDCGAN) -> None:
+    Args:
+        classes: number of classes.
+        label_size: size of the class embedding.
+        make_body: builds the generator of latents that have the embedding concatenated.
+    """
+
+    def __init__(self, classes: int, label_size: int, make_body: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(entry.classes, entry.label_size)
-        self.body = dcgan.Generator(entry, entry.latent_size + entry.label_size)
+        self.embedding = nn.Embedding(classes, label_size)
+        self.body = make_body()
 
     def forward(self, latent: Tensor, label: Tensor) -> Tensor:
         """Concatenate the class embedding to the latent and generate images."""

@@ -1,6 +1,7 @@
 """Class-conditional FastGAN: both players know the class, the discriminator by projection."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo.fields import must_be_positive
 from zoo.models import fastgan
+from zoo.models.cdcgan import Generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +34,8 @@ class FastGANProjection(fastgan.FastGAN):
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """Build the generator and the discriminator."""
-        return Generator(self), Discriminator(self)
-
-
-class Generator(nn.Module):
-    """Conditional generator: latents (N, latent_size) and labels (N,) to images (N, C, H, W) in [-1, 1]."""
-
-    def __init__(self, entry: FastGANProjection) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(entry.classes, entry.label_size)
-        self.body = fastgan.Generator(entry, entry.latent_size + entry.label_size)
-
-    def forward(self, latent: Tensor, label: Tensor) -> Tensor:
-        """Concatenate the class embedding to the latent and generate images."""
-        images: Tensor = self.body(torch.cat([latent, self.embedding(label)], 1))
-        return images
+        body = partial(fastgan.Generator, self, self.latent_size + self.label_size)
+        return Generator(self.classes, self.label_size, body), Discriminator(self)
 
 
 class Discriminator(fastgan.Discriminator):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import ObjectiveName, TransformName, TwoPlayer
-from zoo.efficientnet import MAPS, Frozen
+from zoo.efficientnet import MAPS, Frozen, must_be_loaded
 from zoo.errors import ConfigError
 from zoo.fields import must_be_positive
 from zoo.models.dcgan import initialise
@@ -97,12 +97,7 @@ class Discriminator(nn.Module):
         Raises:
             ConfigError: the weights of the pretrained network were not loaded.
         """
-        if self.frozen is None:
-            raise ConfigError(
-                "the weights of the pretrained network must be loaded before a training step; got none; use "
-                "load_pretrained of the trainer"
-            )
-        mixed = self.projection(self.frozen(image, self.size))
+        mixed = self.projection(must_be_loaded(self.frozen)(image, self.size))
         return torch.cat([each(maps) for each, maps in zip(self.heads, mixed, strict=True)], 1)
 
 

@@ -10,16 +10,6 @@ from zoo.models.projected_gan import ProjectedGAN, Projection
 SMALL = {"width": 4, "projection_width": 4, "channels": 3, "batch_size": 4, "latent_size": 16}
 
 
-@pytest.fixture(scope="module")
-def weights():
-    """Weights of the pretrained network, at random, and with statistics."""
-    torch.manual_seed(0)
-    network = Network()
-    for _ in range(30):
-        network(torch.randn(8, 3, 64, 64))
-    return network.state_dict()
-
-
 def ready(weights, **fields):
     trainer = ProjectedGAN(**SMALL | fields).build()
     trainer.load_pretrained(weights)

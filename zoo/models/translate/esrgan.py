@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adversarial import descend, frozen
-from zoo.efficientnet import Frozen
+from zoo.efficientnet import Frozen, must_be_loaded
 from zoo.entry import Batch
 from zoo.errors import ConfigError
 from zoo.fields import must_be_at_least, must_be_positive
@@ -106,17 +106,16 @@ class PerceptualTrainer(PixelTrainer):
         if self.done <= self.entry.pixel_steps:
             return super().step(batch)
         real, fake = self.enlarge(batch)
-        scalars = self._update_generator(real, fake)
-        loss = relativistic(self.discriminator(real), self.discriminator(fake.detach()))
+        real_scores = self.discriminator(real)
+        scalars = self._update_generator(real, fake, real_scores.detach())
+        loss = relativistic(real_scores, self.discriminator(fake.detach()))
         descend(loss, self.optimizers["discriminator"])
         return scalars | {"discriminator_loss": loss.detach()}
 
-    def _update_generator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _update_generator(self, real: Tensor, fake: Tensor, real_scores: Tensor) -> dict[str, Tensor]:
         entry = self.entry
         with frozen(self.discriminator):
-            with torch.no_grad():
-                scores = self.discriminator(real)
-            adversarial = relativistic(self.discriminator(fake), scores)
+            adversarial = relativistic(self.discriminator(fake), real_scores)
             distance, perceptual = F.l1_loss(fake, real), self._perceptual_loss(real, fake)
             loss = (
                 entry.pixel_weight * distance
@@ -136,15 +135,10 @@ class PerceptualTrainer(PixelTrainer):
         Raises:
             ConfigError: the weights of the pretrained network were not loaded.
         """
-        if self.pretrained is None:
-            raise ConfigError(
-                "the weights of the pretrained network must be loaded before a training step; got none; use "
-                "load_pretrained of the trainer"
-            )
-        size = -(-real.shape[2] // 32) * 32
+        network, size = must_be_loaded(self.pretrained), -(-real.shape[2] // 32) * 32
         with torch.no_grad():
-            wanted = self.pretrained(real, size)
-        found = self.pretrained(fake, size)
+            wanted = network(real, size)
+        found = network(fake, size)
         ratios = [F.l1_loss(a, b) / b.abs().mean() for a, b in zip(found, wanted, strict=True)]
         return torch.stack(ratios).mean()
 

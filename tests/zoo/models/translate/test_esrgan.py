@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from zoo.efficientnet import Network
 from zoo.models.translate.esrgan import ESRGAN, Discriminator, Generator, relativistic
 
 SMALL = {
@@ -20,16 +19,6 @@ SMALL = {
 
 def size(network):
     return sum(p.numel() for p in network.parameters())
-
-
-@pytest.fixture(scope="module")
-def weights():
-    """Weights of the pretrained network, at random, and with statistics."""
-    torch.manual_seed(0)
-    network = Network()
-    for _ in range(30):
-        network(torch.randn(8, 3, 64, 64))
-    return network.state_dict()
 
 
 def ready(weights, **fields):
