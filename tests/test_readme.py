@@ -17,6 +17,7 @@ from PIL import Image
 from serving.launcher import free_port, running
 from serving.runtime.pretrained import pretrained, table
 from tests.training.artifacts.test_import_cyclegan import Original
+from tests.training.artifacts.test_import_esrgan import weights
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/python.md", "docs/training.md", "docs/export.md", "docs/serving.md")
@@ -128,9 +129,9 @@ def test_the_commands_that_are_not_run_are_at_least_right(command, tmp_path):
             assert {"--read-only", "--tmpfs", "--cap-drop"} < set(flags), "as the tests of the image run it"
         case ["ganzoo", "train", *flags]:
             assert '"entry"' in run("ganzoo", "train", *flags, "--dry-run", cwd=tmp_path)
-        case ["ganzoo", "import", kind, *files, "--artifact", _] if kind == "cyclegan":
+        case ["ganzoo", "import", kind, *files, "--artifact", _] if kind in ("cyclegan", "esrgan"):
             for file in files:
-                torch.save(Original().state_dict(), tmp_path / file)
+                torch.save(Original().state_dict() if kind == "cyclegan" else weights(), tmp_path / file)
             assert run("bash", "-ec", command, cwd=tmp_path).strip() == command.split()[-1]
         case _:
             pytest.fail(f"nothing checks {command}")
