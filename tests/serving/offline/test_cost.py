@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[3]
-MOST_MEMORY, MOST_SECONDS = 130 * 2**20, 1.2
-"""Bytes of memory at the peak, and seconds of CPU time."""
+MOST_MEMORY, MOST_SHARE = 130 * 2**20, 0.4
+"""Bytes of memory at the peak, and CPU time as a share of what the command takes after importing PyTorch."""
 
 SAMPLE = "import sys; from training.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
@@ -40,6 +40,12 @@ def cost(code: str, *arguments: str, cache: Path) -> Cost:
     return Cost(peak * (1 if sys.platform == "darwin" else 1024), seconds)
 
 
+def cheapest(code: str, *arguments: str, cache: Path) -> Cost:
+    """Return the smaller memory and the smaller time of two runs, because other work only adds to them."""
+    costs = [cost(code, *arguments, cache=cache) for _ in range(2)]
+    return Cost(*map(min, zip(*costs, strict=True)))
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("bytecode")
@@ -48,10 +54,9 @@ def cache(tmp_path_factory):
 def test_sampling_an_artifact_takes_little_memory_and_time(tmp_path, cache):
     command = ("sample", "artifacts/dcgan-mnist", "--n", "4", "--out", str(tmp_path / "four.png"))
     cost(SAMPLE, *command, cache=cache)  # compiles the modules, as a first run does once
-    lean = min(cost(SAMPLE, *command, cache=cache) for _ in range(2))
+    lean = cheapest(SAMPLE, *command, cache=cache)
     assert (tmp_path / "four.png").exists()
     assert lean.memory <= MOST_MEMORY, f"{lean.memory / 2**20:.0f} MiB"
-    assert lean.seconds <= MOST_SECONDS
-    heavy = cost(f"import torch; {SAMPLE}", *command, cache=cache)
+    heavy = cheapest(f"import torch; {SAMPLE}", *command, cache=cache)
     assert heavy.memory > MOST_MEMORY, "the control"
-    assert heavy.seconds > lean.seconds, "the control"
+    assert lean.seconds <= MOST_SHARE * heavy.seconds

@@ -158,6 +158,40 @@ def test_a_graph_that_differs_is_refused_with_the_worst_case(amount):
         held(module, model, parity.cases({}, example))
 
 
+class Rounding(nn.Module):
+    """A generator whose float32 result is rounded to steps of 1/1024."""
+
+    def __init__(self, offset: Tensor) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return ((latent + self.offset) - self.offset).reshape(-1, 1, 2, 2)
+
+
+class Bound(nn.Module):
+    """A generator with a layer that takes float32 only."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return nn.functional.linear(latent, torch.eye(4, dtype=torch.float32)).reshape(-1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "module", [Rounding(torch.tensor(8192.0)), Bound()], ids=["rounding", "float32 only"]
+)
+def test_the_expected_output_is_exact(module):
+    latent = torch.randn(64, 4)
+    (case,) = solve(module, [{"latent": latent}])
+    assert case.expected.dtype == np.float32
+    assert np.array_equal(case.expected.reshape(64, 4), latent.numpy())
+
+
+def test_a_float32_result_that_is_rounded_too_much_is_refused():
+    module, example = Rounding(torch.tensor(8192.0)), {"latent": torch.randn(64, 4)}
+    with pytest.raises(ParityError, match="difference from PyTorch"):
+        held(module, trace(module, example), parity.cases({}, example))
+
+
 def test_a_picture_that_depends_on_its_batch_is_refused():
     class Neighbourly(nn.Module):
         def forward(self, latent: Tensor) -> Tensor:
