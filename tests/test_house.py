@@ -295,6 +295,7 @@ COVERED_ELSEWHERE = {
         "serving/__main__.py": "tests/test_package.py",
         "serving/cli/main.py": "tests/training/cli/test_main.py",
         "serving/cli/inference.py": "tests/training/cli/test_main.py",
+        "serving/runtime/onnx_file/protobuf.py": "tests/serving/runtime/onnx_file/test_weights.py",
         "serving/cli/serve.py": "tests/serving/test_launcher.py",
         "serving/client/protocol.py": "tests/serving/client/test_client.py",
         "serving/client/async_client.py": "tests/serving/client/test_client.py",

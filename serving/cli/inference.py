@@ -63,6 +63,7 @@ def translate(
     out: Positional[Path],
     *,
     direction: str | None = None,
+    tile: int = 0,
     open_model: Suppress[OpenModel] = open_artifact,
 ) -> None:
     """Translate an image, or every image of a folder, with an artifact; `ganzoo translate` also takes a run.
@@ -73,11 +74,13 @@ def translate(
         out: Output: a .png file, or a folder. Translations have the sizes of their sources, or the multiple
             that a super-resolution model enlarges by.
         direction: a2b, b2a or upscale; by default the first direction of the model.
+        tile: Height and width in pixels of the tiles in which an image is translated; 0 chooses it for images
+            whose translation has more than 2^20 pixels, and translates others whole.
         open_model: Function that loads the source.
     """
     from serving.offline.translate import translate
 
-    translate(open_model(source), images, out, direction)
+    translate(open_model(source), images, out, direction, tile)
     print(out)
 
 

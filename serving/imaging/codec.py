@@ -161,6 +161,8 @@ def pad(pixels: Pixels, multiple: int, least: int) -> Pixels:
         least: minimum of the padded sides.
     """
     missing = [_reach(side, multiple, least) - side for side in pixels.shape[1:3]]
+    if not any(missing):
+        return pixels
     padded: Pixels = np.pad(pixels, ((0, 0), *((0, side) for side in missing), (0, 0)), mode="reflect")
     return padded
 

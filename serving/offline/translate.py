@@ -1,24 +1,30 @@
 """Translation of image files by a pipeline."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from serving.errors import UserError
-from serving.imaging import codec
 from serving.imaging.files import FOLDER_SUFFIXES, image_files
+from serving.imaging.png_rows import write_png
 from serving.runtime.pipeline import Pipeline
-from serving.system.files import write_file
+from serving.system.cpu import cores
+from serving.system.files import new_file
 from serving.system.progress import progress
 
 
-def translate(pipeline: Pipeline, given: Path, out: Path, direction: str | None = None) -> int:
+def translate(pipeline: Pipeline, given: Path, out: Path, direction: str | None = None, tile: int = 0) -> int:
     """Translate an image, or every image below a folder, to PNG files.
+
+    As many images of a folder are translated at once as there are cores.
 
     Args:
         pipeline: pipeline of a model that translates.
         given: an image or a folder.
         out: destination: a `.png` for an image, or a folder for a folder, with the same relative paths.
         direction: the direction, `a2b`, `b2a` or `upscale`; by default the model's first.
+        tile: height and width in pixels of the tiles in which an image is translated; 0 chooses it for large
+            images, and translates others whole.
 
     Returns:
         The number of translated images.
@@ -31,11 +37,19 @@ def translate(pipeline: Pipeline, given: Path, out: Path, direction: str | None 
     pipeline.must_do("translate")
     direction = pipeline.direction(direction)
     files = dict(_pairs(given, out))
-    with progress(len(files), f"translating {direction}", "images") as advance:
-        for target, file in files.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_file(target, _translate(pipeline, direction, file))
-            advance()
+    with (
+        ThreadPoolExecutor(cores()) as pool,
+        progress(len(files), f"translating {direction}", "images") as advance,
+    ):
+        waiting = [
+            pool.submit(_translate, pipeline, direction, file, target, tile) for target, file in files.items()
+        ]
+        try:
+            for work in as_completed(waiting):
+                work.result()
+                advance()
+        finally:
+            pool.shutdown(cancel_futures=True)
     return len(files)
 
 
@@ -62,5 +76,8 @@ def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         yield target, file
 
 
-def _translate(pipeline: Pipeline, direction: str, file: Path) -> bytes:
-    return codec.encode_png(pipeline.translate(file, direction))
+def _translate(pipeline: Pipeline, direction: str, file: Path, target: Path, tile: int) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    translation = pipeline.rows(file, direction, tile=tile)
+    with new_file(target) as out:
+        write_png(out, translation.blocks, translation.shape)

@@ -2,17 +2,19 @@
 
 import copy
 import dataclasses
+import functools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from serving.arrays import Array
+from serving.arrays import Array, Pixels
 from serving.errors import EngineError, OutOfMemory, is_out_of_memory
+from serving.imaging import codec
 from serving.runtime.artifact import read_file, read_manifest
 from serving.runtime.manifest import (
     MANIFEST_FILE,
@@ -23,6 +25,7 @@ from serving.runtime.manifest import (
 )
 from serving.runtime.sessions import Options, choose_provider, open_session
 from serving.runtime.tensor import Tensor
+from serving.runtime.tiles import Rows, Tiling, is_large, rows
 from serving.system.memory import SMALLER, available, in_units, requested
 
 logger = logging.getLogger("ganzoo")
@@ -111,10 +114,12 @@ class Engine:
     def _open_graph(self, name: str) -> None:
         data = read_file(self._folder, self.variants[name])
         self._pixels[name] = max(PIXELS, len(data) // PIXEL_BYTES)
+        self.sessions[name] = self._open_session(name, data)
+
+    def _open_session(self, name: str, data: bytes) -> Any:
         threads = self.options.threads_of(self.batches[name])
-        options = dataclasses.replace(self.options, threads=threads)
         try:
-            self.sessions[name] = open_session(data, self.provider, options)
+            return open_session(data, self.provider, dataclasses.replace(self.options, threads=threads))
         except EngineError as error:
             raise EngineError(f"{self._folder / self.variants[name].file}: {error}") from error
 
@@ -145,6 +150,42 @@ class Engine:
         del session  # frees it: this is the last reference, now that the error's traceback is gone
         self._start_anew(graph, failed)
         raise OutOfMemory(shortage(graph, inputs, said, available() if self.provider == "cpu" else None))
+
+    def tiled(self, graph: str, image: Pixels, tile: int = 0) -> Rows | None:
+        """Translate an image in tiles.
+
+        Args:
+            graph: the graph's name.
+            image: pixels (H, W, C) of any size.
+            tile: height and width in pixels of a tile with its margins; 0 chooses them.
+
+        Returns:
+            The translation, whose blocks raise OutOfMemory if a tile needs too much. None if no tile is
+            given, and the image is not large.
+
+        Raises:
+            UserError: the graph can't be run in tiles, or the tile is too small.
+        """
+        described = self.manifest.graphs[graph]
+        spec, scale = described.inputs["image"], described.scale
+        height, width = image.shape[:2]
+        if not tile and not is_large(spec, scale, height, width):
+            return None
+        tiling = Tiling.of(spec, scale, tile)
+        (padded,) = codec.pad(image[None], *spec.grid)
+        shape = (scale * padded.shape[0], scale * padded.shape[1], described.output.size)
+        return Rows(shape, self._rows(graph, padded, tiling)).cropped(scale * height, scale * width)
+
+    def _rows(self, graph: str, image: Pixels, tiling: Tiling) -> Iterator[Pixels]:
+        data = read_file(self._folder, self.variants[graph])
+        try:
+            yield from rows(data, functools.partial(self._open_session, graph), image, tiling)
+        except Exception as error:  # ONNX Runtime's own errors share no class
+            if not is_out_of_memory(error):
+                raise
+            free = available() if self.provider == "cpu" else None
+            tiled = {"image": image[None, : tiling.side, : tiling.side]}
+            raise OutOfMemory(shortage(graph, tiled, str(error), free)) from error
 
     def close(self) -> None:
         """Free the sessions' memory as soon as the batches that are running are done."""
@@ -179,7 +220,7 @@ class Engine:
         if session is None:
             raise OutOfMemory
         if self.manifest.graphs[graph].any_size:
-            return self._translate(session, inputs["image"], self._pixels[graph])
+            return self._translate(session, graph, inputs["image"])
         output: Array
         if not self.buckets:
             output = session.run(None, dict(inputs))[0]
@@ -190,10 +231,13 @@ class Engine:
         output = session.run(None, filled)[0]
         return output[:rows]
 
-    def _translate(self, session: Any, images: Array, pixels: int) -> Array:
-        """Run images of any size, on the CPU in parts of at most `pixels` pixels or one image."""
+    def _translate(self, session: Any, graph: str, images: Array) -> Array:
+        """Run images of any size: large ones in tiles, others on the CPU in parts of a few pixels."""
+        large = [found.gathered() for image in images if (found := self.tiled(graph, image))]
+        if large:
+            return np.stack(large)
         _, height, width, _ = images.shape
-        rows = max(1, pixels // (height * width)) if self.provider == "cpu" else len(images)
+        rows = max(1, self._pixels[graph] // (height * width)) if self.provider == "cpu" else len(images)
         parts = [images[first : first + rows] for first in range(0, len(images), rows)]
         outputs = [session.run(None, {"image": part})[0] for part in parts]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)

@@ -52,6 +52,7 @@ def pipeline_of(engine: Engine, artifact: Path | None = None) -> Pipeline:
     return Pipeline(
         inputs,
         engine.run,
+        tiled=engine.tiled,
         labels=manifest.labels,
         version=manifest.version,
         provider=engine.provider,

@@ -15,6 +15,7 @@ from serving.runtime.display import describe, to_html
 from serving.runtime.latents import draw_inputs, interpolate_inputs, must_be_seeds
 from serving.runtime.manifest import Manifest, ProviderName, class_of
 from serving.runtime.tensor import Tensor
+from serving.runtime.tiles import Rows
 
 CHUNK = 64
 """Samples per batch."""
@@ -67,6 +68,9 @@ class Pipeline:
 
     manifest: Manifest | None = None
     """The artifact's manifest; None for networks in memory."""
+
+    tiled: Callable[[str, Pixels, int], Rows | None] | None = None
+    """Function that translates an image in tiles of a given size, or, for 0, only if the image is large."""
 
     close: Callable[[], None] = lambda: None
     """Function that frees the graphs' memory; later calls of the other methods raise UserError."""
@@ -129,13 +133,15 @@ class Pipeline:
         )
 
     @overload
-    def translate(self, image: ImageLike, direction: str | None = None) -> Pixels: ...
+    def translate(self, image: ImageLike, direction: str | None = None, *, tile: int = 0) -> Pixels: ...
     @overload
-    def translate(self, image: Several, direction: str | None = None) -> list[Pixels]: ...
-    def translate(self, image: ImageLike | Several, direction: str | None = None) -> Pixels | list[Pixels]:
+    def translate(self, image: Several, direction: str | None = None, *, tile: int = 0) -> list[Pixels]: ...
+    def translate(
+        self, image: ImageLike | Several, direction: str | None = None, *, tile: int = 0
+    ) -> Pixels | list[Pixels]:
         """Translate an image, or several, to images of the same sizes, or of `scale` times these sizes.
 
-        The scale is that of the output in the manifest, for super-resolution.
+        The scale is that of the output in the manifest. Large images are translated in tiles; see `rows`.
 
         Args:
             image: a PIL image, a uint8 array (H, W) or (H, W, C), or the path of an image file, which is
@@ -143,6 +149,7 @@ class Pipeline:
                 array (N, H, W, C) with the channels of the direction's source, which is translated to one
                 with the channels of its target.
             direction: `a2b`, `b2a` or `upscale`; by default the model's first direction.
+            tile: as for `rows`, unless the image is an array of several.
 
         Raises:
             UserError: the model samples, it does not translate in this direction, or an image is not valid.
@@ -153,14 +160,35 @@ class Pipeline:
         graph = self.direction(direction)
         match image:
             case list() | tuple():
-                return [self.translate(each, graph) for each in image]
+                return [self.translate(each, graph, tile=tile) for each in image]
             case np.ndarray(ndim=4):
                 return self._translate(graph, self._must_be_batch(graph, image))
             case _:
-                spec = self.inputs[graph]["image"]
-                alone: Pixels = to_pixels(image, spec.size, spec.value_range)[None]
-                translated: Pixels = self._translate(graph, alone)[0]
-                return translated
+                return self.rows(image, graph, tile=tile).gathered()
+
+    def rows(self, image: ImageLike, direction: str | None = None, *, tile: int = 0) -> Rows:
+        """Translate an image from top to bottom; the translation need not be held in memory.
+
+        A translation of more than 2^20 pixels is made of tiles, with progress on standard error.
+
+        Args:
+            image: as for `translate`, but one image.
+            direction: as for `translate`.
+            tile: height and width in pixels of a tile with its margins, in which an image of any size is then
+                translated; 0 chooses it.
+
+        Raises:
+            UserError: as for `translate`, or the model can't be run in tiles. Other errors are the same.
+        """
+        self.must_do("translate")
+        graph = self.direction(direction)
+        spec = self.inputs[graph]["image"]
+        pixels = to_pixels(image, spec.size, spec.value_range)
+        if found := self.tiled(graph, pixels, tile) if self.tiled else None:
+            return found.with_progress(f"translating {graph}")
+        if tile:
+            raise UserError("a model in memory can't be run in tiles; export it, and load the artifact")
+        return Rows.of(self._translate(graph, pixels[None])[0])
 
     def direction(self, name: str | None) -> str:
         """Return a direction, by default the model's first.
@@ -254,7 +282,7 @@ class Pipeline:
         return [*about, f"on {self.provider}", f"version {self.version}"]
 
     def _png(self) -> bytes:
-        """Return a sheet of a few samples, or the artifact's own sheet of translations, if there is one."""
+        """Return a sheet of samples, or the artifact's own sheet of translations, if there is one."""
         if self.task == "sample":
             columns = min(len(self.labels) or SHOWN, 2 * SHOWN)
             return codec.encode_png(sheets.picture(self.sample(columns), columns=columns))

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from serving.errors import EngineError
 from serving.runtime.manifest import ProviderName
-from serving.runtime.weights import must_be_inside
+from serving.runtime.onnx_file.weights import must_be_inside
 from serving.system.cpu import cores
 
 NOWHERE = os.devnull

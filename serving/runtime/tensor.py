@@ -57,6 +57,10 @@ class Tensor(Part):
     scale: Annotated[int | None, Field(ge=1), IF_GIVEN] = None
     """Height and width of an output image of any size, in multiples of the input's; None for the same."""
 
+    reach: Annotated[int | None, Field(ge=0), IF_GIVEN] = None
+    """Greatest distance in pixels over which an input image of any size changes the output, if the statistics
+    of instance normalisations are given; None if it is unlimited or unknown."""
+
     @model_validator(mode="after")
     def _suits_its_meaning(self) -> "Tensor":
         """Check the type, the shape and the range against the meaning."""

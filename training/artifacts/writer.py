@@ -28,6 +28,7 @@ from serving.system.files import new_folder
 from training.artifacts.model_card import describe
 from training.graphs import parity
 from training.graphs.pixels import all_as_served
+from training.graphs.reach import reach
 from training.graphs.torch_pipeline import describe_inputs
 from training.graphs.trace import OPSET, finish
 from training.graphs.variants import Proven, Smaller, variants
@@ -122,14 +123,19 @@ def _write_graph(name: str, source: Exportable, folder: Path) -> Graph:
     tried = list(parity.cases(inputs, source.preview[name]))
     cases = parity.solve(generator, tried)
     (golden,) = parity.solve(generator, [_some(source.preview[name])])
-    files = variants(
-        name,
-        generator,
-        _example(inputs, tried[0]),
-        source.entry.multiple,
-        cases,
-        source.smaller,
+    files = list(
+        variants(
+            name,
+            generator,
+            _example(inputs, tried[0]),
+            source.entry.multiple,
+            cases,
+            source.smaller,
+        )
     )
+    if "image" in inputs:
+        seen = reach(files[0].model)
+        inputs["image"] = inputs["image"].model_copy(update={"reach": seen})
     return Graph(
         opset=OPSET,
         inputs=inputs,

@@ -38,7 +38,7 @@ def pipeline_of_generators(
 
 @torch.no_grad()
 def _run(generators: nn.ModuleDict, device: torch.device, name: str, inputs: Mapping[str, Array]) -> Array:
-    fed = {key: as_fed(torch.from_numpy(value).to(device)) for key, value in inputs.items()}
+    fed = {key: as_fed(torch.tensor(value, device=device)) for key, value in inputs.items()}
     return as_served(generators[name](**fed))
 
 

@@ -8,7 +8,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor, nn
 
 from serving.errors import EngineError, UserError
-from serving.runtime.weights import must_be_inside
+from serving.runtime.onnx_file.weights import must_be_inside
 from training.graphs.opencv_rules import OPENCV_RULES
 from training.graphs.pixels import as_fed, to_pixels
 from training.graphs.rewrite import rewrite

@@ -7,8 +7,8 @@ import pytest
 
 from serving.errors import EngineError
 from serving.runtime import sessions
+from serving.runtime.onnx_file.weights import must_be_inside
 from serving.runtime.sessions import open_session
-from serving.runtime.weights import must_be_inside
 from tests.reliability.crafted import SECRET, crafted_graphs
 
 GRAPHS = crafted_graphs(8, [4, 4, 1])

@@ -1,16 +1,14 @@
 """Weights of an ONNX file: all must be in the file itself, in every place where ONNX allows tensors.
 
-The file is parsed with protobuf, and only the fields that lead to tensors are described here; ONNX's own
-package, which describes all of them, is not needed to serve. Source: the field numbers of `onnx.proto3`.
+Only the fields that lead to tensors are described here. Source: the field numbers of `onnx.proto3`.
 """
 
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
 from serving.errors import EngineError
+from serving.runtime.onnx_file.protobuf import Field, message_class
 
 FIELDS = {
     "Model": {7: "Graph", 20: "Training", 25: "Function"},
@@ -63,22 +61,9 @@ def _model() -> Any:
 
     A repeated field also reads a field that is not repeated, and sees all of its values.
     """
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="ganzoo/weights.proto", package="ganzoo", syntax="proto3")
-    for name, fields in FIELDS.items():
-        message = file.message_type.add(name=name)
-        for number, target in fields.items():
-            message.field.add(
-                name=f"f{number}",
-                number=number,
-                label=kinds.LABEL_REPEATED,
-                type=kinds.TYPE_MESSAGE,
-                type_name=f".ganzoo.{target}",
-            )
-        if name == "Tensor":
-            message.field.add(
-                name="location", number=LOCATION, label=kinds.LABEL_OPTIONAL, type=kinds.TYPE_INT32
-            )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ganzoo.Model"))
+    messages = {
+        name: [Field(number, f"f{number}", target) for number, target in fields.items()]
+        for name, fields in FIELDS.items()
+    }
+    messages["Tensor"].append(Field(LOCATION, "location", "int32", repeated=False))
+    return message_class("ganzoo.weights", messages, "Model")

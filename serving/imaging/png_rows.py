@@ -1,0 +1,54 @@
+"""PNG files of images that are too large to be held: rows are compressed as they come.
+
+Pillow copies an image before it encodes it, at four bytes per pixel.
+"""
+
+import itertools
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from serving.arrays import Pixels
+from serving.imaging.codec import encode_png
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+COLOURS = {1: 0, 3: 2}
+"""PNG's colour types, by the number of channels."""
+
+UP = 2
+"""PNG's filter of differences from the row above."""
+
+
+def write_png(file: BinaryIO, blocks: Iterator[Pixels], shape: tuple[int, int, int]) -> None:
+    """Write an image as a PNG of 8 bits per channel; one that comes in one block, as the codec encodes it.
+
+    Args:
+        file: destination.
+        blocks: the image's rows from top to bottom, as pixels (R, W, C).
+        shape: height, width and channels of the whole.
+    """
+    first = next(blocks)
+    if first.shape == shape:
+        file.write(encode_png(first))
+        return
+    height, width, channels = shape
+    file.write(SIGNATURE)
+    _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0))
+    compressor = zlib.compressobj(1)
+    above = np.zeros((1, width * channels), np.uint8)
+    for block in itertools.chain([first], blocks):
+        lines = block.reshape(len(block), -1)
+        filtered = np.empty((len(lines), lines.shape[1] + 1), np.uint8)
+        filtered[:, 0] = UP
+        filtered[:, 1:] = lines - np.concatenate([above, lines[:-1]])  # modulo 256
+        above = lines[-1:].copy()
+        _write_chunk(file, b"IDAT", compressor.compress(filtered.data))
+    _write_chunk(file, b"IDAT", compressor.flush())
+    _write_chunk(file, b"IEND", b"")
+
+
+def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
