@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -63,11 +63,18 @@ PRETRAINED = (
     "cyclegan-glyphs-style",
     "dcgan-glyphs",
     "dcgan-mnist",
+    "fastgan-projection-emoji",
     "fastgan-smileys",
     "mlp-gan-mnist",
 )
 """Names of the artifacts that come with the package."""
 
+
+FEW = ("mlp-gan", "cdcgan", "wgan-gp", "cyclegan", "cut", "srresnet")
+"""Entries of every kind, for the quick tests."""
+
+EVERY = [pytest.param(name, marks=[] if name in FEW else [pytest.mark.slow]) for name in registry.ENTRIES]
+"""All entries, those beside FEW for the slow tests."""
 
 DIGITS = 10
 """Number of classes of the data that a small run of a conditional entry has by default."""
@@ -169,16 +176,22 @@ def enlarger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "enlarger", build) / "artifacts"
 
 
+def _build_zoo(root: Path, names: Iterable[str]) -> None:
+    for name in names:
+        train(small_config(name, root / "runs" / name))
+        export(root / "runs" / name, root / "artifacts" / name)
+
+
 @pytest.fixture(scope="session")
 def zoo_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact of every entry, from two steps of a small run; the runs are in the folder `runs` beside."""
+    return once(tmp_path_factory, "zoo", lambda root: _build_zoo(root, registry.ENTRIES)) / "artifacts"
 
-    def build(root: Path) -> None:
-        for name in registry.ENTRIES:
-            train(small_config(name, root / "runs" / name))
-            export(root / "runs" / name, root / "artifacts" / name)
 
-    return once(tmp_path_factory, "zoo", build) / "artifacts"
+@pytest.fixture(scope="session")
+def few_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the few entries."""
+    return once(tmp_path_factory, "few", lambda root: _build_zoo(root, FEW)) / "artifacts"
 
 
 @pytest.fixture(scope="session")

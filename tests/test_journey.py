@@ -12,21 +12,34 @@ from serving.imaging.codec import encode_png
 from serving.launcher import serving
 from serving.runtime.load import load
 from serving.settings import Settings
+from tests.conftest import FEW
 from training.cli.demo import demo
 from zoo import registry
 
 
 @pytest.fixture(scope="module")
-def served(zoo_artifacts, tmp_path_factory):
-    """Serve every entry of the zoo: the server's address and the folder of its runs and artifacts."""
+def served(request, tmp_path_factory):
+    """Serve artifacts: the server's address, and the folder of the runs and artifacts."""
+    artifacts = request.getfixturevalue(request.param)
     log = tmp_path_factory.mktemp("journey") / "server.log"
-    with serving(Settings(artifacts=zoo_artifacts), log) as url:
-        yield url, zoo_artifacts.parent
+    with serving(Settings(artifacts=artifacts), log) as url:
+        yield url, artifacts.parent
 
 
-@pytest.mark.parametrize("name", registry.ENTRIES)
+@pytest.mark.parametrize("served", ["few_artifacts"], indirect=True)
+@pytest.mark.parametrize("name", FEW)
 def test_from_two_steps_to_a_served_picture(name, served):
-    url, root = served
+    it_is_served(name, *served)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", ["zoo_artifacts"], indirect=True)
+@pytest.mark.parametrize("name", [name for name in registry.ENTRIES if name not in FEW])
+def test_the_others_too(name, served):
+    it_is_served(name, *served)
+
+
+def it_is_served(name, url, root):
     record = [json.loads(line) for line in (root / "runs" / name / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in record] == [1, 2]
     assert all(line["samples_per_second"] > 0 for line in record)

@@ -78,8 +78,8 @@ def test_a_wheel_brings_the_pretrained_artifacts_and_is_small(wheel):
     members = zipfile.ZipFile(wheel).infolist()
     brought = [each for each in members if each.filename.startswith("serving/pretrained/")]
     assert {each.filename.split("/")[2] for each in brought} == set(PRETRAINED)
-    assert sum(each.file_size for each in brought) <= 30e6
-    assert wheel.stat().st_size <= 30e6
+    assert sum(each.file_size for each in brought) <= 38e6
+    assert wheel.stat().st_size <= 38e6
 
 
 @pytest.fixture(scope="module")

@@ -185,7 +185,7 @@ class Engine:
                 raise
             free = available() if self.provider == "cpu" else None
             tiled = {"image": image[None, : tiling.side, : tiling.side]}
-            raise OutOfMemory(shortage(graph, tiled, str(error), free)) from error
+            raise OutOfMemory(shortage(graph, tiled, str(error), free, "use smaller tiles")) from error
 
     def close(self) -> None:
         """Free the sessions' memory as soon as the batches that are running are done."""
@@ -243,7 +243,9 @@ class Engine:
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
-def shortage(graph: str, inputs: Mapping[str, Array], said: str, free: int | None) -> str:
+def shortage(
+    graph: str, inputs: Mapping[str, Array], said: str, free: int | None, advice: str = SMALLER
+) -> str:
     """Return the message of a batch for which there is not enough memory.
 
     Args:
@@ -251,6 +253,7 @@ def shortage(graph: str, inputs: Mapping[str, Array], said: str, free: int | Non
         inputs: the batch.
         said: message of the provider, which may say how much it requested.
         free: bytes that are available to the process, if known.
+        advice: what the user can do.
     """
     rows, *sizes = next(iter(inputs.values())).shape
     batch = f"a batch of {rows}"
@@ -260,7 +263,7 @@ def shortage(graph: str, inputs: Mapping[str, Array], said: str, free: int | Non
     facts = [f"one buffer alone needs {in_units(one)}"] if one else []
     facts += [f"{in_units(free)} are available for all"] if free is not None else []
     what = f"not enough memory for {batch} in the graph {graph}"
-    return "; ".join([what, " and ".join(facts), SMALLER] if facts else [what, SMALLER])
+    return "; ".join([what, " and ".join(facts), advice] if facts else [what, advice])
 
 
 def must_match(session: Any, name: str, graph: Graph) -> None:

@@ -230,13 +230,14 @@ def test_the_message_says_what_is_wanted_and_what_there_is(artifacts, monkeypatc
 def test_a_real_limit_is_told_in_one_line(artifacts, tmp_path):
     Image.new("RGB", (4096, 4096)).save(tmp_path / "large.png")
     place = [str(artifacts / "styles"), str(tmp_path / "large.png"), str(tmp_path / "out.png")]
-    command = [sys.executable, "-m", "serving", "translate", *place]
+    command = [sys.executable, "-m", "serving", "translate", *place, "--tile", "4096"]
     limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "-", *command]
     done = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     (said,) = done.stderr.splitlines()
     assert said.startswith("ganzoo: not enough memory for 1 image of 4096x4096 pixels in the graph a2b; ")
     assert "MiB are available" in said
+    assert said.endswith("; use smaller tiles")
 
 
 def test_other_failures_are_no_lack_of_memory(artifacts):

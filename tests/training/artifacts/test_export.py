@@ -95,7 +95,7 @@ def test_the_engine_gives_what_torch_gives(artifacts, runs):
     assert output.std() > 1, "a picture, not a constant"
 
 
-@pytest.mark.parametrize("upsample", ["resize", "antialiased"])
+@pytest.mark.parametrize("upsample", ["antialiased", pytest.param("resize", marks=pytest.mark.slow)])
 def test_translators_that_upsample_without_transposed_convolutions(upsample, tmp_path):
     config = small_config("cyclegan", tmp_path / "run")
     entry = dataclasses.replace(config.entry, translator="resnet-6", upsample=upsample)

@@ -189,7 +189,9 @@ def test_the_random_state_stays_as_it_is(tmp_path, monkeypatch):
     assert not is_untouched(auto(tmp_path)), "the control"
 
 
-@pytest.mark.parametrize("name", ["dcgan", "cyclegan", "sngan"])
+@pytest.mark.parametrize(
+    "name", ["dcgan", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cyclegan", "sngan"))]
+)
 @pytest.mark.parametrize("way", [FULL, FULL_LAST, LOW, LOW_LAST])
 def test_a_measured_run_is_the_run_of_the_way_that_it_chose(name, way, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "has_bf16", lambda device: True)

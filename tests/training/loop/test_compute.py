@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from tests.conftest import small_config
+from tests.conftest import EVERY, small_config
 from tests.training.loop.test_train import final
 from training.data.dataset import open_data
 from training.data.loader import open_loader
@@ -20,7 +20,6 @@ from training.loop.train import train
 from training.run import checkpoint
 from training.run.config import RunConfig
 from training.run.train_config import TrainConfig
-from zoo import registry
 from zoo.models.mlp_gan import MLPGAN
 
 LOW = {"precision": "bf16"}
@@ -35,7 +34,7 @@ def stepped(config: RunConfig, steps: int) -> tuple[TrainState, list[dict[str, f
     return state, [{name: float(value) for name, value in state.step(data).items()} for _ in range(steps)]
 
 
-@pytest.mark.parametrize("name", registry.ENTRIES)
+@pytest.mark.parametrize("name", EVERY)
 def test_bf16_follows_fp32_and_its_weights_and_losses_are_float32(name, tmp_path):
     for run in ({}, LOW):
         config = small_config(name, tmp_path, **run)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.conftest import small_config
+from tests.conftest import EVERY, small_config
 from training.evaluation import features
 from training.loop.averaged import open_averaged
 from training.loop.monitor import Diverged, Monitor
@@ -43,7 +43,7 @@ def interrupted(name: str, folder: Path) -> RunConfig:
     return config
 
 
-@pytest.mark.parametrize("name", registry.ENTRIES)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_entry_resumes_equal_to_the_bit(name, tmp_path):
     train(small_config(name, tmp_path / "whole", steps=4, checkpoint_every=2))
     train(interrupted(name, tmp_path / "resumed"))

@@ -28,6 +28,7 @@ def test_maps_of_4x4_excite_those_of_64x64_and_maps_of_8x8_those_of_128x128():
     assert not torch.equal(layer(-low, high), layer(low, high))
 
 
+@pytest.mark.slow
 def test_the_discriminator_learns_to_decode_real_images():
     torch.manual_seed(0)
     trainer = FastGAN(augment=(), **SMALL).build()

@@ -43,6 +43,7 @@ def test_the_score_is_that_of_the_part_plus_the_inner_product_with_the_embedded_
     torch.testing.assert_close(found[:, row, column], (part * kernels).sum((1, 2, 3)))
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_labels_mean():
     """Each class is a grey of its own. With the labels shuffled, nothing can be learnt of them."""
     greys = torch.tensor([-0.8, 0.0, 0.8])
