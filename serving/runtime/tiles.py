@@ -67,8 +67,8 @@ class Tiling:
         multiple, least = image.grid
         if image.reach is None:
             raise UserError(
-                "only a graph that sees a known part of an image can be run in tiles; this one sees all of "
-                "it, or was exported by an older version"
+                "to be run in tiles, a graph must see a known part of an image; got one that sees all of it, "
+                "or that an older version exported"
             )
         smallest = max(8 * multiple, 2 * least)
         if side and side < smallest:

@@ -22,6 +22,9 @@ FEW_CHANNELS = 4
 MANY_CHANNELS = 64
 """Number of channels from which fewer multiplications are worth extra passes over the data."""
 
+FEW_PIXELS = 64
+"""Pixels of feature maps for which fewer multiplications save too little time for a third more weights."""
+
 ELEMENTWISE = ("Add", "Cast", "Clip", "Div", "LeakyRelu", "Mul", "Relu", "Round", "Sigmoid", "Sub", "Tanh")
 MOVING = ("Concat", "DepthToSpace", "Reshape", "Slice", "Unsqueeze")
 
@@ -247,6 +250,9 @@ def fewer_products(node: ir.Node, op: Sketch) -> ir.Value | None:
         return None
     after, before, _, _ = found.weight.shape
     if min(after, before) < MANY_CHANNELS or before % 16 or after % 16:
+        return None
+    height, width = list(found.image.shape)[2:] if found.image.shape else (None, None)
+    if isinstance(height, int) and isinstance(width, int) and height * width <= FEW_PIXELS:
         return None
     first, middle, last = np.moveaxis(found.weight, 3, 0)
     weights = (first, (first + middle + last) / 2, (first - middle + last) / 2, -last)

@@ -120,7 +120,7 @@ def test_what_cannot_be_tiled_is_refused(enlarger, artifacts, runs, tmp_path):
         (older / file.name).write_bytes(file.read_bytes())
     (older / "manifest.json").write_text(json.dumps(manifest))
     assert load(older).translate(given).shape == given.shape
-    with pytest.raises(UserError, match="exported by an older version"):
+    with pytest.raises(UserError, match="an older version exported"):
         load(older).translate(given, tile=64)
 
 

@@ -135,6 +135,8 @@ def test_few_channels(channels, kernel, pad, height, width, biased, known):
 )
 def test_fewer_products(before, after, pads, height, width, biased, known):
     assume(height + pads[0] + pads[2] >= 3 and width + pads[1] + pads[3] >= 3)
+    if known:  # larger than what is left alone
+        height, width = height + 8, width + 8
     model = convolution(
         "Conv",
         numbers(after, before, 3, 3),
@@ -143,6 +145,14 @@ def test_fewer_products(before, after, pads, height, width, biased, known):
         pads=pads,
     )
     assert difference(model, rules.fewer_products, numbers(2, before, height, width)) < 1e-5
+
+
+def test_small_maps_keep_their_products():
+    small, larger = (
+        convolution("Conv", numbers(64, 64, 3, 3), None, (8, width), pads=(1, 1, 1, 1)) for width in (8, 9)
+    )
+    assert rewrite(small, (rules.fewer_products,)) is None
+    assert rewrite(larger, (rules.fewer_products,)) is not None, "the control"
 
 
 @pytest.mark.parametrize(
