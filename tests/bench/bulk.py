@@ -34,8 +34,8 @@ from zoo.models.mlp_gan import MLPGAN
 
 KINDS: dict[str, tuple[Entry, int]] = {
     "MLP 28": (MLPGAN(), 8192),
-    "DCGAN 32": (DCGAN(channels=3, image_size=32), 2048),
-    "DCGAN 64": (DCGAN(channels=3, image_size=64), 512),
+    "DCGAN 32": (DCGAN(channels=3, image_size=32, width=64), 2048),
+    "DCGAN 64": (DCGAN(channels=3, image_size=64, width=64), 512),
     "DCGAN 128, a quarter as wide": (DCGAN(channels=3, image_size=128, width=16), 512),
 }
 """The generators, and the number of samples per round."""

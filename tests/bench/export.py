@@ -44,8 +44,8 @@ from zoo.models.translate.cyclegan import CycleGAN
 SIDE = 256
 KINDS: dict[str, Entry] = {
     "MLP 28": MLPGAN(),
-    "DCGAN 32": DCGAN(channels=3, image_size=32),
-    "DCGAN 64": DCGAN(channels=3, image_size=64),
+    "DCGAN 32": DCGAN(channels=3, image_size=32, width=64),
+    "DCGAN 64": DCGAN(channels=3, image_size=64, width=64),
     "ResNet-9 256": CycleGAN(),
     "U-Net 256": CycleGAN(translator="unet-256"),
 }

@@ -333,7 +333,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        in_new_process(artifact_of, DCGAN(channels=3, image_size=32), Path(place) / "dcgan")
+        in_new_process(artifact_of, DCGAN(channels=3, image_size=32, width=64), Path(place) / "dcgan")
         in_new_process(artifact_of, CycleGAN(translator="resnet-6", width=16), Path(place) / "translator")
         graph = Path(place) / "dcgan" / GRAPH
         plan = [each for each in PLAN if not asked.formats or each[0] in asked.formats]

@@ -12,6 +12,7 @@ from zoo.models.sngan import SNGAN
 class WGANGP(DCGAN):
     """Wasserstein GAN with gradient penalty, five critic updates per step (Gulrajani et al. 2017)."""
 
+    width: int = 64
     objective: ObjectiveName = "wasserstein"
     regularizer: RegularizerName = "gradient_penalty"
     regularizer_weight: float = 10.0

@@ -32,8 +32,9 @@ FEATURES = ("efficientnet", "classifier")
 
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
     "dcgan": ("dcgan", {}),
-    "dcgan, width 32": ("dcgan", {"width": 32}),
-    "dcgan, width 32, penalty in every update": ("dcgan", {"width": 32, "regularizer_interval": 1}),
+    "dcgan, width 64": ("dcgan", {"width": 64}),
+    "dcgan, batches of 32": ("dcgan", {"batch_size": 32}),
+    "dcgan, penalty in every update": ("dcgan", {"regularizer_interval": 1}),
     "wgan-gp": ("wgan-gp", {}),
     "sngan": ("sngan", {}),
     "sngan-projection": ("sngan-projection", {}),

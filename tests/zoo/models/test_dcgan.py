@@ -10,7 +10,7 @@ def count(module: nn.Module) -> int:
 
 
 def test_sizes_are_the_papers():
-    trainer = DCGAN(channels=3).build()
+    trainer = DCGAN2015(channels=3).build()
     assert count(trainer.generator) == 3_576_704
     assert count(trainer.discriminator) == 2_765_568
 
