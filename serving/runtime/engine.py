@@ -16,13 +16,7 @@ from serving.arrays import Array, Pixels
 from serving.errors import EngineError, OutOfMemory, is_out_of_memory
 from serving.imaging import codec
 from serving.runtime.artifact import read_file, read_manifest
-from serving.runtime.manifest import (
-    MANIFEST_FILE,
-    Graph,
-    Manifest,
-    Precision,
-    ProviderName,
-)
+from serving.runtime.manifest import MANIFEST_FILE, Graph, Manifest, Precision, ProviderName
 from serving.runtime.sessions import Options, choose_provider, open_session
 from serving.runtime.tensor import Tensor
 from serving.runtime.tiles import Rows, Tiling, is_large, rows
@@ -136,8 +130,7 @@ class Engine:
         """
         with self._lock:
             session = self.sessions.get(graph)
-            if self._closed:
-                raise EngineError(f"the pipeline of {self.manifest.name} is closed; load the artifact again")
+            self._must_be_open()
         failed = id(session)
         try:
             output = self._run(session, graph, inputs)
@@ -164,8 +157,9 @@ class Engine:
             given, and the image is not large.
 
         Raises:
-            UserError: the graph can't be run in tiles, or the tile is too small.
+            UserError: the graph can't be run in tiles, the tile is too small, or the engine is closed.
         """
+        self._must_be_open()
         described = self.manifest.graphs[graph]
         spec, scale = described.inputs["image"], described.scale
         height, width = image.shape[:2]
@@ -186,6 +180,10 @@ class Engine:
             free = available() if self.provider == "cpu" else None
             tiled = {"image": image[None, : tiling.side, : tiling.side]}
             raise OutOfMemory(shortage(graph, tiled, str(error), free, "use smaller tiles")) from error
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"the pipeline of {self.manifest.name} is closed; load the artifact again")
 
     def close(self) -> None:
         """Free the sessions' memory as soon as the batches that are running are done."""

@@ -133,12 +133,10 @@ class Pipeline:
         )
 
     @overload
-    def translate(self, image: ImageLike, direction: str | None = None, *, tile: int = 0) -> Pixels: ...
+    def translate(self, image: ImageLike, direction: str | None = None) -> Pixels: ...
     @overload
-    def translate(self, image: Several, direction: str | None = None, *, tile: int = 0) -> list[Pixels]: ...
-    def translate(
-        self, image: ImageLike | Several, direction: str | None = None, *, tile: int = 0
-    ) -> Pixels | list[Pixels]:
+    def translate(self, image: Several, direction: str | None = None) -> list[Pixels]: ...
+    def translate(self, image: ImageLike | Several, direction: str | None = None) -> Pixels | list[Pixels]:
         """Translate an image, or several, to images of the same sizes, or of `scale` times these sizes.
 
         The scale is that of the output in the manifest. Large images are translated in tiles; see `rows`.
@@ -149,7 +147,6 @@ class Pipeline:
                 array (N, H, W, C) with the channels of the direction's source, which is translated to one
                 with the channels of its target.
             direction: `a2b`, `b2a` or `upscale`; by default the model's first direction.
-            tile: as for `rows`, unless the image is an array of several.
 
         Raises:
             UserError: the model samples, it does not translate in this direction, or an image is not valid.
@@ -160,11 +157,11 @@ class Pipeline:
         graph = self.direction(direction)
         match image:
             case list() | tuple():
-                return [self.translate(each, graph, tile=tile) for each in image]
+                return [self.translate(each, graph) for each in image]
             case np.ndarray(ndim=4):
                 return self._translate(graph, self._must_be_batch(graph, image))
             case _:
-                return self.rows(image, graph, tile=tile).gathered()
+                return self.rows(image, graph).gathered()
 
     def rows(self, image: ImageLike, direction: str | None = None, *, tile: int = 0) -> Rows:
         """Translate an image from top to bottom; the translation need not be held in memory.

@@ -44,7 +44,7 @@ def test_without_normalisation_tiles_are_the_whole(enlarger, size):
     given = picture(*size)
     whole = larger.translate(given)
     assert whole.shape == (2 * size[0], 2 * size[1], 3)
-    assert difference(larger.translate(given, tile=4 * reach), whole).max() <= 1
+    assert difference(larger.rows(given, tile=4 * reach).gathered(), whole).max() <= 1
 
 
 def test_tiles_that_see_less_are_blended(enlarger, monkeypatch):
@@ -54,16 +54,16 @@ def test_tiles_that_see_less_are_blended(enlarger, monkeypatch):
     tiling = Tiling.of(spec, 2, side)
     assert tiling.blend > 0
     whole = larger.translate(given := picture(100, 130))
-    blended = difference(larger.translate(given, tile=side), whole).mean()
+    blended = difference(larger.rows(given, tile=side).gathered(), whole).mean()
     monkeypatch.setattr(Tiling, "of", lambda *arguments: dataclasses.replace(tiling, margin=0, blend=0))
-    assert 2 * blended < difference(larger.translate(given, tile=side), whole).mean(), "the control"
+    assert 2 * blended < difference(larger.rows(given, tile=side).gathered(), whole).mean(), "the control"
 
 
 def test_with_normalisation_tiles_agree_in_colour():
     styles = load(STYLES, provider="cpu")
     given = picture(400, 480)
     whole = styles.translate(given, "a2b")
-    tiled = styles.translate(given, "a2b", tile=256)
+    tiled = styles.rows(given, "a2b", tile=256).gathered()
     alone = np.concatenate(  # the control: each tile has its own statistics
         [styles.translate(np.ascontiguousarray(part), "a2b") for part in np.split(given, 4, axis=1)], axis=1
     )
@@ -102,15 +102,15 @@ def test_the_shell_writes_the_same_pixels(enlarger, tmp_path):
     Image.fromarray(given := picture(90, 70)).save(tmp_path / "given.png")
     translate(larger, tmp_path / "given.png", tmp_path / "out.png", tile=64)
     with Image.open(tmp_path / "out.png") as out:
-        assert np.array_equal(np.asarray(out), larger.translate(given, tile=64))
+        assert np.array_equal(np.asarray(out), larger.rows(given, tile=64).gathered())
 
 
 def test_what_cannot_be_tiled_is_refused(enlarger, artifacts, runs, tmp_path):
     given = picture(64, 64)
     with pytest.raises(UserError, match="tile must be at least 8 for this model; got 4"):
-        load(enlarger / "larger").translate(given, tile=4)
+        load(enlarger / "larger").rows(given, tile=4).gathered()
     with pytest.raises(UserError, match="a model in memory can't be run in tiles"):
-        open_model(runs / "styles").translate(given, tile=64)
+        open_model(runs / "styles").rows(given, tile=64).gathered()
     manifest = json.loads((artifacts / "styles" / "manifest.json").read_text())
     for graph in manifest["graphs"].values():
         del graph["inputs"]["image"]["reach"]
@@ -121,7 +121,7 @@ def test_what_cannot_be_tiled_is_refused(enlarger, artifacts, runs, tmp_path):
     (older / "manifest.json").write_text(json.dumps(manifest))
     assert load(older).translate(given).shape == given.shape
     with pytest.raises(UserError, match="an older version exported"):
-        load(older).translate(given, tile=64)
+        load(older).rows(given, tile=64).gathered()
 
 
 @pytest.mark.slow
@@ -131,6 +131,13 @@ def test_every_translator_of_the_zoo_can_be_tiled_or_says_not(zoo_artifacts):
         if manifest.task == "translate":
             for graph in manifest.graphs.values():
                 assert graph.inputs["image"].reach > 0, artifact.name
+
+
+def test_a_closed_model_says_so(enlarger):
+    with load(enlarger / "larger") as larger:
+        pass
+    with pytest.raises(UserError, match="larger is closed"):
+        larger.rows(picture(64, 64), tile=64)
 
 
 def test_an_image_is_reduced_by_its_means():

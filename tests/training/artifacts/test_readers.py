@@ -142,6 +142,7 @@ def test_a_reader_agrees(artifact, read, graphs):
                 assert np.allclose(got, wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_table_says_what_was_tried(read):
     name, version, _ = read
     rows = [line.split("|")[1:-1] for line in (ROOT / "docs" / "export.md").read_text().splitlines()]
