@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -71,5 +73,7 @@ def test_the_papers_own_game_and_rates_are_a_preset():
     assert (paper.objective, paper.regularizer, paper.schedule) == ("non_saturating", "none", "constant")
     assert (paper.learning_rate, paper.betas) == (2e-4, (0.5, 0.999))
     assert (ours.objective, ours.regularizer, ours.schedule) == ("relativistic", "r1+r2", "linear")
-    networks = [[tuple(p.shape) for p in entry.build().generator.parameters()] for entry in (paper, ours)]
+    assert paper.width == 2 * ours.width
+    wide = dataclasses.replace(ours, width=paper.width)
+    networks = [[tuple(p.shape) for p in entry.build().generator.parameters()] for entry in (paper, wide)]
     assert networks[0] == networks[1]
