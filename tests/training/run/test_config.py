@@ -103,7 +103,7 @@ def test_differences_are_those_that_matter(tmp_path):
     assert config.differences(longer) == []
     assert config.differences(other) == [
         "data is mnist in its run.json; got glyphs",
-        "width is 8 in its run.json; got 64",
+        "width is 8 in its run.json; got 32",
     ]
 
 
@@ -117,11 +117,11 @@ def test_differences_are_those_that_matter(tmp_path):
         (lambda text: text.replace('"width"', '"girth"'), "'hyperparameters.girth' is not a known field"),
         (lambda text: text.replace('"software"', '"hardware"'), "software is required"),
         (
-            lambda text: text.replace('"width": 64', '"width": "64"'),
+            lambda text: text.replace('"width": 32', '"width": "32"'),
             "hyperparameters.width' must be a valid int",
         ),
         (
-            lambda text: text.replace('"width": 64', '"width": -1'),
+            lambda text: text.replace('"width": 32', '"width": -1'),
             "hyperparameters is not valid: width must be",
         ),
         (lambda text: text.replace('"steps": 5000', '"steps": null'), "run.steps' must be a valid integer"),
