@@ -70,7 +70,7 @@ class Tiling:
                 "to be run in tiles, a graph must see a known part of an image; got one that sees all of it, "
                 "or that an older version exported"
             )
-        smallest = max(8 * multiple, 2 * least)
+        smallest = max(4 * multiple, 2 * least)
         if side and side < smallest:
             raise UserError(f"tile must be at least {smallest} for this model; got {side}")
         side = (side or max(SIDE // scale, smallest)) // multiple * multiple
@@ -181,14 +181,18 @@ def rows(model: bytes, open_session: Open, pixels: Pixels, tiling: Tiling) -> It
 
 def _measured(session: Any, pixels: Pixels, tiling: Tiling) -> dict[str, Array]:
     """Measure the factors and offsets of the instance normalisations on the reduced image."""
-    reduced = codec.pad(shrunk(pixels, tiling.side)[None], tiling.multiple, tiling.least)
+    reduced = codec.pad(shrunk(pixels, tiling.side, tiling.least)[None], tiling.multiple, tiling.least)
     names = [output.name for output in session.get_outputs()[1:]]
     return dict(zip(names, session.run(names, {"image": reduced}), strict=True))
 
 
-def shrunk(pixels: Pixels, side: int) -> Pixels:
-    """Return an image (H, W, C), reduced by means of square blocks until no side is longer than `side`."""
-    factor = math.ceil(max(pixels.shape[:2]) / side)
+def shrunk(pixels: Pixels, side: int, least: int = 1) -> Pixels:
+    """Return an image (H, W, C), reduced by means of square blocks until no side is longer than `side`.
+
+    It is reduced less if a side would become shorter than `least`.
+    """
+    shorter, longer = sorted(pixels.shape[:2])
+    factor = max(1, min(math.ceil(longer / side), shorter // least))
     height, width = (length // factor for length in pixels.shape[:2])
     rows = (
         pixels[factor * row : factor * (row + 1), : factor * width].reshape(factor, width, factor, -1)

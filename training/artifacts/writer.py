@@ -123,19 +123,10 @@ def _write_graph(name: str, source: Exportable, folder: Path) -> Graph:
     tried = list(parity.cases(inputs, source.preview[name]))
     cases = parity.solve(generator, tried)
     (golden,) = parity.solve(generator, [_some(source.preview[name])])
-    files = list(
-        variants(
-            name,
-            generator,
-            _example(inputs, tried[0]),
-            source.entry.multiple,
-            cases,
-            source.smaller,
-        )
-    )
+    example = _example(inputs, tried[0])
+    files = list(variants(name, generator, example, source.entry.multiple, cases, source.smaller))
     if "image" in inputs:
-        seen = reach(files[0].model)
-        inputs["image"] = inputs["image"].model_copy(update={"reach": seen})
+        inputs["image"] = inputs["image"].model_copy(update={"reach": reach(files[0].model)})
     return Graph(
         opset=OPSET,
         inputs=inputs,

@@ -107,8 +107,8 @@ def test_the_shell_writes_the_same_pixels(enlarger, tmp_path):
 
 def test_what_cannot_be_tiled_is_refused(enlarger, artifacts, runs, tmp_path):
     given = picture(64, 64)
-    with pytest.raises(UserError, match="tile must be at least 8 for this model; got 4"):
-        load(enlarger / "larger").rows(given, tile=4).gathered()
+    with pytest.raises(UserError, match="tile must be at least 4 for this model; got 3"):
+        load(enlarger / "larger").rows(given, tile=3).gathered()
     with pytest.raises(UserError, match="a model in memory can't be run in tiles"):
         open_model(runs / "styles").rows(given, tile=64).gathered()
     manifest = json.loads((artifacts / "styles" / "manifest.json").read_text())
@@ -147,6 +147,17 @@ def test_an_image_is_reduced_by_its_means():
     assert reduced.shape == (1, 3, 1)
     assert reduced[0, :, 0].tolist() == [0, round(200 * 2 / 6), 200]
     assert np.array_equal(shrunk(image, 21), image)
+    assert shrunk(image, 4, 5).shape == (5, 10, 1), "not shorter than 5"
+    assert shrunk(image, 1).shape == (1, 2, 1)
+
+
+@pytest.mark.parametrize("size", [(1200, 9), (8, 900)])
+def test_slender_images_are_tiled_too(enlarger, artifacts, size):
+    given = picture(*size)
+    styled = load(artifacts / "styles", provider="cpu").rows(given, tile=64).gathered()
+    assert styled.shape == given.shape
+    larger = load(enlarger / "larger", provider="cpu")
+    assert difference(larger.rows(given, tile=64).gathered(), larger.translate(given)).max() <= 1
 
 
 MEASURE = """
