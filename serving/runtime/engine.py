@@ -108,12 +108,12 @@ class Engine:
     def _open_graph(self, name: str) -> None:
         data = read_file(self._folder, self.variants[name])
         self._pixels[name] = max(PIXELS, len(data) // PIXEL_BYTES)
-        self.sessions[name] = self._open_session(name, data)
+        self.sessions[name] = self._open_session(name, self.options, data)
 
-    def _open_session(self, name: str, data: bytes) -> Any:
-        threads = self.options.threads_of(self.batches[name])
+    def _open_session(self, name: str, options: Options, data: bytes) -> Any:
+        options = dataclasses.replace(options, threads=options.threads_of(self.batches[name]))
         try:
-            return open_session(data, self.provider, dataclasses.replace(self.options, threads=threads))
+            return open_session(data, self.provider, options)
         except EngineError as error:
             raise EngineError(f"{self._folder / self.variants[name].file}: {error}") from error
 
@@ -172,8 +172,9 @@ class Engine:
 
     def _rows(self, graph: str, image: Pixels, tiling: Tiling) -> Iterator[Pixels]:
         data = read_file(self._folder, self.variants[graph])
+        options = dataclasses.replace(self.options, arena=False)
         try:
-            yield from rows(data, functools.partial(self._open_session, graph), image, tiling)
+            yield from rows(data, functools.partial(self._open_session, graph, options), image, tiling)
         except Exception as error:  # ONNX Runtime's own errors share no class
             if not is_out_of_memory(error):
                 raise

@@ -77,7 +77,8 @@ def split(model: bytes) -> Pair | None:
             continue
         kind = kinds.get(node.input[1], FLOAT)
         _measure(measured, node, index, kind, measuring.graph.initializer)
-        _apply(applied, node, index)
+        for graph in (measured, applied):
+            _apply(graph, node, index)
         for name in _names(index):
             for values in (measuring.graph.output, applying.graph.input):
                 values.add(name=name).type.tensor_type.elem_type = kind
@@ -92,7 +93,7 @@ def _names(index: int) -> tuple[str, str]:
 
 
 def _measure(graph: Any, node: Any, index: int, kind: int, initializers: Any) -> None:
-    """Add the nodes of factor and offset: y = factor * x + offset, and the normalisation itself."""
+    """Add the nodes of factor and offset: y = factor * x + offset."""
     values, scale, bias = node.input
     factor, offset = _names(index)
     epsilon = next((each.f for each in node.attribute if each.name == "epsilon"), EPSILON)
@@ -115,11 +116,13 @@ def _measure(graph: Any, node: Any, index: int, kind: int, initializers: Any) ->
     add("Div", column, deviation, output=factor)
     shift = add("Mul", mean, factor, output=name("shift"))
     add("Sub", add("Reshape", bias, "statistics_shape", output=name("bias")), shift, output=offset)
-    graph.node.add().CopyFrom(node)
 
 
 def _apply(graph: Any, node: Any, index: int) -> None:
-    """Add the nodes that stand for the normalisation."""
+    """Add the nodes that stand for the normalisation.
+
+    They also follow the measurement: ONNX Runtime then measures each map when it is there, and keeps none.
+    """
     factor, offset = _names(index)
     product = f"statistics_product_{index}"
     graph.node.add(op_type="Mul", name=product, input=[node.input[0], factor], output=[product])

@@ -28,7 +28,7 @@ def test_with_its_own_statistics_an_image_is_the_same(artifacts):
         measuring, applying = (open_session(each, "cpu") for each in pair)
         names = [output.name for output in measuring.get_outputs()]
         output, *statistics = measuring.run(None, {"image": image})
-        assert np.array_equal(output, expected)
+        assert np.abs(output.astype(int) - expected).max() <= 1
         given = dict(zip(names[1:], statistics, strict=True))
         assert np.abs(applying.run(None, {"image": image} | given)[0].astype(int) - expected).max() <= 1
         seen += 1
