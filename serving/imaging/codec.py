@@ -138,7 +138,9 @@ def flatten(
         flat = Image.alpha_composite(paper, flat.convert("RGBA"))
     if flat.mode == "LAB":  # which Pillow converts to nothing but RGB
         flat = flat.convert("RGB")
-    flat = flat.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    if flat.mode != mode:  # otherwise Pillow would copy it
+        flat = flat.convert(mode)
     return np.asarray(flat, dtype=np.uint8).reshape(flat.height, flat.width, channels)
 
 
