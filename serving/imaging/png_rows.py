@@ -13,8 +13,8 @@ import numpy as np
 
 from serving.arrays import Pixels
 from serving.imaging.codec import encode_png
+from serving.imaging.structure import PNG_HEAD
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOURS = {1: 0, 3: 2}
 """PNG's colour types, by the number of channels."""
 
@@ -35,7 +35,7 @@ def write_png(file: BinaryIO, blocks: Iterator[Pixels], shape: tuple[int, int, i
         file.write(encode_png(first))
         return
     height, width, channels = shape
-    file.write(SIGNATURE)
+    file.write(PNG_HEAD)
     _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0))
     compressor = zlib.compressobj(1)
     above = np.zeros((1, width * channels), np.uint8)

@@ -121,8 +121,7 @@ def _write_graph(name: str, source: Exportable, folder: Path) -> Graph:
     generator = source.generators[name]
     inputs = describe_inputs(source.entry, source.preview[name], source.value_range)
     tried = list(parity.cases(inputs, source.preview[name]))
-    cases = parity.solve(generator, tried)
-    (golden,) = parity.solve(generator, [_some(source.preview[name])])
+    *cases, golden = parity.solve(generator, [*tried, _some(source.preview[name])])
     example = _example(inputs, tried[0])
     files = list(variants(name, generator, example, source.entry.multiple, cases, source.smaller))
     if "image" in inputs:
