@@ -172,7 +172,7 @@ class Engine:
 
     def _rows(self, graph: str, image: Pixels, tiling: Tiling) -> Iterator[Pixels]:
         data = read_file(self._folder, self.variants[graph])
-        options = dataclasses.replace(self.options, arena=False)
+        options = dataclasses.replace(self.options, pattern=False)
         try:
             yield from rows(data, functools.partial(self._open_session, graph, options), image, tiling)
         except Exception as error:  # ONNX Runtime's own errors share no class

@@ -46,8 +46,8 @@ class Options:
     nhwc: bool = False
     """Whether convolutions on CUDA run in channels-last layout."""
 
-    arena: bool = True
-    """Whether the CPU's memory of earlier runs is kept for later ones, of whatever sizes they are."""
+    pattern: bool = True
+    """Whether a shape that comes again gets its memory in one block, beside the blocks of its first run."""
 
     memory: int | None = None
     """Maximum number of bytes that CUDA may allocate; None is no limit."""
@@ -124,7 +124,7 @@ def open_session(model: bytes, provider: Literal["cpu", "cuda"], options: Option
     session_options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
     session_options.intra_op_num_threads = options.threads
     session_options.add_session_config_entry("session.x64quantprecision", str(int(bytes_saturate())))
-    session_options.enable_cpu_mem_arena = session_options.enable_mem_pattern = options.arena
+    session_options.enable_mem_pattern = options.pattern
     session_options.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
     session_options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[Any] = ["CPUExecutionProvider"]

@@ -87,16 +87,34 @@ class Tiling:
         edges = [index * units // count * self.multiple for index in range(count)]
         return list(zip(edges, [*edges[1:], length], strict=True))
 
-    def widened(self, span: tuple[int, int]) -> slice:
-        """Return a tile with its margins."""
-        return slice(max(0, span[0] - self.margin), span[1] + self.margin)
+    def windows(self, length: int) -> list["Window"]:
+        """Return the tiles along an axis.
 
-    def kept(self, span: tuple[int, int], length: int) -> slice:
-        """Return the part of a translated tile that is used: the tile, and where it is blended."""
-        start = self.widened(span).start
+        All windows have one length, so that the memory of one can be that of the next.
+        """
+        spans = self.spans(length)
+        bounds = [(max(0, first - self.margin), min(length, last + self.margin)) for first, last in spans]
+        side = max(last - first for first, last in bounds)
+        return [
+            self._window(span, min(first, length - side), side, length)
+            for span, (first, _) in zip(spans, bounds, strict=True)
+        ]
+
+    def _window(self, span: tuple[int, int], start: int, side: int, length: int) -> "Window":
         before = span[0] - (self.blend if span[0] > 0 else 0)
         after = span[1] + (self.blend if span[1] < length else 0)
-        return slice((before - start) * self.scale, (after - start) * self.scale)
+        kept = slice((before - start) * self.scale, (after - start) * self.scale)
+        return Window(slice(start, start + side), kept)
+
+
+class Window(NamedTuple):
+    """A tile along one axis."""
+
+    given: slice
+    """The part of the image that is translated: the tile with its margins."""
+
+    kept: slice
+    """The part of its translation that is used: the tile, and where it is blended."""
 
 
 class Rows(NamedTuple):
@@ -164,19 +182,18 @@ def rows(model: bytes, open_session: Open, pixels: Pixels, tiling: Tiling) -> It
     pair = split(model)
     statistics = _measured(open_session(pair.measuring), pixels, tiling) if pair else {}
     session = open_session(pair.applying if pair else model)
-    height, width, _ = pixels.shape
-    columns = tiling.spans(width)
+    columns = tiling.windows(pixels.shape[1])
 
-    def tile(row: tuple[int, int], column: tuple[int, int]) -> Pixels:
-        window = pixels[tiling.widened(row), tiling.widened(column)][None]
-        output: Pixels = session.run(None, {"image": np.ascontiguousarray(window)} | statistics)[0][0]
-        return output[tiling.kept(row, height), tiling.kept(column, width)]
+    def tile(row: Window, column: Window) -> Pixels:
+        given = np.ascontiguousarray(pixels[row.given, column.given][None])
+        output: Pixels = session.run(None, {"image": given} | statistics)[0][0]
+        return output[row.kept, column.kept]
 
-    def across(row: tuple[int, int]) -> Pixels:
+    def across(row: Window) -> Pixels:
         parts = (np.swapaxes(tile(row, column), 0, 1) for column in columns)
         return np.swapaxes(np.concatenate(list(_blended(parts, tiling))), 0, 1)
 
-    yield from _blended(map(across, tiling.spans(height)), tiling)
+    yield from _blended(map(across, tiling.windows(pixels.shape[0])), tiling)
 
 
 def _measured(session: Any, pixels: Pixels, tiling: Tiling) -> dict[str, Array]:

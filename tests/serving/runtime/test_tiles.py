@@ -133,6 +133,25 @@ def test_every_translator_of_the_zoo_can_be_tiled_or_says_not(zoo_artifacts):
                 assert graph.inputs["image"].reach > 0, artifact.name
 
 
+@pytest.mark.parametrize("blend", [0, 8])
+@pytest.mark.parametrize("length", [4, 60, 64, 68, 132, 400, 1024])
+def test_the_windows_of_an_axis_have_one_length_and_fit_together(length, blend):
+    tiling = Tiling(side=64, margin=16, blend=blend, multiple=4, least=4, scale=2)
+    windows = tiling.windows(length)
+    assert len({window.given.stop - window.given.start for window in windows}) == 1
+    assert 0 == windows[0].given.start <= windows[-1].given.stop == length
+    parts = [
+        (2 * window.given.start + window.kept.start, 2 * window.given.start + window.kept.stop)
+        for window in windows
+    ]
+    assert (parts[0][0], parts[-1][1]) == (0, 2 * length)
+    for window, (_, end), (start, _), after in zip(windows, parts, parts[1:], windows[1:], strict=False):
+        assert end - start == 4 * blend
+        assert window.given.stop - end // 2 + blend >= 16, "the margins"
+        assert start // 2 + blend - after.given.start >= 16
+        assert window.given.stop - window.given.start <= 64
+
+
 def test_a_closed_model_says_so(enlarger):
     with load(enlarger / "larger") as larger:
         pass
