@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from serving.client.async_client import AsyncClient
     from serving.client.client import Client
     from serving.errors import APIError, UserError
-    from serving.imaging.intake import to_pil
+    from serving.imaging.intake import save, to_pil
     from serving.runtime.load import load
     from serving.runtime.manifest import Manifest
     from serving.runtime.pipeline import Pipeline
@@ -27,6 +27,7 @@ __all__ = [
     "UserError",
     "load",
     "pretrained",
+    "save",
     "to_pil",
 ]
 
@@ -39,6 +40,7 @@ _MODULES = {
     "UserError": "serving.errors",
     "load": "serving.runtime.load",
     "pretrained": "serving.runtime.pretrained",
+    "save": "serving.imaging.intake",
     "to_pil": "serving.imaging.intake",
 }
 

@@ -73,6 +73,9 @@ class Settings:
     access_log: bool = True
     """Whether each request is logged on standard output as a line of JSON."""
 
+    provenance: bool = True
+    """Whether images say that a model made them, and which, in metadata that programs read."""
+
     reload: float = 2.0
     """Seconds between checks for new, changed and removed artifacts; 0 turns reloading off."""
 

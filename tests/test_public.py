@@ -19,7 +19,7 @@ from zoo.models.linear_gan import LinearGAN
 NAMES = {
     "serving": {
         *("APIError", "AsyncClient", "Client", "Manifest", "Pipeline", "UserError"),
-        *("load", "pretrained", "to_pil"),
+        *("load", "pretrained", "save", "to_pil"),
     },
     "training": {"Evaluation", "TrainConfig", "evaluate", "export", "train"},
 }

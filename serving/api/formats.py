@@ -3,10 +3,11 @@
 import base64
 import functools
 import io
+import itertools
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from serving.arrays import Array, Pixels
 from serving.errors import APIError
 from serving.imaging import codec, sheets
+from serving.imaging.provenance import Provenance
 
 Format = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
 
@@ -54,6 +56,12 @@ class Result(NamedTuple):
     milliseconds: int | None = None
     """Duration of each frame of an animation; None if the images are not one."""
 
+    provenance: Provenance | None = None
+    """What the whole says of itself; None if it says nothing."""
+
+    singles: Sequence[Provenance | None] = ()
+    """What each image says of itself in an archive or in JSON; by default the same as the whole."""
+
 
 def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - named as in the request
     """Encode the output of a graph in a format, whose media type is in MEDIA_TYPES.
@@ -68,11 +76,11 @@ def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - named as in
         case "npy":
             return _npy(result.output)
         case "json":
-            return json.dumps(result.about | _as_json(result.output), allow_nan=False).encode()
+            return json.dumps(result.about | _as_json(result), allow_nan=False).encode()
         case "zip":
             return _archive(result)
         case "webp" if result.milliseconds is not None:
-            return codec.encode_animation(_frames(result), result.milliseconds)
+            return codec.encode_animation(_frames(result), result.milliseconds, result.provenance)
     picture = sheets.picture(result.output, result.limits, result.columns)
     if max(picture.shape[:2]) > LARGEST.get(format, math.inf):
         raise APIError(
@@ -82,7 +90,7 @@ def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - named as in
             f"got {max(picture.shape[:2])}",
             "format",
         )
-    return {"png": codec.encode_png, "webp": codec.encode_webp, "jpeg": codec.encode_jpeg}[format](picture)
+    return codec.ENCODERS[format.upper()](picture, result.provenance)
 
 
 def _npy(array: Array) -> bytes:
@@ -99,10 +107,16 @@ def _npy_header(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-def _as_json(output: Array) -> dict[str, Any]:
-    if output.ndim == 2:
-        return {"vectors": output.tolist()}
-    return {"images": [base64.b64encode(codec.encode_png(image)).decode() for image in output]}
+def _as_json(result: Result) -> dict[str, Any]:
+    about = {"provenance": result.provenance.to_dict()} if result.provenance else {}
+    if result.output.ndim == 2:
+        return {"vectors": result.output.tolist(), **about}
+    return {"images": [base64.b64encode(png).decode() for png in _pngs(result, result.output)], **about}
+
+
+def _pngs(result: Result, pictures: Iterable[Pixels]) -> Iterator[bytes]:
+    """Yield a PNG of each image of a result."""
+    return map(codec.encode_png, pictures, result.singles or itertools.repeat(result.provenance))
 
 
 def _frames(result: Result) -> list[Pixels]:
@@ -116,6 +130,6 @@ def _archive(result: Result) -> bytes:
     file = io.BytesIO()
     names = result.names or [f"{index:04}" for index in range(len(result.output))]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, frame in zip(names, _frames(result), strict=True):
-            archive.writestr(zipfile.ZipInfo(f"{name}.png", LONG_AGO), codec.encode_png(frame))
+        for name, png in zip(names, _pngs(result, _frames(result)), strict=True):
+            archive.writestr(zipfile.ZipInfo(f"{name}.png", LONG_AGO), png)
     return file.getvalue()

@@ -37,7 +37,7 @@ from serving.api.schemas import (
     ServerMetadata,
     ServerReady,
 )
-from serving.imaging.codec import FORMATS
+from serving.imaging.structure import FORMATS
 from serving.middleware.request import NEVER_BUSY, OPEN
 from serving.runtime.manifest import Manifest
 
@@ -75,7 +75,7 @@ _FORM = {
     },
 }
 _NOT_READY = {503: "There is no model, a model is out of memory, or the server is shutting down."}
-_ABOUT = ("X-Model-Version", "Server-Timing")
+_ABOUT = ("X-Model-Version", "X-Provenance", "Server-Timing")
 _INPUT_ERRORS = (400, 404, 408, 413, 415)
 CALLS: dict[str, Call] = {
     "list_models": Call({JSON: ModelList}),
@@ -128,7 +128,7 @@ CALLS: dict[str, Call] = {
         {JSON: InferAnswer, "application/octet-stream": BYTES},
         {JSON: InferRequest, "application/octet-stream": BYTES},
         errors=_INPUT_ERRORS,
-        headers=(HEADER_LENGTH,),
+        headers=(HEADER_LENGTH, "X-Provenance"),
     ),
 }
 

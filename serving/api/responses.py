@@ -95,6 +95,8 @@ async def respond(
     body = await do(encode, result, format)
     stopwatch.lap("encode")
     said = {"X-Model-Version": model.version, "Server-Timing": ", ".join(stopwatch.parts)}
+    if result.provenance:
+        said["X-Provenance"] = result.provenance.to_json()
     return Response(body, headers={**said, **(headers or {})}, media_type=MEDIA_TYPES[format])
 
 

@@ -19,10 +19,11 @@ from serving.api.responses import Stopwatch, hold_encoder, is_known, model_for, 
 from serving.arrays import Array
 from serving.errors import APIError, UserError, shown, unknown_version
 from serving.imaging.codec import PNG
+from serving.imaging.provenance import Provenance
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 from serving.runtime.latents import MAX_SEED, draw_inputs, interpolate_inputs
-from serving.runtime.manifest import Graph, class_of, label_in
+from serving.runtime.manifest import Graph, class_of, label_in, name_of
 
 FOREVER = "max-age=31536000, immutable"
 """Lifetime of a cached image of one seed and one version, which never changes: a year, the usual maximum."""
@@ -82,12 +83,18 @@ class SamplingRoutes:
         stopwatch.lap("parse")
         output = await model.run(graph, inputs, admitted=True)
         stopwatch.lap("engine")
+        labels = model.manifest.labels
+        columns = len(labels) if asked.label is None else 0
+        about = {"model": model.name, "version": model.version, "seeds": seeds or None}
+        whole, singles = _said(model.provenance, asked, name_of(labels, asked.label), seeds, columns)
         return Result(
             output,
-            {"model": model.name, "version": model.version, "seeds": seeds or None},
+            about,
             [str(seed) for seed in seeds],
             spec.output.range,
-            len(model.manifest.labels) if asked.label is None else 0,
+            columns,
+            provenance=whole,
+            singles=singles,
         ), seeds
 
     async def interpolate(self, request: Request) -> Response:
@@ -110,7 +117,18 @@ class SamplingRoutes:
             output = await model.run(graph, inputs, admitted=True)
             stopwatch.lap("engine")
             about = {"model": model.name, "version": model.version, "seeds": asked.seeds}
-            result = Result(output, about, limits=spec.output.range, milliseconds=asked.milliseconds)
+            label = name_of(model.manifest.labels, asked.label)
+            whole = model.provenance and model.provenance.of(
+                seeds=asked.seeds, n=asked.n, label=label, truncation=asked.truncation
+            )
+            result = Result(
+                output,
+                about,
+                limits=spec.output.range,
+                milliseconds=asked.milliseconds,
+                provenance=whole,
+                singles=[whole and whole.of(index=index) for index in range(asked.n)],
+            )
             return await respond(model, result, asked.format, stopwatch, do)
 
     async def picture(self, request: Request) -> Response:
@@ -142,8 +160,30 @@ class SamplingRoutes:
         """Return the ETag of an image: a hash of everything that determines its bytes."""
         ((graph, file),) = model.engine.variants.items()
         shown = f"{model.manifest.labels} {model.manifest.graphs[graph].output.range} {SOFTWARE}"
-        made_of = f"{file.sha256} {model.engine.provider} {path} {asked.label} {asked.truncation} {shown}"
+        made_of = (
+            f"{file.sha256} {model.engine.provider} {path} {asked.label} {asked.truncation} {shown} "
+            f"{model.provenance}"
+        )
         return f'"{hashlib.sha256(made_of.encode()).hexdigest()[:32]}"'
+
+
+def _said(
+    provenance: Provenance | None,
+    asked: SampleRequest,
+    label: str | None,
+    seeds: Sequence[int],
+    columns: int,
+) -> tuple[Provenance | None, list[Provenance]]:
+    """Return what the images of a request say of themselves, together and each.
+
+    Given latents are not repeated, so that such images can't be drawn again.
+    """
+    if provenance is None:
+        return None, []
+    if not seeds:
+        return provenance.of(label=label), []
+    whole = provenance.of_seeds(seeds, label, asked.truncation, columns)
+    return whole, [provenance.of_seeds([seed], label, asked.truncation) for seed in seeds]
 
 
 def _seed(request: Request) -> int:

@@ -1,6 +1,6 @@
 """Response types: pydantic models of JSON responses, which the OpenAPI document includes."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,6 +36,19 @@ class InferFailure(_Content):
     request_id: str
 
 
+class Said(_Content):
+    """What synthetic images say of themselves."""
+
+    digital_source_type: str
+    """Address of IPTC's term for their kind."""
+
+    model: str
+    version: str
+    software: str
+    request: dict[str, Any]
+    """What they were made from, such as a seed."""
+
+
 class Pictures(_Content):
     """The output of a graph as JSON."""
 
@@ -47,6 +60,7 @@ class Pictures(_Content):
     """PNGs in base64."""
 
     vectors: list[list[float]] | None = None
+    provenance: Said | None = None
 
 
 class GraphSummary(_Content):

@@ -61,7 +61,8 @@ class TranslationRoutes:
                 output = await model.run(graph, {"image": padded}, admitted=True)
                 stopwatch.lap("engine")
                 about = {"model": model.name, "version": model.version, "direction": graph}
-                result = Result(output[:, :height, :width], about, [graph])
+                provenance = model.provenance and model.provenance.of(direction=graph)
+                result = Result(output[:, :height, :width], about, [graph], provenance=provenance)
                 return await respond(model, result, asked.format, stopwatch, do, {"X-Direction": graph})
 
 

@@ -13,7 +13,7 @@ from tyro.extras import SubcommandApp
 
 from serving import settings
 from serving.cli.errors import status_of
-from serving.cli.inference import sample, translate, verify
+from serving.cli.inference import identify, sample, translate, verify
 from serving.cli.serve import serve
 from serving.settings import Settings, warn_renamed
 
@@ -40,7 +40,13 @@ def verbs(arguments: list[str]) -> Verbs:
     """
     chosen = Settings.from_environment() if arguments[:1] == ["serve"] else Settings()
     served = functools.partial(serve, settings=chosen)
-    return {"sample": sample, "translate": translate, "verify": verify, "serve": served}
+    return {
+        "sample": sample,
+        "translate": translate,
+        "identify": identify,
+        "verify": verify,
+        "serve": served,
+    }
 
 
 def call(program: str, commands: Verbs, arguments: list[str]) -> None:

@@ -17,10 +17,10 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError, 
 
 from serving.arrays import Pixels
 from serving.errors import APIError, is_out_of_memory
-from serving.imaging.structure import bare, damaged
+from serving.imaging.provenance import Provenance
+from serving.imaging.structure import FORMATS, IHDR_END, bare, damaged
 from serving.imaging.values import ValueRange, deep_image, is_deep, to_levels
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 PLUGINS = (PngImagePlugin, JpegImagePlugin, WebPImagePlugin)
 """Pillow's modules of the formats, loaded at once: one that it can't load when it is first used, for want of
 memory, would stay missing."""
@@ -174,24 +174,31 @@ def _reach(side: int, multiple: int, least: int) -> int:
     return max(least, -(-side // multiple) * multiple)
 
 
-def encode_png(pixels: Pixels) -> bytes:
+def encode_png(pixels: Pixels, provenance: Provenance | None = None) -> bytes:
     """Encode pixels (H, W, C) as a PNG, without loss."""
-    return _encode([pixels], "PNG", **PNG)
+    data = _encode([pixels], "PNG", **PNG)
+    return data[:IHDR_END] + provenance.to_png_chunk() + data[IHDR_END:] if provenance else data
 
 
-def encode_jpeg(pixels: Pixels) -> bytes:
+def encode_jpeg(pixels: Pixels, provenance: Provenance | None = None) -> bytes:
     """Encode pixels (H, W, C) as a JPEG of quality 90."""
-    return _encode([pixels], "JPEG", quality=90)
+    return _encode([pixels], "JPEG", quality=90, **_xmp(provenance))
 
 
-def encode_webp(pixels: Pixels) -> bytes:
+def encode_webp(pixels: Pixels, provenance: Provenance | None = None) -> bytes:
     """Encode pixels (H, W, C) as a WebP of quality 90, by the second fastest method."""
-    return _encode([pixels], "WEBP", quality=90, method=1)
+    return _encode([pixels], "WEBP", quality=90, method=1, **_xmp(provenance))
 
 
-def encode_animation(frames: Sequence[Pixels], milliseconds: int) -> bytes:
+ENCODERS = {"PNG": encode_png, "JPEG": encode_jpeg, "WEBP": encode_webp}
+
+
+def encode_animation(
+    frames: Sequence[Pixels], milliseconds: int, provenance: Provenance | None = None
+) -> bytes:
     """Encode pixels (H, W, C) as the frames of a WebP animation that repeats for ever."""
-    return _encode(frames, "WEBP", quality=90, method=1, save_all=True, duration=milliseconds, loop=0)
+    options = {"quality": 90, "method": 1, "save_all": True, "duration": milliseconds, "loop": 0}
+    return _encode(frames, "WEBP", **options, **_xmp(provenance))
 
 
 def _encode(frames: Sequence[Pixels], kind: str, **options: Any) -> bytes:
@@ -209,3 +216,8 @@ def _encode(frames: Sequence[Pixels], kind: str, **options: Any) -> bytes:
     except (OSError, RuntimeError, SystemError, ValueError) as error:  # pixels of any content can be encoded
         raise MemoryError(f"the image can't be encoded: {error}") from error
     return out.getvalue()
+
+
+def _xmp(provenance: Provenance | None) -> dict[str, Any]:
+    """Return Pillow's option for what an image says of itself."""
+    return {"xmp": provenance.to_xmp()} if provenance else {}

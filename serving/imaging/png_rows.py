@@ -13,6 +13,7 @@ import numpy as np
 
 from serving.arrays import Pixels
 from serving.imaging.codec import encode_png
+from serving.imaging.provenance import Provenance
 from serving.imaging.structure import PNG_HEAD
 
 COLOURS = {1: 0, 3: 2}
@@ -22,21 +23,29 @@ UP = 2
 """PNG's filter of differences from the row above."""
 
 
-def write_png(file: BinaryIO, blocks: Iterator[Pixels], shape: tuple[int, int, int]) -> None:
+def write_png(
+    file: BinaryIO,
+    blocks: Iterator[Pixels],
+    shape: tuple[int, int, int],
+    provenance: Provenance | None = None,
+) -> None:
     """Write an image as a PNG of 8 bits per channel; one that comes in one block, as the codec encodes it.
 
     Args:
         file: destination.
         blocks: the image's rows from top to bottom, as pixels (R, W, C).
         shape: height, width and channels of the whole.
+        provenance: what the image says of itself.
     """
     first = next(blocks)
     if first.shape == shape:
-        file.write(encode_png(first))
+        file.write(encode_png(first, provenance))
         return
     height, width, channels = shape
     file.write(PNG_HEAD)
     _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0))
+    if provenance:
+        file.write(provenance.to_png_chunk())
     compressor = zlib.compressobj(1)
     above = np.zeros((1, width * channels), np.uint8)
     for block in itertools.chain([first], blocks):

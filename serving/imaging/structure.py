@@ -12,6 +12,9 @@ import numpy as np
 
 from serving.errors import APIError
 
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Names of the formats that clients send and get."""
+
 MAX_PARTS = 4096
 """Maximum number of a PNG's or WebP's chunks, or of a JPEG's segments."""
 
@@ -53,6 +56,9 @@ WEBP_CHUNKS = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 
 PNG_HEAD, TIFF = b"\x89PNG\r\n\x1a\n", {b"II*\0": "<", b"MM\0*": ">"}
 """How a PNG begins; byte orders by how EXIF data begins."""
+
+IHDR_END = len(PNG_HEAD) + 12 + 13
+"""Where a PNG's first chunk ends, which has its size and mode."""
 
 
 class Bare(NamedTuple):

@@ -14,7 +14,7 @@ ASKED = ("Authorization", "Content-Type", "If-None-Match", "Inference-Header-Con
 
 TOLD = (
     *("ETag", "Inference-Header-Content-Length", "Retry-After", "Server-Timing"),
-    *("X-Direction", "X-Model-Version", "X-Request-Id", "X-Seed"),
+    *("X-Direction", "X-Model-Version", "X-Provenance", "X-Request-Id", "X-Seed"),
 )
 """Headers of responses that pages of other origins may read."""
 

@@ -60,6 +60,9 @@ class Plan:
     format: Format = "tar"
     """Format of the folder; folders of earlier versions have shards."""
 
+    provenance: bool = True
+    """Whether each image says where it comes from; those in folders of earlier versions do not."""
+
     @property
     def count(self) -> int:
         """Number of shards."""
@@ -165,7 +168,7 @@ def format_in(out: Path) -> Format | None:
 
 
 def _must_be_the_plan_of(out: Path, plan: Plan) -> None:
-    there = {"format": "tar"} | read_object(out / PLAN)
+    there = {"format": "tar", "provenance": False} | read_object(out / PLAN)
     here = dataclasses.asdict(plan)
     differences = [
         f"{key} {there.get(key)} instead of {here[key]}" for key in here if there.get(key) != here[key]
@@ -199,7 +202,14 @@ def _write_at_once(
     artifact: Path, plan: Plan, out: Path, shards: list[int], advance: Advance
 ) -> Iterator[Shard]:
     with worker_pool(min(cores(), len(shards))) as pool:
-        write = partial(write_alone, artifact, plan.version, label=plan.label, truncation=plan.truncation)
+        write = partial(
+            write_alone,
+            artifact,
+            plan.version,
+            label=plan.label,
+            truncation=plan.truncation,
+            provenance=plan.provenance,
+        )
         working = {
             pool.submit(write, seeds=plan.seeds(shard), path=out / plan.file(shard)): shard
             for shard in shards

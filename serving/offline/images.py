@@ -7,6 +7,7 @@ from pathlib import Path
 from serving.arrays import Pixels
 from serving.errors import UserError
 from serving.imaging import codec
+from serving.imaging.provenance import Provenance
 from serving.offline.bulk import GOES_ON, Plan, held
 from serving.runtime.pipeline import Pipeline
 from serving.system.cpu import cores
@@ -42,7 +43,8 @@ def write_images(pipeline: Pipeline, plan: Plan, out: Path) -> None:
         ):
             for seeds in _runs(missing):
                 for some in pipeline.samples(seeds, plan.label, plan.truncation):
-                    list(threads.map(_write, [paths[seed] for seed in some.seeds], some.values))
+                    said = [some.provenance and some.provenance.of(seed=seed) for seed in some.seeds]
+                    list(threads.map(_write, [paths[seed] for seed in some.seeds], some.values, said))
                     advance(len(some.seeds))
         sync_folder(out)
         for name in LOCK_FILES:
@@ -65,11 +67,11 @@ def _runs(seeds: list[int]) -> Iterator[range]:
             first = index + 1
 
 
-def _write(path: Path, pixels: Pixels) -> None:
+def _write(path: Path, pixels: Pixels, provenance: Provenance | None) -> None:
     """Write an image under another name, and rename it; syncing each file would take longer than sampling."""
     partial = path.with_name(path.name + PARTIAL)
     with naming(path):
-        partial.write_bytes(codec.encode_png(pixels))
+        partial.write_bytes(codec.encode_png(pixels, provenance))
         partial.replace(path)
 
 

@@ -108,7 +108,12 @@ class Worker:
         Raises:
             UserError: the artifact's version is not the plan's.
         """
-        pipeline = load(self.artifact, provider=self.plan.provider, threads=self.share)
+        pipeline = load(
+            self.artifact,
+            provider=self.plan.provider,
+            threads=self.share,
+            provenance=self.plan.provenance,
+        )
         if pipeline.version != self.plan.version:
             raise UserError(
                 f"{self.artifact} must have the version {self.plan.version} on every machine; "

@@ -11,7 +11,7 @@ from serving.offline.bulk import Format, Plan, format_in, write_folder, write_he
 from serving.offline.images import write_images
 from serving.offline.ray_cluster import ray_writer
 from serving.runtime.latents import must_be_seeds
-from serving.runtime.manifest import class_of, label_in
+from serving.runtime.manifest import class_of, label_in, name_of
 from serving.runtime.pipeline import Pipeline
 from serving.system.files import new_file, write_file
 from serving.system.folders import must_be_writable
@@ -70,6 +70,7 @@ def write_samples(
         truncation=truncation,
         size=1 if chosen == "png" else shard_size or SHARD_SIZE,
         format=chosen,
+        provenance=pipeline.provenance is not None,
     )
     return _write_folder(pipeline, plan, out, ray)
 
@@ -118,9 +119,13 @@ def _write_file(
         return
     must_be_writable(out.parent)
     samples = pipeline.sample(len(seeds), seed=seeds.start, label=label, truncation=truncation)
+    columns = len(pipeline.labels) if label is None and out.suffix == ".png" else 0
+    name = name_of(pipeline.labels, label)
+    said = pipeline.provenance and pipeline.provenance.of_seeds(seeds, name, truncation, columns)
     if out.suffix == ".png":
-        columns = len(pipeline.labels) if label is None else 0
-        write_file(out, codec.encode_png(sheets.picture(samples, columns=columns)))
+        write_file(out, codec.encode_png(sheets.picture(samples, columns=columns), said))
         return
     with new_file(out) as file:
         np.save(file, samples, allow_pickle=False)
+    if said:
+        write_file(out.with_name(f"{out.name}.json"), f"{said.to_json()}\n".encode())

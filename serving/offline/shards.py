@@ -32,10 +32,13 @@ def pack(samples: Samples) -> bytes:
 
     If samples have classes, there is a `.cls` file with the class of each sample.
     """
-    suffix, encode = ("png", codec.encode_png) if samples.values.ndim == 4 else ("npy", _npy)
     members = []
     for row, (seed, value) in enumerate(zip(samples.seeds, samples.values, strict=True)):
-        members.append(_member(f"{seed:0{DIGITS}}.{suffix}", encode(value)))
+        if value.ndim == 3:
+            said = samples.provenance and samples.provenance.of(seed=seed)
+            members.append(_member(f"{seed:0{DIGITS}}.png", codec.encode_png(value, said)))
+        else:
+            members.append(_member(f"{seed:0{DIGITS}}.npy", _npy(value)))
         if samples.classes:
             members.append(_member(f"{seed:0{DIGITS}}.cls", str(samples.classes[row]).encode()))
     return b"".join(members)

@@ -79,5 +79,6 @@ def _pairs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 def _translate(pipeline: Pipeline, direction: str, file: Path, target: Path, tile: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     translation = pipeline.rows(file, direction, tile=tile)
+    provenance = pipeline.provenance and pipeline.provenance.of(direction=direction, tile=tile or None)
     with new_file(target) as out:
-        write_png(out, translation.blocks, translation.shape)
+        write_png(out, translation.blocks, translation.shape, provenance)

@@ -96,6 +96,7 @@ def write_alone(
     label: int | None,
     path: Path,
     truncation: float | None = None,
+    provenance: bool = True,
 ) -> str:
     """Sample seeds with this process's own engine, write them as a shard, and return its SHA-256.
 
@@ -103,7 +104,7 @@ def write_alone(
         OSError: the shard can't be written.
         UserError: the artifact no longer has this version.
     """
-    pipeline = _pipeline(artifact)
+    pipeline = _pipeline(artifact, provenance)
     if pipeline.version != version:
         raise UserError(
             f"{artifact} must keep the version {version} while it is used; got {pipeline.version}"
@@ -112,6 +113,6 @@ def write_alone(
 
 
 @functools.cache
-def _pipeline(artifact: Path) -> Pipeline:
+def _pipeline(artifact: Path, provenance: bool) -> Pipeline:
     """Load an artifact on one CPU thread, once per process."""
-    return load(artifact, provider="cpu", threads=1)
+    return load(artifact, provider="cpu", threads=1, provenance=provenance)

@@ -16,6 +16,7 @@ from serving.repository.admission import Admission
 from serving.repository.batcher import Batcher
 from serving.runtime.artifact import read_manifest
 from serving.runtime.engine import Engine
+from serving.runtime.load import provenance_of, version_of
 from serving.runtime.manifest import Graph, Manifest
 from serving.runtime.sessions import Options
 from serving.runtime.trial import must_work, real_inputs
@@ -29,6 +30,9 @@ class ServedModel:
 
     def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
         self.name, self.engine = name, engine
+        self.provenance = provenance_of(engine) if settings.provenance else None
+        """What its images say of themselves; None if they say nothing."""
+
         self.at_work = Admission(settings.max_queue)
         """Images that are waiting, running or being encoded."""
 
@@ -52,9 +56,8 @@ class ServedModel:
 
     @functools.cached_property
     def version(self) -> str:
-        """The artifact's version, and its precision if not fp32; both determine the image of a seed."""
-        smaller = sorted({file.precision for file in self.engine.variants.values()} - {"fp32"})
-        return "-".join([self.manifest.version, *smaller])
+        """The artifact's version, as `version_of` has it."""
+        return version_of(self.engine)
 
     def must_be_quick(self) -> None:
         """Check that at least one graph has a short enough queue.

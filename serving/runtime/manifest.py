@@ -271,6 +271,16 @@ def class_of(labels: Sequence[str], label: str | int | None) -> int | None:
     )
 
 
+def name_of(labels: Sequence[str], label: str | int | None) -> str | None:
+    """Return the name of a class that is given by name or by number; None for None.
+
+    Raises:
+        UserError: as for `class_of`.
+    """
+    number = class_of(labels, label)
+    return None if number is None else labels[number]
+
+
 def label_in(labels: Sequence[str], text: str | None) -> str | int | None:
     """Parse a label from text: digits are the number of a class, unless a class has that name."""
     if text is None or text in labels or not (text.isascii() and text.isdecimal() and len(text) < 9):

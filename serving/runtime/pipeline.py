@@ -10,10 +10,11 @@ import numpy as np
 from serving.arrays import Array, Pixels
 from serving.errors import UserError, shown
 from serving.imaging import codec, sheets
-from serving.imaging.intake import ImageLike, Several, to_pixels
+from serving.imaging.intake import ImageLike, Several, must_be_batch, to_pixels
+from serving.imaging.provenance import Provenance
 from serving.runtime.display import describe, to_html
 from serving.runtime.latents import draw_inputs, interpolate_inputs, must_be_seeds
-from serving.runtime.manifest import Manifest, ProviderName, class_of
+from serving.runtime.manifest import Manifest, ProviderName, class_of, name_of
 from serving.runtime.tensor import Tensor
 from serving.runtime.tiles import Rows
 
@@ -38,6 +39,9 @@ class Samples(NamedTuple):
 
     classes: Sequence[int]
     """The class of each sample; empty if the graph takes no label."""
+
+    provenance: Provenance | None
+    """What their files say of themselves, beside their seeds; None if they say nothing."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,6 +75,9 @@ class Pipeline:
 
     tiled: Callable[[str, Pixels, int], Rows | None] | None = None
     """Function that translates an image in tiles of a given size, or, for 0, only if the image is large."""
+
+    provenance: Provenance | None = None
+    """What the files of its images say of themselves; None if they say nothing."""
 
     close: Callable[[], None] = lambda: None
     """Function that frees the graphs' memory; later calls of the other methods raise UserError."""
@@ -125,12 +132,9 @@ class Pipeline:
         self.must_do("sample")
         ((graph, specs),) = self.inputs.items()
         inputs = interpolate_inputs(specs, list(seeds), n, class_of(self.labels, label), truncation)
-        return np.concatenate(
-            [
-                self.run(graph, {name: rows[first : first + CHUNK] for name, rows in inputs.items()})
-                for first in range(0, n, CHUNK)
-            ]
-        )
+        firsts = range(0, n, CHUNK)
+        batches = [{name: rows[i : i + CHUNK] for name, rows in inputs.items()} for i in firsts]
+        return np.concatenate([self.run(graph, batch) for batch in batches])
 
     @overload
     def translate(self, image: ImageLike, direction: str | None = None) -> Pixels: ...
@@ -159,7 +163,7 @@ class Pipeline:
             case list() | tuple():
                 return [self.translate(each, graph) for each in image]
             case np.ndarray(ndim=4):
-                return self._translate(graph, self._must_be_batch(graph, image))
+                return self._translate(graph, must_be_batch(image, self.inputs[graph]["image"].size))
             case _:
                 return self.rows(image, graph).gathered()
 
@@ -199,15 +203,6 @@ class Pipeline:
             raise UserError(f"direction must be {' or '.join(self.inputs)}; got {shown(name)}")
         return name
 
-    def _must_be_batch(self, graph: str, pixels: Array) -> Pixels:
-        channels = self.inputs[graph]["image"].size
-        if pixels.dtype != np.uint8 or pixels.shape[3] != channels or not pixels.size:
-            raise UserError(
-                f"a batch of images must be uint8 (N, H, W, {channels}) and not empty; "
-                f"got {pixels.dtype} {pixels.shape}"
-            )
-        return pixels
-
     def _translate(self, graph: str, pixels: Pixels) -> Pixels:
         height, width = pixels.shape[1:3]
         padded = codec.pad(pixels, *self.inputs[graph]["image"].grid)
@@ -223,11 +218,13 @@ class Pipeline:
         Without a label, the classes cycle with the seeds.
         """
         ((graph, specs),) = self.inputs.items()
+        name = name_of(self.labels, label)
+        said = self.provenance and self.provenance.of(label=name, truncation=truncation)
         for first in range(0, len(seeds), CHUNK):
             some = seeds[first : first + CHUNK]
             inputs = draw_inputs(specs, list(some), label, truncation)
             classes = inputs["label"].tolist() if "label" in inputs else []
-            yield Samples(some, self.run(graph, inputs), classes)
+            yield Samples(some, self.run(graph, inputs), classes, said)
 
     def look(self, graph: str, inputs: Mapping[str, Array]) -> list[Array]:
         """Return a graph's samples; or the images, their translations, and those translated back."""
@@ -282,7 +279,8 @@ class Pipeline:
         """Return a sheet of samples, or the artifact's own sheet of translations, if there is one."""
         if self.task == "sample":
             columns = min(len(self.labels) or SHOWN, 2 * SHOWN)
-            return codec.encode_png(sheets.picture(self.sample(columns), columns=columns))
+            about = self.provenance and self.provenance.of(seed=0, n=columns, columns=columns)
+            return codec.encode_png(sheets.picture(self.sample(columns), columns=columns), about)
         sheet = (self.artifact or Path()) / f"{next(iter(self.inputs))}.png"
         return sheet.read_bytes() if self.artifact and sheet.exists() else b""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.arrays import Array, Pixels
+from serving.arrays import Array
 from serving.errors import UserError
 from serving.imaging.codec import encode_png
 from serving.imaging.sheets import sheet
@@ -66,20 +66,20 @@ def evaluate(
         case _:
             conversion, against = Conversion(), ()
     options = (data, shape, n, features, device_named(device), conversion, against)
-    nearest = None
+    sheet = None
     match manifest.task:
         case "sample":
-            evaluation, nearest = _score_samples(pipeline, open_scorer(*options), seed)
+            evaluation, sheet = _score_samples(pipeline, open_scorer(*options), seed)
         case "translate":
             (scale,) = {graph.scale for graph in manifest.graphs.values()}
             evaluation = _score_translations(pipeline, open_translation_scorer(*options, scale))
     evaluation = evaluation.model_copy(update={"precision": precision})
     _warn_of_few(evaluation)
-    _keep(evaluation, artifact, manifest.version, nearest)
+    _keep(evaluation, artifact, manifest.version, sheet)
     return evaluation
 
 
-def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> tuple[Evaluation, Pixels | None]:
+def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> tuple[Evaluation, bytes | None]:
     seeds, told = range(seed, seed + scorer.samples), None
     if pipeline.labels and tuple(pipeline.labels) == scorer.labels:
         ((_, inputs),) = pipeline.inputs.items()
@@ -96,11 +96,12 @@ def _score_samples(pipeline: Pipeline, scorer: Scorer, seed: int) -> tuple[Evalu
     return evaluation, nearest and _sheet(pipeline, seed, nearest)
 
 
-def _sheet(pipeline: Pipeline, seed: int, nearest: Pairs) -> Pixels:
-    """Return a sheet of samples, each above its nearest training image."""
+def _sheet(pipeline: Pipeline, seed: int, nearest: Pairs) -> bytes:
+    """Return the PNG of a sheet of samples, each above its nearest training image."""
     seeds = (seed + place for place in nearest.samples)
     samples = [part.values for each in seeds for part in pipeline.samples(range(each, each + 1))]
-    return sheet(np.concatenate([*samples, nearest.training]), columns=len(samples))
+    pixels = sheet(np.concatenate([*samples, nearest.training]), columns=len(samples))
+    return encode_png(pixels, pipeline.provenance)
 
 
 def _score_translations(pipeline: Pipeline, scorer: TranslationScorer) -> Evaluation:
@@ -124,7 +125,7 @@ def _warn_of_few(evaluation: Evaluation) -> None:
         )
 
 
-def _keep(evaluation: Evaluation, artifact: Path, version: str, nearest: Pixels | None = None) -> None:
+def _keep(evaluation: Evaluation, artifact: Path, version: str, nearest: bytes | None = None) -> None:
     """Write an evaluation into the current manifest and model card; it replaces an older one of its kind.
 
     An evaluation of fewer samples than an older one of its kind is not written.
@@ -143,7 +144,7 @@ def _keep(evaluation: Evaluation, artifact: Path, version: str, nearest: Pixels 
     manifest = manifest.model_copy(update={"metrics": [*others, evaluation]})
     card = describe(manifest)
     if nearest is not None:
-        write_file(artifact / NEAREST_FILE, encode_png(nearest))
+        write_file(artifact / NEAREST_FILE, nearest)
     write_file(artifact / MANIFEST_FILE, manifest.to_json())
     write_file(artifact / "README.md", card.encode())
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from serving.errors import UserError
 from serving.imaging import codec
+from serving.imaging.provenance import is_wanted
 from serving.imaging.values import ValueRange
 from serving.runtime.artifact import must_be_a_name
 from serving.runtime.engine import Engine
@@ -194,11 +195,11 @@ def _accept(folder: Path, source: Exportable) -> None:
     """Open the artifact with the serving engine, try it, and render its sample sheets."""
     engine = Engine(folder, "cpu")
     must_work(engine.manifest, engine.run)
-    pipeline = pipeline_of(engine)
+    pipeline = pipeline_of(engine, provenance=is_wanted())
     for name, graph in engine.manifest.graphs.items():
         inputs = all_as_served(source.preview[name])
         picture = pipeline.picture(name, inputs, source.columns, graph.output.range)
-        (folder / f"{name}.png").write_bytes(codec.encode_png(picture))
+        (folder / f"{name}.png").write_bytes(codec.encode_png(picture, pipeline.provenance))
 
 
 def example_images(channels: int, size: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from serving.arrays import Array
 from serving.errors import UserError
+from serving.imaging.provenance import Provenance
 from serving.imaging.values import ValueRange
 from serving.runtime.pipeline import Pipeline
 from serving.runtime.tensor import Tensor as TensorSpec
@@ -21,6 +22,7 @@ def pipeline_of_generators(
     preview: Inputs,
     labels: Sequence[str] = (),
     value_range: ValueRange | None = None,
+    provenance: Provenance | None = None,
 ) -> Pipeline:
     """Return a pipeline that runs generators on the device of their preview inputs.
 
@@ -30,10 +32,12 @@ def pipeline_of_generators(
         preview: example inputs of each generator.
         labels: names of the data's classes.
         value_range: values that become 0 and 255, for images with more than 8 bits per channel.
+        provenance: what the images say of themselves.
     """
     (device,) = {value.device for fed in preview.values() for value in fed.values()}
     inputs = {name: describe_inputs(entry, fed, value_range) for name, fed in preview.items()}
-    return Pipeline(inputs, partial(_run, generators, device), labels if entry.classes else ())
+    run = partial(_run, generators, device)
+    return Pipeline(inputs, run, labels if entry.classes else (), provenance=provenance)
 
 
 @torch.no_grad()

@@ -39,10 +39,15 @@ class Averaged(NamedTuple):
         """Pipeline that runs the generators with torch; its version is a hash of their weights."""
         weights = safetensors.torch.save(self.generators.state_dict())
         config = self.config
-        pipeline = pipeline_of_generators(
-            config.entry, self.generators, self.preview, config.labels, config.value_range
-        )
         version = hashlib.sha256(weights).hexdigest()[:12]
+        pipeline = pipeline_of_generators(
+            config.entry,
+            self.generators,
+            self.preview,
+            config.labels,
+            config.value_range,
+            config.provenance(version),
+        )
         return dataclasses.replace(pipeline, version=version, provider="cpu")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from serving.arrays import Pixels
+from serving.imaging.provenance import Provenance
 from serving.runtime.pipeline import Pipeline
 from training.data.dataset import Loader
 from training.graphs.pixels import all_as_served
@@ -102,14 +103,20 @@ class TrainState:
         """Pipeline that runs the averaged generators with torch."""
         config = self.config
         return pipeline_of_generators(
-            config.entry, self.average.generators, self.preview, config.labels, config.value_range
+            config.entry,
+            self.average.generators,
+            self.preview,
+            config.labels,
+            config.value_range,
+            config.provenance(f"step {self.done}"),
         )
 
-    def sheets(self) -> Iterator[tuple[str, Pixels]]:
-        """Yield the name and the contact sheet of each averaged generator on its preview inputs."""
+    def sheets(self) -> Iterator[tuple[str, Pixels, Provenance | None]]:
+        """Yield each averaged generator's name, its sheet of the preview inputs, and what the sheet says."""
         pipeline = self.pipeline
         for name, fed in self.preview.items():
-            yield name, pipeline.picture(name, all_as_served(fed), preview_columns(self.config.entry))
+            sheet = pipeline.picture(name, all_as_served(fed), preview_columns(self.config.entry))
+            yield name, sheet, pipeline.provenance
 
     def state_dict(self) -> checkpoint.State:
         """Return everything that a bit-exact resume needs."""

@@ -231,8 +231,8 @@ def _look(
         due = due._replace(draws=due.draws or ends, saves=due.saves or ends or is_best)
         speed.restart(done)
     if due.draws:
-        for name, pixels in state.sheets():
-            logger.sheet(done, name, pixels)
+        for sheet in state.sheets():
+            logger.sheet(done, *sheet)
     if due.saves:
         monitor.samples(done, state.look())
         state.save()

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from serving.errors import UserError
+from serving.imaging.provenance import Maker, Provenance, is_wanted
 from serving.imaging.values import ValueRange
 from serving.runtime.origin import Ancestor
 from serving.runtime.pretrained import RUN_FILE
@@ -76,6 +77,14 @@ class RunConfig:
         """Features whose networks were in the discriminators of this run or of those it started from."""
         names = (self.entry.pretrained, *(each.trained_against for each in self.lineage))
         return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    def provenance(self, version: str) -> Provenance | None:
+        """Return what images of the run's generators say of themselves; None if they shall say nothing.
+
+        Args:
+            version: version of the weights.
+        """
+        return Provenance(Maker.of(self.name, version, self.entry.task)) if is_wanted() else None
 
     def to_json(self) -> str:
         """Return the content of `run.json`."""

@@ -13,6 +13,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignor
 from serving.arrays import Pixels
 from serving.errors import UserError, shown
 from serving.imaging import codec
+from serving.imaging.provenance import Provenance
 from serving.system.files import naming, read_regular, write_file
 from serving.system.json_file import parse
 
@@ -82,9 +83,10 @@ class RunLogger:
         RecordWriter(self.board).write(Event(wall_time=time.time(), **fields).SerializeToString())
         self.board.flush()
 
-    def sheet(self, step: int, name: str, pixels: Pixels) -> None:
+    def sheet(self, step: int, name: str, pixels: Pixels, provenance: Provenance | None = None) -> None:
         """Write a contact sheet: `sheets/STEP-NAME.png`."""
-        write_file(self.folder / "sheets" / f"{step:08d}-{name}.png", codec.encode_png(pixels))
+        path = self.folder / "sheets" / f"{step:08d}-{name}.png"
+        write_file(path, codec.encode_png(pixels, provenance))
 
     def close(self) -> None:
         """Close both files, even if one of them fails to close."""

@@ -2,20 +2,17 @@
 
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from serving.system.version import version
+
 
 def software() -> dict[str, str]:
     """Return the versions of gan-zoo, torch and Python, and the git commit if the code is a checkout."""
-    try:
-        package = version("gan-zoo")
-    except PackageNotFoundError:
-        package = "unknown"
     return {
-        "gan-zoo": package,
+        "gan-zoo": version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": _commit() or "unknown",

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,6 +32,7 @@ from serving.errors import APIError, shown, unknown_model, unknown_version
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 from serving.runtime.tensor import Tensor
+from serving.system.version import version
 
 KINDS = ("application/json", "application/octet-stream", "")
 """Accepted media types; clients of the binary extension may send a body without one."""
@@ -71,7 +71,7 @@ class OpenInference:
     async def server_metadata(self, request: Request) -> Response:
         """Return the server's name, version and protocol extensions."""
         extensions = ["binary_tensor_data"]
-        return json_response(ServerMetadata(name="ganzoo", version=_version(), extensions=extensions))
+        return json_response(ServerMetadata(name="ganzoo", version=version(), extensions=extensions))
 
     async def server_live(self, request: Request) -> Response:
         """Check that the server is alive."""
@@ -127,7 +127,8 @@ class OpenInference:
             output = await model.run(graph, inputs)
             large = output.size > MANY and not asked.wants_binary
             content, headers = await in_thread_if(large, write_output, about, output, asked.wants_binary)
-        return Response(content, headers=headers)
+        said = {"X-Provenance": model.provenance.to_json()} if model.provenance else {}
+        return Response(content, headers={**headers, **said})
 
     def _graphs(self) -> dict[str, tuple[ServedModel, str]]:
         """Return every graph, by its model name in the protocol."""
@@ -183,10 +184,3 @@ def _must_be_modest(asked: InferRequest, max_images: int, max_pixels: int) -> No
         if len(each.shape) == 4 and each.shape[1] * each.shape[2] > max_pixels:
             text = f"an image must have at most {max_pixels} pixels; got {each.shape[2]}x{each.shape[1]}"
             raise APIError(413, "image_too_large", text, each.name)
-
-
-def _version() -> str:
-    try:
-        return version("gan-zoo")
-    except PackageNotFoundError:  # a Bento has the code without the package's metadata
-        return "unknown"

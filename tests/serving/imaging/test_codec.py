@@ -190,8 +190,9 @@ def test_the_pixels_that_are_counted_are_those_after_padding():
 
 def test_every_format_is_loaded_before_the_first_image():
     """Pillow would load WebP with its first image; if it can't for want of memory, WebP stays missing."""
-    code = "from serving.imaging import codec\nprint({*codec.FORMATS} <= codec.Image.SAVE_ALL.keys() | "
-    code += "codec.Image.SAVE.keys(), {*codec.FORMATS} <= codec.Image.OPEN.keys())"
+    code = "from serving.imaging import codec, structure\nprint({*structure.FORMATS} <= "
+    code += "codec.Image.SAVE_ALL.keys() | "
+    code += "codec.Image.SAVE.keys(), {*structure.FORMATS} <= codec.Image.OPEN.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "True"]
 

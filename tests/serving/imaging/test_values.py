@@ -12,7 +12,7 @@ from PIL import Image
 
 import serving
 from serving.errors import APIError, UserError
-from serving.imaging import codec
+from serving.imaging import codec, structure
 from serving.imaging.files import FOLDER_FORMATS, decode_file
 from serving.imaging.intake import to_pixels
 from serving.imaging.values import default_range, must_be_a_range, to_levels
@@ -156,7 +156,7 @@ def test_one_rule_in_the_shell_in_python_over_http_and_in_training(
         assert np.array_equal(pipeline.translate(image), expected)
     assert ganzoo("translate", str(ranged / model), str(path), str(out)) == 0
     assert np.array_equal(np.asarray(Image.open(out)), expected)
-    if opened().format in codec.FORMATS:
+    if opened().format in structure.FORMATS:
         assert np.array_equal(array(over_http)[0], expected)
     else:
         refused(over_http, 415)

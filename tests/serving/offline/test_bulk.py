@@ -69,7 +69,7 @@ def test_the_index_names_every_shard_and_what_they_were_made_by(artifacts, tmp_p
     version = hashlib.sha256(json.dumps({"generator": files}).encode()).hexdigest()[:12]
     shards = index.pop("shards")
     plan = {"version": version, "seed": 7, "n": 230, "label": None, "truncation": None, "size": 100}
-    plan["format"] = "tar"
+    plan |= {"format": "tar", "provenance": True}
     assert (
         index
         == json.loads((tmp_path / "out" / "plan.json").read_bytes())

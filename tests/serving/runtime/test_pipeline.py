@@ -10,6 +10,7 @@ from PIL import Image
 
 import serving
 from serving.errors import UserError
+from serving.imaging.provenance import read_provenance
 from serving.offline.sample import write_samples
 from training.cli.inference import open_model
 
@@ -198,6 +199,21 @@ def test_it_describes_itself(classes, styles, artifacts, runs):
     assert "<img" not in open_model(runs / "styles")._repr_html_(), "there is nothing to translate"
     assert classes.manifest.entry == "cdcgan"
     assert list(classes.labels) == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.webp", "WEBP")])
+def test_files_say_where_they_come_from(classes, tmp_path, name, form):
+    path, said = tmp_path / name, classes.provenance.of(seed=5, n=2)
+    serving.save(path, pixels := classes.sample(2, seed=5), said, columns=1)
+    assert read_provenance(path.read_bytes()) == said
+    with Image.open(path) as image:
+        assert (image.format, image.size) == (form, (20, 38))
+        if form == "PNG":
+            assert np.array_equal(np.asarray(image), np.asarray(serving.to_pil(pixels, columns=1)))
+    serving.save(path, pixels[0])
+    assert read_provenance(path.read_bytes()) is None
+    with pytest.raises(serving.UserError, match=r"the suffix of an image must be .*; got a\.gif"):
+        serving.save(tmp_path / "a.gif", pixels)
 
 
 def test_pictures_to_look_at(classes, artifacts):
