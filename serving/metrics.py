@@ -54,6 +54,11 @@ REFUSED = Gauge(
 RELOADS = Counter(
     "ganzoo_reloads", "Artifacts loaded, or rejected, by the server", ["outcome"], registry=REGISTRY
 )
+CACHE_HITS = Counter("ganzoo_cache_hits", "Requests answered from memory", registry=REGISTRY)
+CACHE_MISSES = Counter(
+    "ganzoo_cache_misses", "Answers that could be kept in memory and were not there", registry=REGISTRY
+)
+CACHE_BYTES = Gauge("ganzoo_cache_bytes", "Size of the answers in memory", registry=REGISTRY)
 LOST_LINES = Counter(
     "ganzoo_log_lines_lost", "Lines of the log that were dropped because nobody read them", registry=REGISTRY
 )

@@ -26,9 +26,10 @@ from serving.errors import EngineError, UserError
 from serving.launcher import address_of
 from serving.metrics import LOST_LINES, share
 from serving.middleware.access_log import AccessLog
+from serving.middleware.answers import Answers
 from serving.middleware.auth import APIKeyAuth
 from serving.middleware.origins import AllowedHosts, CrossOrigin
-from serving.middleware.protocol import install
+from serving.middleware.recall import install
 from serving.middleware.request import RequestMiddleware
 from serving.middleware.request_limit import RequestLimit
 from serving.repository.repository import ModelRepository
@@ -67,8 +68,9 @@ class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
             CrossOrigin(settings.all_origins),
             settings.prefix,
             log=log,
+            answers=Answers(settings.cache_bytes),
         )
-        install(RequestLimit(middleware.refuse, settings.max_queue_seconds))
+        install(RequestLimit(middleware.refuse, settings.max_queue_seconds), middleware.recall)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":

@@ -115,6 +115,9 @@ class Settings:
     max_batch_pixels: int = 2**18
     """Maximum number of pixels in a batch of several images; 16 times as many may wait for a model."""
 
+    cache_bytes: int = 2**25
+    """Maximum size in bytes of the answers that a worker keeps in memory; 0 keeps none."""
+
     def __post_init__(self) -> None:
         self._must_be_in_range()
         self._must_be_addresses()

@@ -1,7 +1,9 @@
 """Routes of models that sample: images from seeds and latents."""
 
+import functools
 import hashlib
 import secrets
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from serving.arrays import Array
 from serving.errors import APIError, UserError, shown, unknown_version
 from serving.imaging.codec import PNG
 from serving.imaging.provenance import Provenance
+from serving.middleware.answers import PURE
 from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 from serving.runtime.latents import MAX_SEED, draw_inputs, interpolate_inputs
@@ -45,7 +48,16 @@ class SamplingRoutes:
         model = model_for(request, self.repository, "sample")
         settings, bodies = self.repository.settings, self.repository.bodies
         asked = await parse_body(SampleRequest, await read_json(request, settings.max_body, bodies))
+        if asked.seed is not None:
+            self._mark_as_pure(request, model)
         return await self.respond_to(model, asked, stopwatch)
+
+    def _mark_as_pure(self, request: Request, model: ServedModel) -> None:
+        """Say that the response depends only on the request, as long as this model is served."""
+        request.scope[PURE] = functools.partial(self._is_served, weakref.ref(model))
+
+    def _is_served(self, model: "weakref.ref[ServedModel]") -> bool:
+        return self.repository.serves(model())
 
     async def respond_to(
         self,
@@ -103,6 +115,7 @@ class SamplingRoutes:
         model = model_for(request, self.repository, "sample")
         settings, bodies = self.repository.settings, self.repository.bodies
         asked = await parse_body(InterpolateRequest, await read_json(request, settings.max_body, bodies))
+        self._mark_as_pure(request, model)
         ((graph, spec),) = model.manifest.graphs.items()
         _must_be_few(asked.n, settings.max_images)
         with (
@@ -136,6 +149,7 @@ class SamplingRoutes:
         stopwatch = Stopwatch()
         model = model_for(request, self.repository, "sample")
         asked = parse_fields(PictureRequest, request.query_params.multi_items()[:8])
+        self._mark_as_pure(request, model)
         version = model.version
         if asked.version not in (None, version):
             raise unknown_version(str(asked.version), model.name, version)

@@ -1,8 +1,7 @@
 """The access log: one line of JSON per request."""
 
 import asyncio
-import json
-from typing import Any
+from json.encoder import encode_basestring_ascii as quoted
 
 from serving.system.output import Output
 
@@ -26,11 +25,14 @@ class AccessLog:
     def __init__(self, output: Output) -> None:
         self._output, self._lines = output, list[str]()
 
-    def __call__(self, *, path: str, **fields: Any) -> None:
+    def __call__(self, *, path: str, **fields: str | float) -> None:
         """Add a line to the buffer."""
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH, self.flush)
-        self._lines.append(json.dumps({**fields, "path": path[:LONGEST]}))
+        fields["path"] = path[:LONGEST]
+        # The encoder of the standard library takes five times as long.
+        parts = [f'"{name}": {quoted(it) if isinstance(it, str) else it}' for name, it in fields.items()]
+        self._lines.append(f"{{{', '.join(parts)}}}")
 
     def flush(self) -> None:
         """Pass the buffered lines to the output."""

@@ -29,11 +29,21 @@ class APIKeyAuth:
         """
         if not self._digests:
             return
-        kind, _, bearer = headers.get("authorization", "").partition(" ")
-        given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
-        digest = _digest(given.strip(" \t").encode("latin-1"))  # as Starlette decodes headers
+        digest = _digest(self.key_in(headers).encode("latin-1"))  # as Starlette decodes headers
         if not sum(hmac.compare_digest(digest, each) for each in self._digests):
             raise APIError(401, "unauthorized", "a valid API key is required; send Authorization: Bearer KEY")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a key is required."""
+        return bool(self._digests)
+
+    @staticmethod
+    def key_in(headers: Headers) -> str:
+        """Return the key that a request gives, valid or not."""
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
+        given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
+        return given.strip(" \t")
 
 
 def _digest(key: bytes) -> bytes:

@@ -33,6 +33,12 @@ class Exchange:
     gone: bool = False
     over: bool = False
     read: bool = False
+    said: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Headers of the response, but for those that let a page read it."""
+
+    whole: bytes | None = None
+    """Body of the response, if it was sent at once."""
+
     ended: APIError | None = None
     """Why the server has ended the request before its client did."""
 
@@ -75,9 +81,12 @@ class Exchange:
             self.status = message["status"]
             extra = [(b"x-request-id", self.id.encode()), (b"x-content-type-options", b"nosniff")]
             names = {name for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(each for each in extra if each[0] not in names)]
+            self.said = [*message["headers"], *(each for each in extra if each[0] not in names)]
+            message["headers"] = self.said
         else:
-            self.size += len(message.get("body", b""))
+            body = message.get("body", b"")
+            self.whole = None if self.size or message.get("more_body") else body
+            self.size += len(body)
         await self.origins.send(message, self.send, self.headers)
 
     def end(self, error: APIError) -> None:

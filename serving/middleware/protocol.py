@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import httptools
-import uvicorn.config
 from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -108,14 +107,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Pass the request to the app."""
-        self._stop_timer()
-        self._waiting = self._size = self._count = 0
-        self._is_in_head = False
+        self._end_head()
         if len(self.pipeline) >= MAX_PIPELINED:
             raise APIError(429, "busy", f"at most {MAX_PIPELINED} requests may be pipelined; got more")
         self._is_refused = self.limit.is_reached and self._is_refused_at_once()
         if not self._is_refused:
             super().on_headers_complete()
+
+    def _end_head(self) -> None:
+        """End the count and the timer of a request's headers."""
+        self._stop_timer()
+        self._waiting = self._size = self._count = 0
+        self._is_in_head = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -183,11 +186,15 @@ class BoundedProtocol(HttpToolsProtocol):
         refusal = self.limit.refusal({"method": method, "path": path, "headers": self.headers})
         if refusal is None:
             return False
-        self.transport.write(refusal)
+        self.respond(refusal)
+        return True
+
+    def respond(self, response: bytes) -> None:
+        """Send a whole response without the app."""
+        self.transport.write(response)
         if not self.parser.should_keep_alive():
             self.transport.close()
         self.on_response_complete()
-        return True
 
     def _add(self, size: int) -> None:
         self._size += size
@@ -262,16 +269,6 @@ def refusal_of(scope: Scope) -> APIError | None:
     """Return the error of a request that can't be handled; None if it can."""
     error: APIError | None = scope.get("state", {}).get(REFUSED)
     return error
-
-
-def install(limit: RequestLimit) -> None:
-    """Make uvicorn use this protocol in place of its own.
-
-    Args:
-        limit: the limit on requests of this process that wait.
-    """
-    BoundedProtocol.limit = limit
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
 
 
 def _bad_request() -> APIError:

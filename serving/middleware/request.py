@@ -5,7 +5,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -15,8 +15,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import APIError, is_out_of_memory, out_of_memory, shown, shutting_down
-from serving.metrics import count_request
+from serving.metrics import CACHE_HITS, count_request
 from serving.middleware.access_log import AccessLog
+from serving.middleware.answers import ASKED, PURE, Answer, Answers, Asked
 from serving.middleware.auth import APIKeyAuth
 from serving.middleware.exchange import Exchange
 from serving.middleware.origins import AllowedHosts, CrossOrigin
@@ -74,6 +75,7 @@ class RequestMiddleware:
         prefix: path below which a proxy serves the API; it is removed from paths that have it.
         deadline: maximum seconds for a response.
         log: the access log; None for no log.
+        answers: memory of answers; None keeps none.
     """
 
     def __init__(
@@ -86,8 +88,9 @@ class RequestMiddleware:
         prefix: str = "",
         deadline: float = 25.0,
         log: AccessLog | None = None,
+        answers: Answers | None = None,
     ) -> None:
-        self.app, self.deadline, self.log = app, deadline, log
+        self.app, self.deadline, self.log, self.answers = app, deadline, log, answers or Answers(0)
         self.auth, self.hosts = auth or APIKeyAuth(()), hosts or AllowedHosts(())
         self.origins, self.prefix = origins or CrossOrigin(()), prefix
         self._error_bodies = {prefix: (body, BusyResponse(body)) for prefix, body in error_bodies.items()}
@@ -114,6 +117,7 @@ class RequestMiddleware:
                 raise
         finally:
             exchange.over = True
+            self._keep(exchange)
             self._under_way.remove(exchange)
             status, seconds = GONE if exchange.gone else exchange.status, time.perf_counter() - exchange.since
             self._note(exchange.id, exchange.scope, status, exchange.size, seconds)
@@ -189,6 +193,38 @@ class RequestMiddleware:
         self._note(request, {"method": method, "path": path}, BUSY, size, 0.0)
         return response.to(method, request, self.origins.readable(Headers(raw=scope["headers"])))
 
+    def recall(self, asked: Asked, raw: list[tuple[bytes, bytes]]) -> bytes | None:
+        """Return the whole response to a request if it is kept in memory; log and count it.
+
+        Args:
+            asked: what identifies the request.
+            raw: its headers.
+        """
+        since, headers = time.perf_counter(), Headers(raw=raw)
+        answer = self.answers.find(self._key(asked, headers))
+        if answer is None or self._is_shutting_down or "if-none-match" in headers:
+            return None
+        try:
+            self.hosts.check(headers)
+            self.auth.check(headers)
+        except APIError:
+            return None  # the app refuses it
+        CACHE_HITS.inc()
+        response = answer.to(request := next(self._ids), self.origins.readable(headers), since)
+        self._note(request, answer.scope, 200, len(answer.body), time.perf_counter() - since)
+        return response
+
+    def _keep(self, exchange: Exchange) -> None:
+        """Keep the response to a request in memory, if it depends on nothing else."""
+        asked, is_current = exchange.scope.get("state", {}).get(ASKED), exchange.scope.get(PURE)
+        if asked and is_current and exchange.status == 200 and exchange.whole is not None:
+            answer = Answer.of(exchange.said, exchange.whole, exchange.scope, is_current)
+            self.answers.keep(self._key(asked, exchange.headers), asked, answer)
+
+    def _key(self, asked: Asked, headers: Headers) -> Hashable:
+        """Return what an answer is kept under; an answer is never that of a request with another API key."""
+        return (asked, self.auth.key_in(headers)) if self.auth.is_on else asked
+
     async def drain(self) -> None:
         """Refuse new requests, end those whose bodies are not complete, and wait for the others."""
         self._is_shutting_down = True
@@ -214,7 +250,7 @@ class RequestMiddleware:
         """Return the function of error bodies of a path, and the response of a refusal."""
         return next(each for prefix, each in self._error_bodies.items() if path.startswith(prefix))
 
-    def _note(self, request: str, scope: Scope, status: int, size: int, seconds: float) -> None:
+    def _note(self, request: str, scope: Mapping[str, Any], status: int, size: int, seconds: float) -> None:
         """Record a completed request in the metrics and the access log."""
         route = getattr(scope.get("endpoint"), "__name__", "other")
         model = scope.get("model", "")

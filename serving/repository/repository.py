@@ -135,6 +135,10 @@ class ModelRepository:
             except Exception:
                 logger.exception("can't check for changed artifacts")
 
+    def serves(self, model: ServedModel | None) -> bool:
+        """Return whether a model is the one that is served by its name now."""
+        return model is not None and self.models.get(model.name) is model
+
     def find(self, name: str, task: str | None = None) -> ServedModel:
         """Return the model of a name, which is never used as a path.
 
