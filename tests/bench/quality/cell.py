@@ -60,12 +60,15 @@ class Key(NamedTuple):
 
 
 def judge_of(scorers: dict[str, Scorer]) -> Judge:
-    """Return a judge of samples, by the names of the features."""
+    """Return a judge of samples, by the names of the features; before the end, by the first score only."""
     count = max(scorer.samples for scorer in scorers.values())
 
-    def judge(pipeline: Pipeline) -> tuple[dict[str, Any], Array]:
+    def judge(pipeline: Pipeline, is_end: bool) -> tuple[dict[str, Any], Array]:
         samples = np.concatenate([some.values for some in pipeline.samples(range(count))])
-        found = {name: chosen(scorer.score([samples]).scores) for name, scorer in scorers.items()}
+        if is_end:
+            found = {name: chosen(scorer.score([samples]).scores) for name, scorer in scorers.items()}
+        else:
+            found = {name: {"frechet": scorer.headline_score([samples])} for name, scorer in scorers.items()}
         return found, sheet(samples[:80], columns=10)
 
     return judge

@@ -77,7 +77,7 @@ def judge_of(scorer: TranslationScorer, data: Path) -> Judge:
     assert pairs is not None
     shown = images_of(pairs, SHOWN)
 
-    def judge(pipeline: Pipeline) -> tuple[dict[str, Any], Array]:
+    def judge(pipeline: Pipeline, is_end: bool) -> tuple[dict[str, Any], Array]:
         one = dataclasses.replace(pipeline, inputs={"a2b": pipeline.inputs["a2b"]})
         rows = [shown["a"], one.translate(shown["a"], "a2b"), shown["b"]]
         return scorer.score(one), sheet(np.concatenate(rows), columns=SHOWN)
