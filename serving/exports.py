@@ -13,6 +13,7 @@ EXTRAS = {
     "inception": ("torch_fidelity",),
     "ray": ("ray",),
     "client": ("httpx",),
+    "c2pa": ("c2pa", "cryptography"),
 }
 """Extras of the distribution, and the packages that they install."""
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serving.addresses import is_host_pattern, is_origin, is_path_prefix
 from serving.errors import UserError, shown
+from serving.imaging.credentials import CERTIFICATE, KEY, Credentials, credentials_from
 from serving.runtime.manifest import Precision, ProviderName
 from serving.runtime.pretrained import ARTIFACTS, pretrained_folder
 from serving.validation import validation_message
@@ -75,6 +76,13 @@ class Settings:
 
     provenance: bool = True
     """Whether images say that a model made them, and which, in metadata that programs read."""
+
+    c2pa_certificate: str = ""
+    """PEM file of a certificate with which images are signed as Content Credentials; by default they are
+    not."""
+
+    c2pa_private_key: str = ""
+    """PEM file of the certificate's private key."""
 
     reload: float = 2.0
     """Seconds between checks for new, changed and removed artifacts; 0 turns reloading off."""
@@ -191,6 +199,15 @@ class Settings:
     def all_origins(self) -> list[str]:
         """The origins whose web pages may call the API as a list, in lower case; `["*"]` for all."""
         return _items(self.cors_origins.lower())
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What images are signed with; None if they are not.
+
+        Raises:
+            UserError: they can't be signed.
+        """
+        return credentials_from({CERTIFICATE: self.c2pa_certificate, KEY: self.c2pa_private_key})
 
     def to_environment(self) -> dict[str, str]:
         """Return the settings as environment variables."""

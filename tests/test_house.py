@@ -75,6 +75,8 @@ BROUGHT = {
         *("tqdm", "filelock", "ray"),
         # For the command line, the golden examples and the clients.
         *("tyro", "safetensors", "httpx"),
+        # For signed images.
+        *("c2pa", "cryptography"),
     },
     "training": {
         *("torch", "torchvision", "onnx", "onnx_ir", "numpy", "PIL", "safetensors"),

@@ -171,14 +171,16 @@ class SamplingRoutes:
 
     @staticmethod
     def _tag(model: ServedModel, path: str, asked: PictureRequest) -> str:
-        """Return the ETag of an image: a hash of everything that determines its bytes."""
+        """Return the ETag of an image: a hash of everything that determines its bytes but a signature."""
         ((graph, file),) = model.engine.variants.items()
         shown = f"{model.manifest.labels} {model.manifest.graphs[graph].output.range} {SOFTWARE}"
         made_of = (
             f"{file.sha256} {model.engine.provider} {path} {asked.label} {asked.truncation} {shown} "
             f"{model.provenance}"
         )
-        return f'"{hashlib.sha256(made_of.encode()).hexdigest()[:32]}"'
+        tag = f'"{hashlib.sha256(made_of.encode()).hexdigest()[:32]}"'
+        is_signed = model.provenance is not None and model.provenance.maker.credentials is not None
+        return f"W/{tag}" if is_signed else tag
 
 
 def _said(

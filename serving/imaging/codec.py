@@ -177,17 +177,19 @@ def _reach(side: int, multiple: int, least: int) -> int:
 def encode_png(pixels: Pixels, provenance: Provenance | None = None) -> bytes:
     """Encode pixels (H, W, C) as a PNG, without loss."""
     data = _encode([pixels], "PNG", **PNG)
-    return data[:IHDR_END] + provenance.to_png_chunk() + data[IHDR_END:] if provenance else data
+    if provenance is None:
+        return data
+    return provenance.signed(data[:IHDR_END] + provenance.to_png_chunk() + data[IHDR_END:], "image/png")
 
 
 def encode_jpeg(pixels: Pixels, provenance: Provenance | None = None) -> bytes:
     """Encode pixels (H, W, C) as a JPEG of quality 90."""
-    return _encode([pixels], "JPEG", quality=90, **_xmp(provenance))
+    return _with_xmp([pixels], "JPEG", provenance, quality=90)
 
 
 def encode_webp(pixels: Pixels, provenance: Provenance | None = None) -> bytes:
     """Encode pixels (H, W, C) as a WebP of quality 90, by the second fastest method."""
-    return _encode([pixels], "WEBP", quality=90, method=1, **_xmp(provenance))
+    return _with_xmp([pixels], "WEBP", provenance, quality=90, method=1)
 
 
 ENCODERS = {"PNG": encode_png, "JPEG": encode_jpeg, "WEBP": encode_webp}
@@ -198,7 +200,7 @@ def encode_animation(
 ) -> bytes:
     """Encode pixels (H, W, C) as the frames of a WebP animation that repeats for ever."""
     options = {"quality": 90, "method": 1, "save_all": True, "duration": milliseconds, "loop": 0}
-    return _encode(frames, "WEBP", **options, **_xmp(provenance))
+    return _with_xmp(frames, "WEBP", provenance, **options)
 
 
 def _encode(frames: Sequence[Pixels], kind: str, **options: Any) -> bytes:
@@ -218,6 +220,10 @@ def _encode(frames: Sequence[Pixels], kind: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def _xmp(provenance: Provenance | None) -> dict[str, Any]:
-    """Return Pillow's option for what an image says of itself."""
-    return {"xmp": provenance.to_xmp()} if provenance else {}
+def _with_xmp(frames: Sequence[Pixels], kind: str, provenance: Provenance | None, **options: Any) -> bytes:
+    """Encode frames with what the file says of itself."""
+    if provenance is None:
+        return _encode(frames, kind, **options)
+    return provenance.signed(
+        _encode(frames, kind, xmp=provenance.to_xmp(), **options), f"image/{kind.lower()}"
+    )

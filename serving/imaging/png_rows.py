@@ -3,10 +3,11 @@
 Pillow copies an image before it encodes it, at four bytes per pixel.
 """
 
+import io
 import itertools
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -41,6 +42,21 @@ def write_png(
     if first.shape == shape:
         file.write(encode_png(first, provenance))
         return
+    if provenance and provenance.maker.credentials:
+        whole = io.BytesIO()
+        _write_rows(whole, itertools.chain([first], blocks), shape, provenance)
+        file.write(provenance.signed(whole.getvalue(), "image/png"))
+        return
+    _write_rows(file, itertools.chain([first], blocks), shape, provenance)
+
+
+def _write_rows(
+    file: BinaryIO,
+    blocks: Iterable[Pixels],
+    shape: tuple[int, int, int],
+    provenance: Provenance | None,
+) -> None:
+    """Write the rows as they come."""
     height, width, channels = shape
     file.write(PNG_HEAD)
     _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0))
@@ -48,7 +64,7 @@ def write_png(
         file.write(provenance.to_png_chunk())
     compressor = zlib.compressobj(1)
     above = np.zeros((1, width * channels), np.uint8)
-    for block in itertools.chain([first], blocks):
+    for block in blocks:
         lines = block.reshape(len(block), -1)
         filtered = np.empty((len(lines), lines.shape[1] + 1), np.uint8)
         filtered[:, 0] = UP

@@ -20,6 +20,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from serving.errors import UserError, shown
+from serving.imaging.credentials import Credentials
 from serving.imaging.structure import FORMATS
 from serving.system.version import version
 
@@ -61,13 +62,20 @@ class Maker:
     version: str
     source_type: SourceType
     software: str = SOFTWARE
+    credentials: Credentials | None = None
+    """What its files are signed with; None does not sign them."""
 
     @staticmethod
-    def of(model: str, version: str, task: Literal["sample", "translate"]) -> "Maker":
+    def of(
+        model: str,
+        version: str,
+        task: Literal["sample", "translate"],
+        credentials: Credentials | None = None,
+    ) -> "Maker":
         """Return the maker of a model's images."""
         changes = task == "translate"
         kind: SourceType = "compositeWithTrainedAlgorithmicMedia" if changes else "trainedAlgorithmicMedia"
-        return Maker(model, version, kind)
+        return Maker(model, version, kind, credentials=credentials)
 
     @cached_property
     def packet(self) -> str:
@@ -121,6 +129,15 @@ class Provenance(NamedTuple):
     def to_xmp(self) -> bytes:
         """Return it as an XMP packet."""
         return f"{self.maker.packet}{escape(json.dumps(self.request))}{PACKET_END}".encode()
+
+    def signed(self, data: bytes, media_type: str) -> bytes:
+        """Return a file that says this, signed if the maker has credentials.
+
+        Raises:
+            UserError: the file can't be signed.
+        """
+        credentials = self.maker.credentials
+        return credentials.sign(data, media_type, TERMS + self.maker.source_type) if credentials else data
 
     def to_png_chunk(self) -> bytes:
         """Return it as a chunk of a PNG, which must precede the pixels."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from serving.arrays import Pixels
 from serving.errors import UserError
 from serving.imaging import codec, sheets
+from serving.imaging.credentials import signature_in
 from serving.imaging.provenance import Provenance, read_provenance
 from serving.imaging.structure import FORMATS
 from serving.runtime.artifact import artifact_folders, is_artifact, read_manifest
@@ -62,9 +64,19 @@ def identify(
         yield "says", "nothing of a model that made it"
         return
     yield from ((name.replace("_", " "), text) for name, text in said.maker.fields.items())
+    if signature := _signature(data):
+        yield "signature", signature
     yield "request", ", ".join(f"{name} {value}" for name, value in said.request.items()) or "not said"
     places = [artifacts] if artifacts else [ARTIFACTS, pretrained_folder()]
     yield "drawn again", _verdict(data, said, source, [place for place in places if place.is_dir()])
+
+
+def _signature(data: bytes) -> str | None:
+    """Return in words who has signed an image; None if nobody has, or if what reads it is not installed."""
+    if find_spec("c2pa") is None:
+        return None
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return signature_in(data, f"image/{str(image.format).lower()}")
 
 
 def _verdict(data: bytes, said: Provenance, source: Path | None, places: list[Path]) -> str:

@@ -30,7 +30,7 @@ class ServedModel:
 
     def __init__(self, name: str, engine: Engine, settings: Settings) -> None:
         self.name, self.engine = name, engine
-        self.provenance = provenance_of(engine) if settings.provenance else None
+        self.provenance = provenance_of(engine, settings.credentials) if settings.provenance else None
         """What its images say of themselves; None if they say nothing."""
 
         self.at_work = Admission(settings.max_queue)

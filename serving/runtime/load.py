@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from serving.errors import UserError
+from serving.imaging.credentials import Credentials, credentials_from
 from serving.imaging.provenance import Maker, Provenance, is_wanted
 from serving.runtime.engine import Engine
 from serving.runtime.manifest import Precision, ProviderName
@@ -46,10 +47,15 @@ def load(
                 f"{folder} has no graph {name} of {precision} for the provider {engine.provider}; "
                 f"it has {', '.join(f'{each.precision} for {each.provider}' for each in variants)}"
             )
-    return pipeline_of(engine, folder, is_wanted() if provenance is None else provenance)
+    return pipeline_of(engine, folder, is_wanted() if provenance is None else provenance, credentials_from())
 
 
-def pipeline_of(engine: Engine, artifact: Path | None = None, provenance: bool = True) -> Pipeline:
+def pipeline_of(
+    engine: Engine,
+    artifact: Path | None = None,
+    provenance: bool = True,
+    credentials: Credentials | None = None,
+) -> Pipeline:
     """Return a pipeline of an engine's graphs."""
     manifest = engine.manifest
     inputs = {name: graph.inputs for name, graph in manifest.graphs.items()}
@@ -59,7 +65,7 @@ def pipeline_of(engine: Engine, artifact: Path | None = None, provenance: bool =
         tiled=engine.tiled,
         labels=manifest.labels,
         version=manifest.version,
-        provenance=provenance_of(engine) if provenance else None,
+        provenance=provenance_of(engine, credentials) if provenance else None,
         provider=engine.provider,
         artifact=artifact,
         manifest=manifest,
@@ -73,7 +79,7 @@ def version_of(engine: Engine) -> str:
     return "-".join([engine.manifest.version, *smaller])
 
 
-def provenance_of(engine: Engine) -> Provenance:
+def provenance_of(engine: Engine, credentials: Credentials | None = None) -> Provenance:
     """Return what the images of an artifact say of themselves."""
     manifest = engine.manifest
-    return Provenance(Maker.of(manifest.name, version_of(engine), manifest.task))
+    return Provenance(Maker.of(manifest.name, version_of(engine), manifest.task, credentials))
