@@ -14,6 +14,7 @@ EXTRAS = {
     "ray": ("ray",),
     "client": ("httpx",),
     "c2pa": ("c2pa", "cryptography"),
+    "otel": ("opentelemetry",),
 }
 """Extras of the distribution, and the packages that they install."""
 

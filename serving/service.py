@@ -32,6 +32,7 @@ from serving.middleware.origins import AllowedHosts, CrossOrigin
 from serving.middleware.recall import install
 from serving.middleware.request import RequestMiddleware
 from serving.middleware.request_limit import RequestLimit
+from serving.middleware.tracing import tracing_from
 from serving.repository.repository import ModelRepository
 from serving.runtime.artifact import read_file
 from serving.runtime.sessions import choose_provider
@@ -59,6 +60,7 @@ class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
         """Return the ASGI app that the server runs."""
         settings = Settings.from_environment()
         output = Output(dropped=LOST_LINES.inc)
+        tracing = tracing_from()
         inner, log = super().to_asgi(is_main), AccessLog(output) if settings.access_log else None
         middleware = RequestMiddleware(
             router(repository, self.schema),
@@ -69,6 +71,7 @@ class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
             settings.prefix,
             log=log,
             answers=Answers(settings.cache_bytes),
+            tracing=tracing,
         )
         install(RequestLimit(middleware.refuse, settings.max_queue_seconds), middleware.recall)
 
@@ -78,6 +81,8 @@ class DirectService(bentoml.Service[Any]):  # type: ignore[misc]
                 shut_down_on_sigterm(settings.drain, repository.shut_down, middleware.drain)
             await (middleware if scope["type"] == "http" else inner)(scope, receive, send)
             if scope["type"] == "lifespan":
+                if tracing is not None:
+                    tracing.close()
                 if log is not None:
                     log.flush()
                 output.flush()
@@ -161,6 +166,7 @@ class GANZoo:
         try:
             _must_be_free()
             settings = Settings.from_environment()
+            tracing_from()
             if settings.workers > 1:
                 make_folder()
             provider = choose_provider(settings.provider)

@@ -1,7 +1,10 @@
-"""The proxy in front of a server: the file as it is shipped, run by a real nginx where there is one."""
+"""What is around a server, as it is shipped: the proxy in front of it, and the dashboard of its metrics."""
 
+import json
+import re
 import socket
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from serving.launcher import serving
 from serving.settings import Settings
 from tests.nginx import NGINX, proxying
-from tests.serving.api.asking import refused
+from tests.serving.api.asking import SAMPLE, app_of, asker, refused
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,26 @@ def test_what_is_too_large_or_not_for_strangers_is_refused(proxy):
     refused(httpx.get(f"{address}/livez?" + "x" * 40_000), 414)
     assert httpx.get(f"{server}/metrics").status_code == 200
     assert httpx.post(f"{address}/v1/models/pictures/sample", json={"seed": 1}).status_code == 200
+
+
+def test_the_dashboard_asks_for_the_metrics_that_there_are(artifacts):
+    ask = asker(app_of(Settings(artifacts=artifacts, provider="cpu")))
+    assert ask("POST", SAMPLE, json={"seed": 1}).status_code == 200
+    there: dict[str, set[str]] = {}
+    for line in ask("GET", "/metrics").text.splitlines():
+        if name := re.match(r"ganzoo_\w+", line):
+            there.setdefault(name[0], {"namespace"}).update(re.findall(r'(\w+)="', line))
+    board = json.loads((Path(__file__).parents[1] / "deploy" / "grafana.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    asked: set[str] = set()
+    for query in queries:
+        for name, labels in re.findall(r"(ganzoo_\w+)\{([^}]*)\}", query):
+            assert set(re.findall(r"(\w+)=", labels.replace("=~", "="))) <= there[name], query
+            asked.add(name)
+        groups = re.findall(r"by \(([\w, ]+)\)", query)
+        names = re.findall(r"ganzoo_\w+", query)
+        assert all(set(group.split(", ")) <= there[name] for group in groups for name in names), query
+        assert query.count("(") == query.count(")")
+    families = {re.sub(r"_(total|bucket|sum|count|created)$", "", name) for name in there}
+    shown = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in asked}
+    assert families - shown <= {"ganzoo_reloads"}, "every metric is shown but that of events"

@@ -77,6 +77,8 @@ BROUGHT = {
         *("tyro", "safetensors", "httpx"),
         # For signed images.
         *("c2pa", "cryptography"),
+        # For traces.
+        "opentelemetry",
     },
     "training": {
         *("torch", "torchvision", "onnx", "onnx_ir", "numpy", "PIL", "safetensors"),

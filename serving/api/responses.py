@@ -1,7 +1,6 @@
 """Responses: encoded outputs, JSON and API errors."""
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,6 +17,7 @@ from serving.repository.model import ServedModel
 from serving.repository.pool import Do, Pool, Value
 from serving.repository.repository import ModelRepository
 from serving.runtime.tensor import Tensor
+from serving.system.stopwatch import STOPWATCH, Stopwatch
 
 QUICK = ("npy",)
 """Formats that are encoded on the event loop, because a thread would take longer."""
@@ -38,18 +38,10 @@ def model_for(request: Request, repository: ModelRepository, task: str | None = 
     return model
 
 
-class Stopwatch:
-    """Durations of a request's stages in milliseconds, for the header `Server-Timing`."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.since = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """End a stage and record its duration."""
-        now = time.perf_counter()
-        self.parts.append(f"{name};dur={1e3 * (now - self.since):.2f}")
-        self.since = now
+def stopwatch_of(request: Request) -> Stopwatch:
+    """Return a new stopwatch, and set it in the scope for the traces."""
+    stopwatch: Stopwatch = request.scope.setdefault(STOPWATCH, Stopwatch())
+    return stopwatch
 
 
 def hold_encoder(
@@ -94,7 +86,7 @@ async def respond(
     """
     body = await do(encode, result, format)
     stopwatch.lap("encode")
-    said = {"X-Model-Version": model.version, "Server-Timing": ", ".join(stopwatch.parts)}
+    said = {"X-Model-Version": model.version, "Server-Timing": stopwatch.header()}
     if result.provenance:
         said["X-Provenance"] = result.provenance.to_json()
     return Response(body, headers={**said, **(headers or {})}, media_type=MEDIA_TYPES[format])

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from serving.api.bodies import parse_body, parse_fields, read_json
 from serving.api.formats import Result
 from serving.api.requests import InterpolateRequest, PictureRequest, SampleRequest
-from serving.api.responses import Stopwatch, hold_encoder, is_known, model_for, pixels_of, respond
+from serving.api.responses import hold_encoder, is_known, model_for, pixels_of, respond, stopwatch_of
 from serving.arrays import Array
 from serving.errors import APIError, UserError, shown, unknown_version
 from serving.imaging.codec import PNG
@@ -27,6 +27,7 @@ from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 from serving.runtime.latents import MAX_SEED, draw_inputs, interpolate_inputs
 from serving.runtime.manifest import Graph, class_of, label_in, name_of
+from serving.system.stopwatch import Stopwatch
 
 FOREVER = "max-age=31536000, immutable"
 """Lifetime of a cached image of one seed and one version, which never changes: a year, the usual maximum."""
@@ -44,7 +45,7 @@ class SamplingRoutes:
 
     async def sample(self, request: Request) -> Response:
         """Sample images from seeds or latents."""
-        stopwatch = Stopwatch()
+        stopwatch = stopwatch_of(request)
         model = model_for(request, self.repository, "sample")
         settings, bodies = self.repository.settings, self.repository.bodies
         asked = await parse_body(SampleRequest, await read_json(request, settings.max_body, bodies))
@@ -93,7 +94,7 @@ class SamplingRoutes:
         model.must_admit(graph, asked.count)
         inputs, seeds = inputs_of(asked, spec, model.manifest.labels, self.repository.settings.max_images)
         stopwatch.lap("parse")
-        output = await model.run(graph, inputs, admitted=True)
+        output = await model.run(graph, inputs, admitted=True, stopwatch=stopwatch)
         stopwatch.lap("engine")
         labels = model.manifest.labels
         columns = len(labels) if asked.label is None else 0
@@ -111,7 +112,7 @@ class SamplingRoutes:
 
     async def interpolate(self, request: Request) -> Response:
         """Interpolate between the images of seeds."""
-        stopwatch = Stopwatch()
+        stopwatch = stopwatch_of(request)
         model = model_for(request, self.repository, "sample")
         settings, bodies = self.repository.settings, self.repository.bodies
         asked = await parse_body(InterpolateRequest, await read_json(request, settings.max_body, bodies))
@@ -127,7 +128,7 @@ class SamplingRoutes:
             model.must_admit(graph, asked.n)
             inputs = inputs_of_walk(asked, spec, model.manifest.labels)
             stopwatch.lap("parse")
-            output = await model.run(graph, inputs, admitted=True)
+            output = await model.run(graph, inputs, admitted=True, stopwatch=stopwatch)
             stopwatch.lap("engine")
             about = {"model": model.name, "version": model.version, "seeds": asked.seeds}
             label = name_of(model.manifest.labels, asked.label)
@@ -146,7 +147,7 @@ class SamplingRoutes:
 
     async def picture(self, request: Request) -> Response:
         """Return the image of one seed, which caches may store."""
-        stopwatch = Stopwatch()
+        stopwatch = stopwatch_of(request)
         model = model_for(request, self.repository, "sample")
         asked = parse_fields(PictureRequest, request.query_params.multi_items()[:8])
         self._mark_as_pure(request, model)

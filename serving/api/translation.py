@@ -10,7 +10,7 @@ from starlette.responses import Response
 from serving.api.bodies import read_upload
 from serving.api.formats import Result
 from serving.api.requests import TranslateRequest
-from serving.api.responses import Stopwatch, hold_encoder, model_for, respond
+from serving.api.responses import hold_encoder, model_for, respond, stopwatch_of
 from serving.arrays import Pixels
 from serving.errors import APIError, shown
 from serving.imaging import codec
@@ -18,6 +18,7 @@ from serving.repository.model import ServedModel
 from serving.repository.repository import ModelRepository
 from serving.runtime.manifest import Manifest
 from serving.runtime.tensor import Tensor
+from serving.system.stopwatch import Stopwatch
 
 DECODE_SECONDS = 5.0
 """Maximum seconds for decoding an image, once a thread has begun."""
@@ -31,7 +32,7 @@ class TranslationRoutes:
 
     async def translate(self, request: Request) -> Response:
         """Translate an image of any size to one of the same size, or of a multiple of it."""
-        stopwatch = Stopwatch()
+        stopwatch = stopwatch_of(request)
         model = model_for(request, self.repository, "translate")
         model.must_be_quick()  # before the image is read
         limit, bodies = self.repository.settings.max_upload, self.repository.bodies
@@ -58,7 +59,7 @@ class TranslationRoutes:
             stopwatch.lap("parse")
             height, width = scale * height, scale * width
             with hold_encoder(self.repository.encoders, asked.format, height * width) as do:
-                output = await model.run(graph, {"image": padded}, admitted=True)
+                output = await model.run(graph, {"image": padded}, admitted=True, stopwatch=stopwatch)
                 stopwatch.lap("engine")
                 about = {"model": model.name, "version": model.version, "direction": graph}
                 provenance = model.provenance and model.provenance.of(direction=graph)

@@ -11,11 +11,11 @@ from starlette.routing import Route
 
 from serving.api.bodies import LARGE, in_thread_if, parse_body, read_json
 from serving.api.requests import SampleRequest, TranslateRequest, TypedSample, TypedTranslate
-from serving.api.responses import Stopwatch
 from serving.api.sampling import SamplingRoutes
 from serving.api.translation import TranslationRoutes
 from serving.errors import APIError
 from serving.repository.repository import ModelRepository
+from serving.system.stopwatch import Stopwatch
 
 Schema = Callable[[], dict[str, Any]]
 

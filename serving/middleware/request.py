@@ -23,6 +23,7 @@ from serving.middleware.exchange import Exchange
 from serving.middleware.origins import AllowedHosts, CrossOrigin
 from serving.middleware.protocol import LIMIT, refusal_of
 from serving.middleware.request_limit import BUSY, GONE, BusyResponse
+from serving.middleware.tracing import Tracing
 
 logger = logging.getLogger("ganzoo")
 
@@ -76,6 +77,7 @@ class RequestMiddleware:
         deadline: maximum seconds for a response.
         log: the access log; None for no log.
         answers: memory of answers; None keeps none.
+        tracing: traces of requests; None for none.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class RequestMiddleware:
         deadline: float = 25.0,
         log: AccessLog | None = None,
         answers: Answers | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.app, self.deadline, self.log, self.answers = app, deadline, log, answers or Answers(0)
+        self.tracing = tracing
         self.auth, self.hosts = auth or APIKeyAuth(()), hosts or AllowedHosts(())
         self.origins, self.prefix = origins or CrossOrigin(()), prefix
         self._error_bodies = {prefix: (body, BusyResponse(body)) for prefix, body in error_bodies.items()}
@@ -121,6 +125,8 @@ class RequestMiddleware:
             self._under_way.remove(exchange)
             status, seconds = GONE if exchange.gone else exchange.status, time.perf_counter() - exchange.since
             self._note(exchange.id, exchange.scope, status, exchange.size, seconds)
+            if self.tracing is not None:
+                self.tracing.record(exchange.scope, exchange.headers, exchange.id, status, exchange.since)
             if limit := scope.get("state", {}).get(LIMIT):
                 limit.leave(status)
 
@@ -212,6 +218,8 @@ class RequestMiddleware:
         CACHE_HITS.inc()
         response = answer.to(request := next(self._ids), self.origins.readable(headers), since)
         self._note(request, answer.scope, 200, len(answer.body), time.perf_counter() - since)
+        if self.tracing is not None:
+            self.tracing.record(answer.scope, headers, request, 200, since)
         return response
 
     def _keep(self, exchange: Exchange) -> None:

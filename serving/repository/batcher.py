@@ -23,6 +23,7 @@ from serving.arrays import Array
 from serving.errors import busy
 from serving.repository.admission import QueueLimit
 from serving.repository.job import Inputs, Job, resolve
+from serving.system.stopwatch import Lap, Stopwatch
 
 
 class BatchMetrics(Protocol):
@@ -115,7 +116,9 @@ class Batcher:
             with self._lock:
                 self._expected -= 1
 
-    async def submit(self, inputs: Inputs, admitted: bool = False) -> Array:
+    async def submit(
+        self, inputs: Inputs, admitted: bool = False, stopwatch: Stopwatch | None = None
+    ) -> Array:
         """Run rows in one batch or more, and return the output's rows in order.
 
         If the caller is cancelled, its waiting rows are removed from the queue. A caller that is admitted
@@ -134,6 +137,8 @@ class Batcher:
                 self._threads.submit(self._work)
                 more -= 1
             outputs = [await job.result for job in jobs]
+            if stopwatch is not None:
+                stopwatch.details += [lap for job in jobs for lap in job.laps]
         except BaseException:
             with self._lock:
                 self._workers -= more
@@ -249,6 +254,7 @@ class Batcher:
 
     def _run_together(self, batch: list[Job]) -> list[Array | BaseException]:
         """Run jobs as one batch; if it fails, run each job alone, so that only faulty jobs fail."""
+        taken = time.perf_counter()
         try:
             joined = {
                 name: np.concatenate([job.inputs[name] for job in batch]) if len(batch) > 1 else array
@@ -256,16 +262,19 @@ class Batcher:
             }
             rows, start = sum(job.rows for job in batch), time.perf_counter()
             output = self._run(joined)
-            seconds = time.perf_counter() - start
+            end = time.perf_counter()
             if len(output) != rows:
                 raise RuntimeError(f"a batch of {rows} rows must have {rows} outputs; got {len(output)}")
         except Exception as error:
             if len(batch) == 1:
                 return [error]
             return [self._run_together([job])[0] for job in batch]
-        self._learn(rows, sum(job.numbers for job in batch), seconds)
+        self._learn(rows, sum(job.numbers for job in batch), end - start)
         if self._notes is not None:
-            self._notes.batch(rows, seconds)
+            self._notes.batch(rows, end - start)
+        together = Lap("batch", taken, time.perf_counter(), rows), Lap("engine", start, end, rows)
+        for job in batch:
+            job.laps = Lap("queue", job.since, taken), *together
         ends = itertools.accumulate(job.rows for job in batch)
         return [output[end - job.rows : end] for job, end in zip(batch, ends, strict=True)]
 

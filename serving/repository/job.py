@@ -1,11 +1,13 @@
 """A part of a request's rows, which waits for a batch."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from serving.arrays import Array
+from serving.system.stopwatch import Lap
 
 Inputs = Mapping[str, Array]
 
@@ -18,6 +20,11 @@ class Job:
     rows: int
     numbers: int
     result: "asyncio.Future[Array]"
+    since: float = field(default_factory=time.perf_counter)
+    """When it began to wait."""
+
+    laps: tuple[Lap, ...] = ()
+    """How long it waited, and was in a batch and in the engine."""
 
     @cached_property
     def shape(self) -> tuple[tuple[int, ...], ...]:

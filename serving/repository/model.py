@@ -21,6 +21,7 @@ from serving.runtime.manifest import Graph, Manifest
 from serving.runtime.sessions import Options
 from serving.runtime.trial import must_work, real_inputs
 from serving.settings import Settings
+from serving.system.stopwatch import Stopwatch
 
 logger = logging.getLogger("ganzoo")
 
@@ -80,20 +81,27 @@ class ServedModel:
         ):
             raise busy()
 
-    async def run(self, graph: str, inputs: dict[str, Array], admitted: bool = False) -> Array:
+    async def run(
+        self,
+        graph: str,
+        inputs: dict[str, Array],
+        admitted: bool = False,
+        stopwatch: Stopwatch | None = None,
+    ) -> Array:
         """Run rows through a graph, in batches with the rows of other requests.
 
         Args:
             graph: name of the graph.
             inputs: its inputs.
             admitted: whether the graph's batcher has admitted the request already.
+            stopwatch: receiver of the times in the queue, in the batch and in the engine.
 
         Raises:
             APIError: `busy` (429), `out_of_memory` (503), or `invalid_request` (400), the output is not
                 finite.
         """
         try:
-            output = await self.batchers[graph].submit(inputs, admitted)
+            output = await self.batchers[graph].submit(inputs, admitted, stopwatch)
         except OutOfMemory as error:
             raise out_of_memory() from error
         if output.dtype.kind == "f" and not np.isfinite(output).all():

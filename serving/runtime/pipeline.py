@@ -40,7 +40,7 @@ class Samples(NamedTuple):
     classes: Sequence[int]
     """The class of each sample; empty if the graph takes no label."""
 
-    provenance: Provenance | None
+    provenance: Provenance | None = None
     """What their files say of themselves, beside their seeds; None if they say nothing."""
 
 

@@ -17,7 +17,7 @@ from serving.api.open_inference.tensors import (
     split,
     write_output,
 )
-from serving.api.responses import json_response
+from serving.api.responses import json_response, stopwatch_of
 from serving.api.schemas import (
     IndexedModel,
     InferFailure,
@@ -112,7 +112,7 @@ class OpenInference:
 
     async def infer(self, request: Request) -> Response:
         """Run a graph on tensors."""
-        settings = self.repository.settings
+        settings, stopwatch = self.repository.settings, stopwatch_of(request)
         name, model, graph = self._find(request)
         spec = model.manifest.graphs[graph]
         limit = max(settings.max_body, settings.max_upload)
@@ -124,9 +124,12 @@ class OpenInference:
         about |= {} if asked.id is None else {"id": asked.id}
         with self.repository.uploads.hold() if spec.any_size else model.at_work.hold(asked.rows):
             inputs = await in_thread_if(len(head) > LARGE, read_inputs, asked, binary, spec.inputs)
-            output = await model.run(graph, inputs)
+            stopwatch.lap("parse")
+            output = await model.run(graph, inputs, stopwatch=stopwatch)
+            stopwatch.lap("engine")
             large = output.size > MANY and not asked.wants_binary
             content, headers = await in_thread_if(large, write_output, about, output, asked.wants_binary)
+        stopwatch.lap("encode")
         said = {"X-Provenance": model.provenance.to_json()} if model.provenance else {}
         return Response(content, headers={**headers, **said})
 

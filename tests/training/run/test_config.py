@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from serving.system.version import version
 from training.loop.compute import device_named
 from training.run.config import RunConfig
 from training.run.software import software
@@ -151,8 +152,10 @@ def test_no_git_and_no_package_are_no_obstacle(monkeypatch):
     def not_installed(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("training.run.software.version", not_installed)
+    monkeypatch.setattr("importlib.metadata.version", not_installed)
+    version.cache_clear()
     assert software()["gan-zoo"] == "unknown"
+    version.cache_clear()
 
 
 @pytest.mark.parametrize(
