@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -59,8 +59,8 @@ class Result(NamedTuple):
     provenance: Provenance | None = None
     """What the whole says of itself; None if it says nothing."""
 
-    singles: Sequence[Provenance | None] = ()
-    """What each image says of itself in an archive or in JSON; by default the same as the whole."""
+    single: Callable[[int], Provenance | None] | None = None
+    """What an image of an archive or of JSON says of itself, by its number; by default the same as the whole."""
 
 
 def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - named as in the request
@@ -116,7 +116,8 @@ def _as_json(result: Result) -> dict[str, Any]:
 
 def _pngs(result: Result, pictures: Iterable[Pixels]) -> Iterator[bytes]:
     """Yield a PNG of each image of a result."""
-    return map(codec.encode_png, pictures, result.singles or itertools.repeat(result.provenance))
+    said = map(result.single, itertools.count()) if result.single else itertools.repeat(result.provenance)
+    return map(codec.encode_png, pictures, said)
 
 
 def _frames(result: Result) -> list[Pixels]:

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +99,7 @@ class SamplingRoutes:
         labels = model.manifest.labels
         columns = len(labels) if asked.label is None else 0
         about = {"model": model.name, "version": model.version, "seeds": seeds or None}
-        whole, singles = _said(model.provenance, asked, name_of(labels, asked.label), seeds, columns)
+        whole, single = _said(model.provenance, asked, name_of(labels, asked.label), seeds, columns)
         return Result(
             output,
             about,
@@ -107,7 +107,7 @@ class SamplingRoutes:
             spec.output.range,
             columns,
             provenance=whole,
-            singles=singles,
+            single=single,
         ), seeds
 
     async def interpolate(self, request: Request) -> Response:
@@ -141,7 +141,7 @@ class SamplingRoutes:
                 limits=spec.output.range,
                 milliseconds=asked.milliseconds,
                 provenance=whole,
-                singles=[whole and whole.of(index=index) for index in range(asked.n)],
+                single=lambda index: whole and whole.of(index=index),
             )
             return await respond(model, result, asked.format, stopwatch, do)
 
@@ -190,17 +190,17 @@ def _said(
     label: str | None,
     seeds: Sequence[int],
     columns: int,
-) -> tuple[Provenance | None, list[Provenance]]:
-    """Return what the images of a request say of themselves, together and each.
+) -> tuple[Provenance | None, Callable[[int], Provenance] | None]:
+    """Return what the images of a request say of themselves together, and a function for each by its number.
 
     Given latents are not repeated, so that such images can't be drawn again.
     """
     if provenance is None:
-        return None, []
+        return None, None
     if not seeds:
-        return provenance.of(label=label), []
+        return provenance.of(label=label), None
     whole = provenance.of_seeds(seeds, label, asked.truncation, columns)
-    return whole, [provenance.of_seeds([seed], label, asked.truncation) for seed in seeds]
+    return whole, lambda index: provenance.of_seeds([seeds[index]], label, asked.truncation)
 
 
 def _seed(request: Request) -> int:
