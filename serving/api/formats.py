@@ -60,7 +60,7 @@ class Result(NamedTuple):
     """What the whole says of itself; None if it says nothing."""
 
     single: Callable[[int], Provenance | None] | None = None
-    """What an image of an archive or of JSON says of itself, by its number; by default the same as the whole."""
+    """What an image says of itself in an archive or in JSON, by its number; by default as the whole."""
 
 
 def encode(result: Result, format: Format) -> bytes:  # noqa: A002 - named as in the request
