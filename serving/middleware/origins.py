@@ -1,6 +1,7 @@
 """Hosts and origins: which names the server answers to, and whose web pages may call it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -87,6 +88,15 @@ class CrossOrigin:
             await self._cors.send(message, send, headers)
         else:
             await send(message)
+
+    def added(self, headers: Headers) -> Mapping[str, str]:
+        """Return the headers that `send` adds to the response to a request."""
+        if not self._is_on:
+            return {}
+        message: Message = {"type": "http.response.start", "headers": []}
+        with suppress(StopIteration):  # Starlette's method is asynchronous, and waits only for what it calls
+            self._cors.send(message, _nothing, headers).send(None)
+        return {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
 
     def readable(self, headers: Headers) -> Mapping[str, str]:
         """Return the headers that let a request's page read a response that is not stored, if it may."""

@@ -216,7 +216,7 @@ class RequestMiddleware:
         except APIError:
             return None  # the app refuses it
         CACHE_HITS.inc()
-        response = answer.to(request := next(self._ids), self.origins.readable(headers), since)
+        response = answer.to(request := next(self._ids), self.origins.added(headers), since)
         self._note(request, answer.scope, 200, len(answer.body), time.perf_counter() - since)
         if self.tracing is not None:
             self.tracing.record(answer.scope, headers, request, 200, since)

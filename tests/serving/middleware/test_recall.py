@@ -159,9 +159,15 @@ def test_pages_may_read_answers_from_memory(artifacts, tmp_path):
             answer = httpx.get(url + IMAGE, headers={"Origin": "https://a.example"})
             assert from_memory(answer) == quick
             assert answer.headers.get_list("access-control-allow-origin") == ["https://a.example"]
-        other = httpx.get(url + IMAGE, headers={"Origin": "https://b.example"})
-        assert from_memory(other)
-        assert "access-control-allow-origin" not in other.headers
+            assert answer.headers.get_list("vary") == ["Origin"]
+        other = "/v1/models/pictures/samples/8.png"
+        for origin in ({"Origin": "https://b.example"}, {}):
+            first = httpx.get(f"{url}{other}?truncation=0.{5 + len(origin)}", headers=origin)
+            second = httpx.get(f"{url}{other}?truncation=0.{5 + len(origin)}", headers=origin)
+            assert (from_memory(first), from_memory(second)) == (False, True)
+            assert lasting(first) == lasting(second)
+            assert "access-control-allow-origin" not in second.headers
+            assert second.headers["vary"] == "Origin"
 
 
 def test_another_version_of_a_model_has_answers_of_its_own(artifacts, tmp_path):
