@@ -180,14 +180,19 @@ def _parse(packet: bytes) -> Provenance | None:
     if not packet or b"<!" in packet:
         return None
     try:
-        (description,) = ElementTree.fromstring(packet).iter(f"{{{RDF}}}Description")
-        model, made_by, term, request = (
-            description.findtext(f"{{{IPTC}}}{name}", "")
-            for name in ("AISystemUsed", "AISystemVersionUsed", "DigitalSourceType", "AIPromptInformation")
-        )
-        source_type = TypeAdapter(SourceType).validate_python(term.removeprefix(TERMS))
-        asked = TypeAdapter(dict[str, Any]).validate_json(request)
-    except (ElementTree.ParseError, ValueError):
+        found = _properties(ElementTree.fromstring(packet))
+        source_type = TypeAdapter(SourceType).validate_python(found["DigitalSourceType"].removeprefix(TERMS))
+        asked = TypeAdapter(dict[str, Any]).validate_json(found["AIPromptInformation"])
+        texts = found["AISystemUsed"], found["AISystemVersionUsed"], source_type, found["CreatorTool"]
+    except (ElementTree.ParseError, KeyError, ValueError):
         return None
-    software = description.findtext(f"{{{XMP}}}CreatorTool", "")
-    return Provenance(Maker(model, made_by, source_type, software), asked)
+    return Provenance(Maker(*texts), asked)
+
+
+def _properties(packet: ElementTree.Element) -> dict[str, str]:
+    """Return the texts of a packet by their names; programs that edit images write attributes, too."""
+    found: dict[str, str] = {}
+    for description in packet.iter(f"{{{RDF}}}Description"):
+        texts = {each.tag: each.text or "" for each in description}
+        found |= {tag.removeprefix(f"{{{IPTC}}}"): text for tag, text in (description.attrib | texts).items()}
+    return {tag.removeprefix(f"{{{XMP}}}"): text for tag, text in found.items()}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -83,6 +84,24 @@ def test_a_request_grows_without_what_is_not_asked():
 def test_it_is_said_as_json_too():
     assert json.loads(SAID.to_json()) == SAID.to_dict()
     assert SAID.to_json().isascii()
+
+
+def test_programs_that_edit_images_may_write_it_in_their_way():
+    """As attributes, between those of others, and in several descriptions."""
+    tags = ("DigitalSourceType", "AISystemUsed", "AISystemVersionUsed", "AIPromptInformation")
+    packet = SAID.to_xmp().decode()
+    values = {tag: re.search(f"<Iptc4xmpExt:{tag}>(.*?)</", packet)[1].replace('"', "&quot;") for tag in tags}
+    one, *others = (f'Iptc4xmpExt:{tag}="{value}"' for tag, value in values.items())
+    start = "<x:xmpmeta xmlns:x='adobe:ns:meta/'><r:RDF xmlns:r='http://www.w3.org/1999/02/22-rdf-syntax-ns#'"
+    spaces = "xmlns:xmp='http://ns.adobe.com/xap/1.0/'"
+    spaces += " xmlns:Iptc4xmpExt='http://iptc.org/std/Iptc4xmpExt/2008-02-29/'"
+    edited = (
+        f"{start} {spaces}><r:Description r:about='' {one} xmp:Rating='5'/><r:Description {' '.join(others)}>"
+        f"<xmp:CreatorTool>{SAID.maker.software}</xmp:CreatorTool></r:Description></r:RDF></x:xmpmeta>"
+    )
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, "JPEG", xmp=edited.encode())
+    assert read_provenance(file.getvalue()) == SAID
 
 
 @pytest.mark.parametrize(
