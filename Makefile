@@ -27,7 +27,7 @@ demo: install
 # The tests run in two processes and take ten minutes on two cores.
 # Each process has one thread, because several would wait for one another.
 PROCESSES ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(PROCESSES) --dist loadscope
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 test: check
 	$(PYTEST) -m "not slow"
 

@@ -22,8 +22,13 @@ from zoo.super_resolution import SuperResolutionEntry
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
+LONGEST = ("test_readme.py", "test_variants.py", "test_distributed.py", "test_journey.py", "test_main.py")
+"""Modules of the longest tests. They run first, so that no process is the only one to work at the end."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a GPU where there is none, and what takes long unless it is asked for."""
+    """Begin with the longest; leave out what needs a GPU where there is none, and what takes long unasked."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU"))
