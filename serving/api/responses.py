@@ -40,7 +40,7 @@ def model_for(request: Request, repository: ModelRepository, task: str | None = 
 
 def stopwatch_of(request: Request) -> Stopwatch:
     """Return a new stopwatch, and set it in the scope for the traces."""
-    stopwatch: Stopwatch = request.scope.setdefault(STOPWATCH, Stopwatch())
+    request.scope[STOPWATCH] = stopwatch = Stopwatch()
     return stopwatch
 
 

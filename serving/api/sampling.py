@@ -54,7 +54,7 @@ class SamplingRoutes:
         return await self.respond_to(model, asked, stopwatch)
 
     def _mark_as_pure(self, request: Request, model: ServedModel) -> None:
-        """Say that the response depends only on the request, as long as this model is served."""
+        """Mark the response as one that depends only on the request, as long as this model is served."""
         request.scope[PURE] = functools.partial(self._is_served, weakref.ref(model))
 
     def _is_served(self, model: "weakref.ref[ServedModel]") -> bool:

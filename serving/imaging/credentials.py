@@ -29,7 +29,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """A certificate and its private key, which are read when the first image is signed."""
+    """A certificate and its private key, which each process reads once."""
 
     certificate: Path
     """PEM file of the certificate, followed by those that it depends on, up to that below the root."""
@@ -62,14 +62,6 @@ class Credentials:
             raise UserError(f"the image can't be signed with {self.certificate}: {error}") from error
         return signed.getvalue()
 
-    def must_work(self) -> None:
-        """Check that images can be signed.
-
-        Raises:
-            UserError: the library is not installed, or the files are not a certificate and its key.
-        """
-        _signer(self)
-
 
 def credentials_from(environment: Mapping[str, str] = os.environ) -> Credentials | None:
     """Return the credentials that the environment names; None without them.
@@ -83,7 +75,7 @@ def credentials_from(environment: Mapping[str, str] = os.environ) -> Credentials
     if not all(given):
         raise UserError(f"{CERTIFICATE} and {KEY} must be set together; got only one of them")
     credentials = Credentials(*map(Path, given))
-    credentials.must_work()
+    _signer(credentials)  # fails now, and not at the first image
     return credentials
 
 
@@ -111,7 +103,11 @@ def signature_in(data: bytes, media_type: str) -> str | None:
 
 @cache
 def _signer(credentials: Credentials) -> tuple[Any, Any, Any]:
-    """Return the library, a signer and the library's context."""
+    """Return the library, a signer and the library's context.
+
+    Raises:
+        UserError: the library is not installed, or the files are not a certificate and its key.
+    """
     c2pa = _library()
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519

@@ -33,7 +33,7 @@ class RecallingProtocol(BoundedProtocol):
     recall: ClassVar[Recall]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Hold no request yet."""
+        """Start without a request that is held."""
         super().connection_made(transport)
         self._held: bytes | None = None
         self._passing: asyncio.TimerHandle | None = None
@@ -52,7 +52,7 @@ class RecallingProtocol(BoundedProtocol):
             self._passing = self.loop.call_later(HOLD_SECONDS, self._pass_on)
 
     def on_headers_complete(self) -> None:
-        """Hold a request that may be looked up."""
+        """Keep a request that may be looked up until its body is complete; pass others to the app."""
         if self._may_be_held():
             self._end_head()
             self._held = b""
@@ -60,7 +60,7 @@ class RecallingProtocol(BoundedProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Hold a part of the body."""
+        """Append a part of the body of a request that is held, or pass it to the app."""
         if self._held is None:
             super().on_body(body)
         else:
@@ -91,7 +91,7 @@ class RecallingProtocol(BoundedProtocol):
         return is_free and is_short and self.parser.get_method() in METHODS and UNUSUAL.isdisjoint(headers)
 
     def _take(self) -> bytes:
-        """Hold the request no longer, and return its body so far."""
+        """Release the request that is held, and return its body so far."""
         if self._passing is not None:
             self._passing.cancel()
         held, self._held, self._passing = self._held, None, None

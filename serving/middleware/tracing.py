@@ -30,7 +30,7 @@ class Tracing:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        said = os.environ.get("OTEL_SERVICE_NAME") or os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        said = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
         named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in said
         resource = Resource.create({} if named else {"service.name": "ganzoo"})
         self._provider = TracerProvider(resource=resource)

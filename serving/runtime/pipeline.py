@@ -279,7 +279,7 @@ class Pipeline:
         """Return a sheet of samples, or the artifact's own sheet of translations, if there is one."""
         if self.task == "sample":
             columns = min(len(self.labels) or SHOWN, 2 * SHOWN)
-            about = self.provenance and self.provenance.of(seed=0, n=columns, columns=columns)
+            about = self.provenance and self.provenance.of_seeds(range(columns), None, None, columns)
             return codec.encode_png(sheets.picture(self.sample(columns), columns=columns), about)
         sheet = (self.artifact or Path()) / f"{next(iter(self.inputs))}.png"
         return sheet.read_bytes() if self.artifact and sheet.exists() else b""
